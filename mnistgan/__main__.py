@@ -1,0 +1,11 @@
+"""`mnistgan`, and `python -m mnistgan`."""
+
+from mnistgan.cli import app
+
+
+def main() -> None:
+    app(prog_name="mnistgan")
+
+
+if __name__ == "__main__":
+    main()

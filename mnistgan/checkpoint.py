@@ -1,0 +1,142 @@
+"""Checkpoint files: written whole or not at all, verified before anything in them is used.
+
+A checkpoint is one dictionary of tensors and plain values, in the zip format of `torch.save`.
+"""
+
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnistgan.errors import CheckpointError, ConfigError
+from mnistgan.files import TEMPORARY_SUFFIX, atomic_write
+
+FORMAT_VERSION = 1
+MAX_BYTES = 4 * 2**30
+
+State = dict[str, Any]
+
+
+def save_checkpoint(path: Path, state: State) -> None:
+    """Write `state`, tensors and plain values only, atomically. Raises OSError."""
+    with atomic_write(path) as file:
+        torch.save({"format_version": FORMAT_VERSION, **state}, file)
+
+
+def keep_previous(latest: Path, previous: Path) -> None:
+    """Make `previous` the file that `latest` now is; `latest` stays in place all the while."""
+    if not latest.exists():
+        return
+    temporary = previous.with_name(f".{previous.name}{TEMPORARY_SUFFIX}")
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.hardlink_to(latest)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(latest, temporary)
+    temporary.replace(previous)
+
+
+def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> State:
+    """Read and verify a checkpoint; tensors land on `device`. Nothing in the file is executed.
+
+    Raises CheckpointError, naming the file, where it is damaged, foreign, or too new.
+    """
+    try:
+        _verify_archive(path)
+        state = torch.load(path, map_location=device, weights_only=True)
+    except CheckpointError:
+        raise
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: there is no such file") from None
+    except Exception as error:
+        # Whatever zipfile or torch stumble over in a damaged file comes as many types of error.
+        raise CheckpointError(_damaged(path, _first_line(error))) from None
+    if not isinstance(state, dict) or "format_version" not in state:
+        raise CheckpointError(f"{path}: is not a checkpoint of mnistgan")
+    version = state.pop("format_version")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: has format version {version!r}, written by mnistgan "
+            f"{state.get('mnistgan_version', '(unknown)')}; this one reads version {FORMAT_VERSION}"
+        )
+    return state
+
+
+def check_like(state: Any, template: Any, key: str = "contents") -> None:
+    """Hold `state` against a `template` of the same structure.
+
+    Dictionaries need exactly the same keys, tensors the same shape and dtype and a plain layout,
+    other values the same type. Raises CheckpointError with the dotted key of the first difference.
+    """
+    if type(state) is not type(template):
+        raise misfit(key, type(state).__name__, type(template).__name__)
+    if isinstance(template, dict):
+        if state.keys() != template.keys():
+            raise misfit(key, f"keys {sorted(map(str, state))}", f"{sorted(map(str, template))}")
+        for name, part in template.items():
+            check_like(state[name], part, f"{key}.{name}")
+    elif isinstance(template, list | tuple):
+        if len(state) != len(template):
+            raise misfit(key, f"{len(state)} items", str(len(template)))
+        for index, part in enumerate(template):
+            check_like(state[index], part, f"{key}[{index}]")
+    elif isinstance(template, torch.Tensor) and _layout(state) != _layout(template):
+        raise misfit(key, _layout(state), _layout(template))
+
+
+def entry(state: State, key: str, kind: type) -> Any:
+    """`state[key]`, which must be a `kind`. Raises CheckpointError."""
+    value = state.get(key)
+    if not isinstance(value, kind):
+        raise misfit(key, "nothing" if value is None else type(value).__name__, kind.__name__)
+    return value
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in what goes wrong with its contents."""
+    try:
+        yield
+    except (CheckpointError, ConfigError) as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def misfit(key: str, found: str, expected: str) -> CheckpointError:
+    return CheckpointError(
+        f"does not fit its configuration: {key}: expected {expected}, found {found}"
+    )
+
+
+def _layout(tensor: torch.Tensor) -> str:
+    plain = tensor.layout == torch.strided and tensor.is_contiguous()
+    return f"{'' if plain else 'non-contiguous '}{tensor.dtype} {tuple(tensor.shape)}"
+
+
+def _verify_archive(path: Path) -> None:
+    """Check every byte that counts: `torch.load` alone takes a flipped bit for a weight."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise CheckpointError(f"{path}: is larger than any checkpoint ({MAX_BYTES // 2**30} GiB)")
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(_damaged(path, "it is empty, cut short, or no checkpoint at all"))
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+                raise CheckpointError(_damaged(path, f"its entry {entry.filename!r} is compressed"))
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise CheckpointError(_damaged(path, f"the checksum of its entry {damaged!r} is wrong"))
+
+
+def _damaged(path: Path, why: str) -> str:
+    previous = path.with_name("previous.pt")
+    way_on = f"; the one before it is {previous}" if path != previous and previous.exists() else ""
+    return f"{path}: cannot be used: {why}{way_on}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,244 @@
+"""The commands: strings come in, a use case runs, a few lines go out.
+
+The use cases are imported inside the functions, so that `--help` starts without torch.
+"""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from mnistgan import __version__, console
+from mnistgan.errors import MnistganError
+
+
+class Group(TyperGroup):
+    """The one place where what a user can cause becomes a message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            with terminate_like_interrupt():
+                return super().invoke(ctx)
+        except MnistganError as error:
+            console.error(str(error))
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if error.strerror is None:
+                raise
+            place = f"{error.filename}: " if error.filename else ""
+            console.error(f"{place}{error.strerror}")
+        raise typer.Exit(1)
+
+
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train, sample, draw and animate GANs on MNIST.",
+)
+
+RunsOption = Annotated[
+    Path, typer.Option(help="Folder that holds the runs.", show_default=True, file_okay=False)
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+SEED_RANGE: dict[str, int] = {"min": 0, "max": 2**63 - 1}
+
+
+@contextmanager
+def terminate_like_interrupt() -> Iterator[None]:
+    """SIGTERM unwinds the stack as Ctrl-C does, and exits with 143."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class StopRequest:
+    """The first Ctrl-C or SIGTERM asks for a stop after the step; the second one stops at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+    def __enter__(self) -> "StopRequest":
+        self.before = {
+            number: signal.signal(number, self._receive)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise SystemExit(128 + number)
+        self.signal = number
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.result(f"mnistgan {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Train, sample, draw and animate GANs on MNIST."""
+
+
+@app.command()
+def train(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as training.epochs=2."),
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="A YAML file, or the name of a preset. Default: mlp.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the new run. Default: exp1, exp2, ...")
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on with this run instead.")
+    ] = None,
+    device: DeviceOption = "auto",
+    seed: Annotated[
+        int | None, typer.Option(help="Instead of the configuration's seed.", **SEED_RANGE)
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan, check all, write nothing.")
+    ] = False,
+) -> None:
+    """Train a GAN into a new run folder, or go on with a run.
+
+    mnistgan train --config mlp training.epochs=5 data.batch_size=64
+    """
+    words = list(overrides or [])
+    beside = {"--config": config, "--name": name, "--seed": seed}
+    refused = [option for option, value in beside.items() if value is not None]
+    if resume is not None and refused:
+        raise MnistganError(f"--resume takes all from the run; leave out {', '.join(refused)}")
+
+    from mnistgan.commands import train as use_case
+
+    if resume is None:
+        words += [] if seed is None else [f"training.seed={seed}"]
+        plan = use_case.plan_new(
+            config or "mlp", words, runs=runs, name=name, device=device, offline=offline
+        )
+    else:
+        plan = use_case.plan_resume(resume, words, runs=runs, device=device, offline=offline)
+    if dry_run:
+        console.results.print(console.plan_table(plan))
+    elif not quiet:
+        console.messages.print(console.plan_table(plan))
+    for text in plan.notes:
+        console.warning(text)
+    if dry_run:
+        return
+    if plan.is_finished:
+        console.result(
+            f"{plan.folder} is finished at step {plan.trainer.step:,}; to go on: "
+            f"mnistgan train --resume {plan.folder} training.epochs=..."
+        )
+        return
+
+    with StopRequest() as stop:
+        with console.training_progress(plan, quiet) as progress:
+            *_, finished = progress.follow(use_case.run_plan(plan, stop))
+        assert isinstance(finished, use_case.Finished)
+    console.training_summary(finished.run, finished.step, finished.complete, progress)
+    if stop.signal is not None and not finished.complete:
+        raise typer.Exit(128 + stop.signal)
+
+
+@app.command()
+def sample(
+    ckpt: Annotated[
+        str,
+        typer.Option(
+            help="A checkpoint, a run, or a file name such as latest.pt: the newest run's."
+        ),
+    ] = "latest.pt",
+    n: Annotated[
+        int, typer.Option("--n", "-n", min=1, max=1_000_000, help="How many digits.")
+    ] = 64,
+    seed: Annotated[
+        int, typer.Option(help="Picture i of a seed is always the same.", **SEED_RANGE)
+    ] = 0,
+    out: Annotated[
+        str | None,
+        typer.Option(help="NAME.png: a grid; NAME.npz: an array; NAME/: a folder of PNG files."),
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    device: DeviceOption = "auto",
+) -> None:
+    """Draw digits from a trained generator.
+
+    mnistgan sample --ckpt latest.pt --n 64
+    """
+    from mnistgan.commands.sample import sample as use_case
+
+    done = use_case(ckpt, runs=runs, count=n, seed=seed, out=out, device=device)
+    console.note(f"{done.count:,} digits from {done.checkpoint}")
+    console.result(str(done.out))
+
+
+@app.command()
+def plot_losses(
+    run: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Run folders, or their names.")
+    ],
+    out: Annotated[str | None, typer.Option(help="A .png or .svg file.")] = None,
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Draw the losses and D's outputs of one run, or of several in one picture.
+
+    mnistgan plot-losses runs/exp1
+    """
+    from mnistgan.commands.plot_losses import plot_losses as use_case
+
+    done = use_case(run, runs=runs, out=out)
+    console.note(f"losses of {', '.join(str(path) for path in done.runs)}")
+    console.result(str(done.out))
+
+
+@app.command()
+def make_gif(
+    run: Annotated[str, typer.Argument(help="A run folder, or its name.")],
+    fps: Annotated[float, typer.Option(min=0.1, max=50, help="Pictures a second.")] = 5.0,
+    out: Annotated[str | None, typer.Option(help="A .gif or .webp file.")] = None,
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Animate the pictures of a run: watch it learn.
+
+    mnistgan make-gif runs/exp1
+    """
+    from mnistgan.commands.make_gif import make_gif as use_case
+
+    done = use_case(run, runs=runs, fps=fps, out=out)
+    console.note(f"{done.frames} pictures of {done.run}")
+    console.result(str(done.out))

@@ -1,0 +1,109 @@
+"""Draw digits from a checkpoint: a grid, a folder of PNG files, or an array."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mnistgan.checkpoint import load_checkpoint, naming
+from mnistgan.devices import resolve_device
+from mnistgan.errors import OutputError
+from mnistgan.files import atomic_write
+from mnistgan.generation import generate, load_generator
+from mnistgan.images import to_grid, to_uint8, write_png
+from mnistgan.run_dir import RunDir, find_checkpoint
+
+MAX_GRID = 10_000
+"""Digits in one picture: 3,000 x 3,000 pixels."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    checkpoint: Path
+    count: int
+    out: Path
+
+
+def sample(
+    ckpt: str, *, runs: Path, count: int, seed: int, out: str | None, device: str
+) -> Sampled:
+    """Write pictures 0 .. count - 1 of `seed`, as the suffix of `out` says.
+
+    Raises RunError, CheckpointError, DeviceError, and OutputError for a place or a suffix that
+    cannot be written.
+    """
+    path = find_checkpoint(ckpt, runs)
+    target = _default_out(path, count, seed) if out is None else Path(out)
+    write = _writer(target, is_folder=out is not None and out.endswith(("/", "\\")), count=count)
+    torch_device = resolve_device(device)
+    state = load_checkpoint(path)
+    with naming(path):
+        generator, config = load_generator(state, torch_device)
+    blocks = generate(generator, config.model.latent_dim, count, seed, torch_device)
+    write(target, (to_uint8(block) for block in blocks))
+    return Sampled(path, count, target)
+
+
+def _default_out(checkpoint: Path, count: int, seed: int) -> Path:
+    """Into the run's `generated/`; for a checkpoint outside a run, into the current folder."""
+    run = RunDir.containing(checkpoint)
+    folder = run.generated if run else Path()
+    return folder / f"{checkpoint.stem}-n{count}-seed{seed}.png"
+
+
+Writer = Callable[[Path, Iterator[Tensor]], None]
+
+
+def _writer(out: Path, is_folder: bool, count: int) -> Writer:
+    """The function that writes what `out` asks for, after its refusals."""
+    if is_folder or (out.suffix == "" and out.name):
+        if out.exists() and not out.is_dir():
+            raise OutputError(f"--out {out}: is a file; a folder is wanted")
+        if out.exists() and any(out.iterdir()):
+            raise OutputError(f"--out {out}: exists and is not empty; choose a new folder")
+        return _write_folder
+    if out.suffix.lower() not in WRITERS:
+        raise OutputError(
+            f"--out {out}: expected a name ending in {', '.join(WRITERS)}, or a folder "
+            f"(no suffix), found {out.suffix or 'no name'!r}"
+        )
+    if out.is_dir():
+        raise OutputError(f"--out {out}: is a folder; add a slash to have one PNG a digit in it")
+    if WRITERS[out.suffix.lower()] is _write_grid and count > MAX_GRID:
+        raise OutputError(
+            f"--out {out}: a grid holds at most {MAX_GRID:,} digits, not {count:,}; "
+            "name a folder or an .npz file"
+        )
+    return WRITERS[out.suffix.lower()]
+
+
+def _write_grid(out: Path, blocks: Iterator[Tensor]) -> None:
+    write_png(out, to_grid(torch.cat(list(blocks))))
+
+
+def _write_arrays(out: Path, blocks: Iterator[Tensor]) -> None:
+    """`images` (N, 28, 28) uint8, or (N, 28, 28, C) for C channels."""
+    images = torch.cat(list(blocks)).movedim(1, -1).squeeze(-1).numpy()
+    with atomic_write(out) as file:
+        np.savez_compressed(file, images=images)
+
+
+def _write_folder(out: Path, blocks: Iterator[Tensor]) -> None:
+    """One PNG a digit, in a folder that appears only when it is complete."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}.tmp")
+    unfinished.mkdir(exist_ok=True)
+    index = 0
+    for block in blocks:
+        for image in block:
+            write_png(unfinished / f"{index:06d}.png", image)
+            index += 1
+    if out.exists():
+        out.rmdir()  # empty, or it would have been refused
+    unfinished.rename(out)
+
+
+WRITERS: dict[str, Writer] = {".png": _write_grid, ".npz": _write_arrays}

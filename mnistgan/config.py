@@ -1,0 +1,316 @@
+"""The configuration: its keys, its defaults, and how a YAML file and overrides become one."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from mnistgan.errors import ConfigError
+
+MAX_FILE_BYTES = 64 * 1024
+COMMAND_LINE = "command line"
+
+DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "qmnist", "emnist-digits"]
+DATASET_NAMES: tuple[str, ...] = DatasetName.__args__  # type: ignore[attr-defined]
+
+Architecture = Literal["mlp", "dcgan"]
+AdversarialLoss = Literal["bce"]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """What all sections share: values never change, unknown keys and NaN are refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class DataConfig(Section):
+    dataset: str = "mnist"
+    """A named data set, or the path of a folder with IDX files (a path has a separator in it)."""
+    root: Path | None = None
+    """Where the IDX files of a named data set are; null: $MNISTGAN_DATA, the cache, a download."""
+    batch_size: int = Field(64, ge=1, le=16384)
+
+    @field_validator("dataset")
+    @classmethod
+    def known_or_path(cls, dataset: str) -> str:
+        if dataset in DATASET_NAMES or any(mark in dataset for mark in "/\\") or dataset == ".":
+            return dataset
+        raise ValueError(
+            f"should be one of {', '.join(DATASET_NAMES)}, or the path of a folder of IDX files "
+            f"such as ./{dataset or 'digits'}{_near(dataset, DATASET_NAMES)}"
+        )
+
+
+class ModelConfig(Section):
+    architecture: Architecture = "mlp"
+    latent_dim: int = Field(100, ge=1, le=4096)
+    """Length of the noise vector z, drawn from a standard normal."""
+    width: float = Field(1.0, ge=1 / 64, le=8)
+    """Multiplies every hidden width and channel count."""
+
+
+class LossConfig(Section):
+    adversarial: AdversarialLoss = "bce"
+
+
+class OptimizerConfig(Section):
+    """Adam, the same settings for G and D."""
+
+    lr: float = Field(2e-4, gt=0, le=1)
+    betas: tuple[Beta, Beta] = (0.5, 0.999)
+
+
+class TrainingConfig(Section):
+    epochs: int = Field(20, ge=1, le=1_000_000)
+    max_steps: int | None = Field(None, ge=1)
+    """Stops the training early, after so many updates of G; null: never."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    ema_decay: float | None = Field(None, ge=0, lt=1)
+    """Decay per step of the averaged generator that samples are drawn from; null: no averaging."""
+
+
+class OutputConfig(Section):
+    sample_every_epochs: float = Field(1.0, ge=1e-4, le=1_000_000)
+    """A picture at the first step that reaches each multiple; a fraction is allowed."""
+    sample_count: int = Field(64, ge=1, le=1024)
+    log_every_steps: int = Field(50, ge=1, le=1_000_000)
+    checkpoint_every_seconds: float = Field(60.0, gt=0, le=86_400)
+    keep_every_epochs: int | None = Field(None, ge=1)
+    """Keeps `checkpoints/epoch_NNN.pt` at each multiple; null: only latest and previous."""
+
+
+class Config(Section):
+    """All that decides a training. Every key has a default, so an override alone is enough."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    training: TrainingConfig = TrainingConfig()
+    output: OutputConfig = OutputConfig()
+
+    @classmethod
+    def from_mapping(
+        cls, values: Mapping[str, Any], origin: str, origins: Mapping[str, str] | None = None
+    ) -> Self:
+        """Check `values`; `origins` names the source of single dotted keys, `origin` of the rest.
+
+        Raises ConfigError with one line for each problem.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(
+                "\n".join(_problem(details, origin, origins or {}) for details in error.errors())
+            ) from None
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values only: what a checkpoint holds."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """The complete configuration, in the format that `--config` takes."""
+        return yaml.safe_dump(self.to_mapping(), sort_keys=False, allow_unicode=True)
+
+
+# The keys that a resume may change without changing what has been trained so far.
+RESUMABLE_KEYS = (
+    "training.epochs",
+    "training.max_steps",
+    "output.sample_every_epochs",
+    "output.log_every_steps",
+    "output.checkpoint_every_seconds",
+    "output.keep_every_epochs",
+)
+
+
+def load_config(source: str | None, overrides: Sequence[str] = ()) -> Config:
+    """The configuration of a YAML file or of a preset (None: the defaults), with `key=value` words.
+
+    Raises ConfigError with all problems of the file and of the overrides, a line each.
+    """
+    path = None if source is None else find_config(source)
+    values = {} if path is None else read_yaml(path)
+    return apply_overrides(values, overrides, origin=str(path or "defaults"))
+
+
+def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str], origin: str) -> Config:
+    """`values` changed by trailing `key=value` words; the values of words are read as YAML."""
+    merged = {
+        key: dict(part) if isinstance(part, Mapping) else part for key, part in values.items()
+    }
+    origins: dict[str, str] = {}
+    for key, value in parse_overrides(overrides).items():
+        section, _, name = key.rpartition(".")
+        target = merged.setdefault(section, {}) if section else merged
+        if isinstance(target, dict):
+            target[name] = value
+        origins[key] = COMMAND_LINE
+    return Config.from_mapping(merged, origin, origins)
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """`data.batch_size=64` as {"data.batch_size": "64"}. Raises ConfigError for a word without `=`."""
+    parsed = {}
+    for word in overrides:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise ConfigError(
+                f"{COMMAND_LINE}: expected key=value such as training.epochs=2, found {word!r}"
+            )
+        parsed[key] = _parse_yaml(text.encode(errors="surrogateescape"), f"{COMMAND_LINE}: {key}")
+    return parsed
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as one level of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def differing_keys(left: Config, right: Config) -> list[str]:
+    """Dotted keys whose values differ, those that a resume may change left out."""
+    a, b = flatten(left.to_mapping()), flatten(right.to_mapping())
+    return [key for key in a if key not in RESUMABLE_KEYS and a[key] != b[key]]
+
+
+def presets() -> dict[str, Path]:
+    """The presets by name: `presets/` of an installed package, `configs/` of a checkout."""
+    package = Path(__file__).parent
+    folders = (package / "presets", package.parent / "configs")
+    folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_config(source: str) -> Path:
+    """A path that exists, or the preset of that name. Raises ConfigError that lists the presets."""
+    if Path(source).is_file():
+        return Path(source)
+    known = presets()
+    if source in known:
+        return known[source]
+    stem = Path(source).stem
+    if Path(source).is_dir():
+        raise ConfigError(f"--config {source}: is a folder; a YAML file or a preset is wanted")
+    hint = (
+        f"the preset of that name is --config {stem}"
+        if stem in known
+        else f"the presets are {', '.join(known)}{_near(stem, known)}"
+    )
+    raise ConfigError(f"--config {source}: there is no such file; {hint}")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, every scalar but null as text. Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(text) > MAX_FILE_BYTES:
+        raise ConfigError(f"{path}: is larger than {MAX_FILE_BYTES // 1024} KiB, no configuration")
+    values = _parse_yaml(text, str(path))
+    if not isinstance(values, dict):
+        found = "nothing" if values is None else f"a {type(values).__name__}"
+        raise ConfigError(f"{path}: expected sections such as 'data:' and 'model:', found {found}")
+    return values
+
+
+class _TextLoader(yaml.SafeLoader):
+    """YAML without surprises: no tags, aliases or duplicate keys, and every scalar but null is text.
+
+    YAML 1.1 reads `2e-4` as a string and `no` as False; the declared types of the keys decide here.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the base class declares it so
+        first: [rule for rule in rules if rule[0] == "tag:yaml.org,2002:null"]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event: Any = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
+            problem = "aliases and tags are refused"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                problem = "a key should be a word"
+            elif key.value in seen:
+                problem = f"the key '{key.value}' stands twice"
+            else:
+                seen.add(key.value)
+                continue
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+        return {
+            str(key.value): self.construct_object(value, deep=True) for key, value in node.value
+        }
+
+
+def _parse_yaml(text: bytes, origin: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_TextLoader)  # noqa: S506 - a subclass of SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{origin}{where}: {error.problem}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        problem = "is nested too deep" if isinstance(error, RecursionError) else error
+        raise ConfigError(f"{origin}: {problem}") from None
+
+
+def _problem(details: Any, origin: str, origins: Mapping[str, str]) -> str:
+    key = ".".join(str(part) for part in details["loc"])
+    source = origins.get(key, origin)
+    match details["type"]:
+        case "extra_forbidden":
+            return f"{source}: {key}: unknown key{_near_key(key)}"
+        case "model_type" | "model_attributes_type":
+            text = "should be a section of keys"
+        case "value_error":
+            text = str(details["ctx"]["error"])
+        case _:
+            text = details["msg"].removeprefix("Input ")
+    return f"{source}: {key}: {text}; found {_shorten(details['input'])}"
+
+
+def _shorten(value: object) -> str:
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _near_key(key: str) -> str:
+    """The nearest known key: by the whole dotted name, or by the last word in any section."""
+    known = list(flatten(Config().to_mapping()))
+    last_words = {name.rpartition(".")[2]: name for name in known}
+    matches = difflib.get_close_matches(key, [*known, *Config.model_fields], n=1)
+    if not matches:
+        words = difflib.get_close_matches(key.rpartition(".")[2], last_words, n=1)
+        matches = [last_words[word] for word in words]
+    return (
+        f"; did you mean {matches[0]}?" if matches else f"; known are {', '.join(_siblings(key))}"
+    )
+
+
+def _siblings(key: str) -> Iterator[str]:
+    section = key.partition(".")[0]
+    known = list(flatten(Config().to_mapping()))
+    inside = [name for name in known if name.startswith(f"{section}.")]
+    return iter(inside or Config.model_fields)
+
+
+def _near(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    matches = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {matches[0]}?" if matches else ""

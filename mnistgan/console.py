@@ -1,0 +1,228 @@
+"""All that the user sees: results on stdout, progress and messages on stderr."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from mnistgan.run_dir import MetricsRecord, RunDir
+
+if TYPE_CHECKING:
+    from mnistgan.commands.train import Event, Plan
+
+REDRAW_SECONDS = 0.2
+
+results = Console(highlight=False, soft_wrap=True)
+messages = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def error(text: str) -> None:
+    """What went wrong; where there are several problems, one a line."""
+    for line in text.splitlines():
+        messages.print(f"[bold red]error:[/] {escape(line)}")
+
+
+def warning(text: str) -> None:
+    messages.print(f"[bold yellow]warning:[/] {escape(text)}")
+
+
+def note(text: str) -> None:
+    messages.print(escape(text))
+
+
+def result(text: str) -> None:
+    results.print(escape(text))
+
+
+def plan_table(plan: "Plan") -> Table:
+    """What is about to be trained, on what, and where to."""
+    config, trainer = plan.config, plan.trainer
+    g_count, d_count = plan.parameter_counts
+    epochs = plan.total_steps / plan.steps_per_epoch
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    rows = {
+        "run": f"{plan.folder}" + (f", from step {trainer.step:,}" if plan.resumed else ""),
+        "data": f"{config.data.dataset}: {len(plan.dataset.images):,} images, {plan.dataset.source}",
+        "model": f"{config.model.architecture}, z of {config.model.latent_dim}, "
+        f"{g_count:,} parameters in G, {d_count:,} in D",
+        "loss": f"{config.loss.adversarial}, Adam lr {config.optimizer.lr:g}, "
+        f"betas {config.optimizer.betas[0]:g} and {config.optimizer.betas[1]:g}",
+        "length": f"{epochs:g} epochs of {plan.steps_per_epoch:,} steps, batches of "
+        f"{config.data.batch_size}: {plan.total_steps:,} steps",
+        "device": f"{trainer.device}, seed {config.training.seed}",
+    }
+    for name, text in rows.items():
+        table.add_row(name, Text(text))
+    return table
+
+
+@contextmanager
+def training_progress(plan: "Plan", quiet: bool) -> Iterator["TrainingProgress"]:
+    """Bars on a terminal, one plain line an epoch elsewhere, nothing where it has to be quiet."""
+    if quiet:
+        yield TrainingProgress(plan)
+    elif messages.is_terminal and not messages.is_dumb_terminal:
+        with LiveProgress(plan) as progress:
+            yield progress
+    else:
+        yield PlainProgress(plan)
+
+
+class TrainingProgress:
+    """Follows the events of a training; this one shows nothing."""
+
+    def __init__(self, plan: "Plan") -> None:
+        self.plan = plan
+        self.started_at = time.monotonic()
+        self.first_step = self.step = plan.trainer.step
+        self.epoch_records: list[MetricsRecord] = []
+
+    def follow(self, events: "Iterable[Event]") -> Iterator["Event"]:
+        """Pass the events on, and show them."""
+        from mnistgan.commands.train import EpochEnded, Measured, Stepped
+
+        for event in events:
+            match event:
+                case Stepped(step=step):
+                    self.step = step
+                    self.on_step()
+                case Measured(record=record):
+                    self.epoch_records.append(record)
+                    self.on_measured(record)
+                case EpochEnded(epoch=epoch):
+                    self.on_epoch(epoch)
+                    self.epoch_records.clear()
+            yield event
+
+    def on_step(self) -> None: ...
+
+    def on_measured(self, record: MetricsRecord) -> None: ...
+
+    def on_epoch(self, epoch: int) -> None: ...
+
+    @property
+    def elapsed_seconds(self) -> float:
+        return time.monotonic() - self.started_at
+
+    @property
+    def seconds_left(self) -> float:
+        """At the mean pace so far."""
+        done = max(1, self.step - self.first_step)
+        return (self.plan.total_steps - self.step) * self.elapsed_seconds / done
+
+    def epoch_text(self) -> str:
+        """The means of the epoch so far."""
+        records = self.epoch_records
+        if not records:
+            return ""
+        return metrics_text(
+            d_loss=fmean(record.d_loss for record in records),
+            g_loss=fmean(record.g_loss for record in records),
+            d_real=fmean(record.d_real for record in records),
+            d_fake=fmean(record.d_fake for record in records),
+            images_per_second=fmean(record.images_per_second for record in records),
+        )
+
+
+class PlainProgress(TrainingProgress):
+    """One line an epoch, for logs."""
+
+    def on_epoch(self, epoch: int) -> None:
+        epochs = self.plan.total_steps / self.plan.steps_per_epoch
+        note(
+            f"epoch {epoch}/{epochs:g}  step {self.step}/{self.plan.total_steps}  "
+            f"{self.epoch_text()}  {clock(self.seconds_left)} left"
+        )
+
+
+class LiveProgress(TrainingProgress):
+    """Two bars and a line of numbers that stay in place, and a line an epoch above them."""
+
+    def __init__(self, plan: "Plan") -> None:
+        super().__init__(plan)
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            console=messages,
+        )
+        epochs = max(1, round(plan.total_steps / plan.steps_per_epoch))
+        self.epoch_bar = self.bars.add_task("epoch", total=epochs)
+        self.step_bar = self.bars.add_task("step", total=plan.steps_per_epoch)
+        self.line = Text("the first numbers come soon", style="dim", no_wrap=True)
+        self.live = Live(self._draw(), console=messages, auto_refresh=False, transient=True)
+        self.drawn_at = 0.0
+
+    def __enter__(self) -> "LiveProgress":
+        self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.live.stop()
+
+    def on_step(self) -> None:
+        if time.monotonic() - self.drawn_at >= REDRAW_SECONDS:
+            self._redraw()
+
+    def on_measured(self, record: MetricsRecord) -> None:
+        text = metrics_text(**record.model_dump(exclude={"step", "epoch"}))
+        self.line = Text(
+            f"{text}  {clock(self.seconds_left)} left", no_wrap=True, overflow="ellipsis"
+        )
+
+    def on_epoch(self, epoch: int) -> None:
+        self.live.console.print(Text(f"epoch {epoch:3d}  {self.epoch_text()}", overflow="ellipsis"))
+        self._redraw()
+
+    def _redraw(self) -> None:
+        epoch, step = divmod(self.step, self.plan.steps_per_epoch)
+        self.bars.update(self.epoch_bar, completed=epoch)
+        self.bars.update(self.step_bar, completed=step)
+        self.live.update(self._draw(), refresh=True)
+        self.drawn_at = time.monotonic()
+
+    def _draw(self) -> Group:
+        return Group(self.bars, self.line)
+
+
+def metrics_text(
+    *, d_loss: float, g_loss: float, d_real: float, d_fake: float, images_per_second: float
+) -> str:
+    return (
+        f"D {d_loss:.3f}  G {g_loss:.3f}  D(x) {d_real:.2f}  D(G(z)) {d_fake:.2f}  "
+        f"{images_per_second:,.0f} images/s"
+    )
+
+
+def clock(seconds: float) -> str:
+    """1:02:03, or 2:03 below an hour."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def training_summary(run: RunDir, step: int, complete: bool, progress: TrainingProgress) -> None:
+    """What exists now, and what to try next."""
+    took = clock(progress.elapsed_seconds)
+    done = "finished" if complete else "stopped, saved"
+    result(f"{done} at step {step:,} after {took}: {run.path}")
+    if not complete:
+        result(f"to go on: mnistgan train --resume {run.path}")
+        return
+    grids = run.sample_grids()
+    for path in (run.latest, run.metrics, grids[-1][1] if grids else run.samples):
+        note(f"  {path}")
+    note("next:")
+    note(f"  mnistgan sample --ckpt {run.latest} --n 64")
+    note(f"  mnistgan plot-losses {run.path}")
+    note(f"  mnistgan make-gif {run.path}")

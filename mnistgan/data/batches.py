@@ -1,0 +1,55 @@
+"""An endless stream of full batches from shuffled passes over a data set."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """uint8 in 0..255 to float32 in [-1, 1], the range of a generator's tanh."""
+    return images.float().div_(127.5).sub_(1)
+
+
+class Batches:
+    """Deals images in batches of one size; each pass over the set is shuffled anew.
+
+    A batch that begins at the end of one pass goes on at the start of the next, so that every batch
+    is full and every image is seen once in each pass.
+    """
+
+    def __init__(self, images: Tensor, batch_size: int, seed: int) -> None:
+        """images: (N, C, H, W) uint8, on the device that batches are wanted on."""
+        self.images = images
+        self.batch_size = batch_size
+        self.generator = torch.Generator().manual_seed(seed)
+        self._start_pass()
+
+    def next(self) -> Tensor:
+        """The next batch: (batch_size, C, H, W) in [-1, 1]."""
+        pieces = []
+        wanted = self.batch_size
+        while wanted > 0:
+            if self.position == len(self.order):
+                self._start_pass()
+            piece = self.order[self.position : self.position + wanted]
+            self.position += len(piece)
+            wanted -= len(piece)
+            pieces.append(piece)
+        indices = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        return to_unit_range(self.images[indices])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The random state that the current pass was shuffled from, and how far it has come."""
+        return {"pass_rng": self.pass_rng, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.generator.set_state(state["pass_rng"])
+        self._start_pass()
+        self.position = state["position"]
+
+    def _start_pass(self) -> None:
+        self.pass_rng = self.generator.get_state()
+        order = torch.randperm(len(self.images), generator=self.generator)
+        self.order = order.to(self.images.device)
+        self.position = 0

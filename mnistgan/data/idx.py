@@ -1,0 +1,63 @@
+"""The IDX format of the MNIST files (https://yann.lecun.com/exdb/mnist), gzipped or not."""
+
+import gzip
+import hashlib
+import math
+import zlib
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from mnistgan.errors import DataError
+
+GZIP_MAGIC = b"\x1f\x8b"
+DTYPES: dict[int, np.dtype[Any]] = {0x08: np.dtype(np.uint8), 0x0C: np.dtype(">i4")}
+MAX_BYTES = 2**31
+
+
+def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
+    """The array in an IDX file of bytes or of 32-bit integers.
+
+    `sha256` is that of the decompressed file, header included. Raises DataError, naming the file,
+    for a wrong magic number, size or checksum and for damaged gzip.
+    """
+    try:
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == GZIP_MAGIC
+        with gzip.open(path) if zipped else path.open("rb") as file:
+            header, shape, dtype = _read_header(path, file)
+            expected = math.prod(shape) * dtype.itemsize
+            payload = file.read(expected)
+            extra = file.read(1)  # also makes gzip check its own checksum
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: damaged gzip: {error}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if len(payload) != expected or extra:
+        found = f"more than {expected}" if extra else str(len(payload))
+        raise DataError(f"{path}: damaged: its header promises {expected} bytes, found {found}")
+    if sha256 is not None and hashlib.sha256(header + payload).hexdigest() != sha256:
+        raise DataError(
+            f"{path}: damaged: its contents are not those of the published file (SHA-256 differs); "
+            "fetch it again"
+        )
+    return np.frombuffer(payload, dtype).reshape(shape)
+
+
+def _read_header(
+    path: Path, file: IO[bytes] | gzip.GzipFile
+) -> tuple[bytes, tuple[int, ...], np.dtype[Any]]:
+    magic = file.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in DTYPES or not 1 <= magic[3] <= 3:
+        raise DataError(
+            f"{path}: is not an IDX file: it starts with 0x{magic.hex() or '(nothing)'}"
+        )
+    sizes = file.read(4 * magic[3])
+    if len(sizes) < 4 * magic[3]:
+        raise DataError(f"{path}: damaged: it ends inside its header")
+    shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
+    dtype = DTYPES[magic[2]]
+    if math.prod(shape) * dtype.itemsize > MAX_BYTES:
+        raise DataError(f"{path}: damaged: its header promises the absurd shape {shape}")
+    return magic + sizes, shape, dtype

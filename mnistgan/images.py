@@ -1,0 +1,40 @@
+"""Pictures of digits: the one way from a generator's range to pixels, and PNG files."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mnistgan.files import atomic_write
+
+GAP = 2
+"""Pixels between the digits of a grid."""
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float images in [-1, 1] to pixels in 0..255, rounded to the nearest, on the CPU."""
+    return images.add(1).mul(127.5).round().clamp(0, 255).to("cpu", torch.uint8)
+
+
+def to_grid(images: Tensor, columns: int | None = None) -> Tensor:
+    """Images (N, C, H, W) uint8 in rows of `columns` (default: a square) -> (C, H', W') uint8."""
+    count, channels, height, width = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    cells = images.new_zeros(rows * columns, channels, height + GAP, width + GAP)
+    cells[:count, :, :height, :width] = images
+    cells = cells.view(rows, columns, channels, height + GAP, width + GAP)
+    grid = cells.permute(2, 0, 3, 1, 4)  # (C, rows, H + gap, columns, W + gap)
+    grid = grid.reshape(channels, rows * (height + GAP), columns * (width + GAP))
+    return torch.nn.functional.pad(grid, (GAP, 0, GAP, 0))
+
+
+def write_png(path: Path, image: Tensor) -> None:
+    """Write one picture (C, H, W) uint8, C = 1 or 3, atomically."""
+    pixels: np.ndarray = image.movedim(0, -1).numpy()
+    picture = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+    with atomic_write(path) as file:
+        picture.save(file, format="png")

@@ -1,0 +1,19 @@
+"""Where this machine keeps data sets: the environment and the user's cache folder."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+DATA_VARIABLE = "MNISTGAN_DATA"
+
+
+def data_root() -> Path | None:
+    """The folder that $MNISTGAN_DATA names, laid out as torchvision does; None where it is unset."""
+    folder = os.environ.get(DATA_VARIABLE)
+    return Path(folder) if folder else None
+
+
+def cache() -> Path:
+    """The cache folder of this user, by the rules of the system."""
+    return platformdirs.user_cache_path("mnistgan")

@@ -1,0 +1,244 @@
+"""The run directory: what `train` writes, and the one thing that the other commands read.
+
+config.yaml         the complete configuration; its presence makes a folder a run
+run.json            versions, device, threads, seed, and the data set with its SHA-256
+metrics.jsonl       one object every `output.log_every_steps`
+latest.pt           all that is needed to go on; previous.pt is the one before
+checkpoints/        the epochs that `output.keep_every_epochs` asks for
+samples/            the same noise, drawn again and again
+generated/, losses.png, training.gif    made by the other commands, safe to delete
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mnistgan.config import Config, read_yaml
+from mnistgan.errors import RunError
+from mnistgan.files import atomic_write
+
+NUMBERED = re.compile(r"exp(\d+)")
+EPOCH_STEM = re.compile(r"epoch_(\d{3,}(?:\.\d+)?)")
+
+
+class MetricsRecord(BaseModel):
+    """One line of metrics.jsonl: means since the line before, over every step in between."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    step: int
+    """Updates of G so far."""
+    epoch: float
+    d_loss: float
+    g_loss: float
+    d_real: float
+    """D(x): a probability where the loss has one, else the mean logit."""
+    d_fake: float
+    """D(G(z)) before G's update, in the same unit."""
+    images_per_second: float
+
+
+class RunDir:
+    """The paths of one run, and its small text files. Nothing here needs torch."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.info = path / "run.json"
+        self.metrics = path / "metrics.jsonl"
+        self.latest = path / "latest.pt"
+        self.previous = path / "previous.pt"
+        self.samples = path / "samples"
+        self.checkpoints = path / "checkpoints"
+        self.generated = path / "generated"
+        self.losses_plot = path / "losses.png"
+        self.animation = path / "training.gif"
+
+    @classmethod
+    def create(cls, runs: Path, name: str | None, config: Config) -> "RunDir":
+        """Claim `runs/NAME`, or the next free `runs/expN`, and write its config.yaml first of all.
+
+        Making the folder is the claim: two trainings started at once never share one. Raises
+        RunError where the name is taken or is no plain folder name.
+        """
+        runs.mkdir(parents=True, exist_ok=True)
+        while True:
+            path = cls.next_path(runs, name)
+            try:
+                path.mkdir()
+                break
+            except FileExistsError:
+                continue  # another training was faster: a number has a next one, a name is refused
+        run = cls(path)
+        run.write_config(config)
+        return run
+
+    @staticmethod
+    def next_path(runs: Path, name: str | None) -> Path:
+        """`runs/NAME`, or the number after the highest one in `runs`. Raises RunError as `create`."""
+        if name is None:
+            names = (path.name for path in runs.glob("exp*"))
+            taken = [int(match[1]) for name in names if (match := NUMBERED.fullmatch(name))]
+            return runs / f"exp{max(taken, default=0) + 1}"
+        if not re.fullmatch(r"[\w-][\w.-]*", name):
+            raise RunError(f"--name {name!r}: expected letters, digits, '.', '_' and '-' only")
+        if (runs / name).exists():
+            raise RunError(
+                f"{runs / name}: exists already; choose another --name, or go on with it: "
+                f"mnistgan train --resume {runs / name}"
+            )
+        return runs / name
+
+    @classmethod
+    def open(cls, run: str | Path, runs: Path) -> "RunDir":
+        """A run by its folder, or by its name below `runs`. Raises RunError for anything else."""
+        for path in (Path(run), runs / run):
+            if (path / "config.yaml").is_file():
+                return cls(path)
+        known = ", ".join(sorted(found.path.name for found in _runs_in(runs))[:8])
+        raise RunError(
+            f"{run}: is not a run (no config.yaml in it)"
+            + (f"; runs in {runs} are {known}" if known else f", and {runs} holds no runs")
+        )
+
+    @classmethod
+    def containing(cls, checkpoint: Path) -> "RunDir | None":
+        """The run that a checkpoint lies in, or None for a checkpoint outside any run."""
+        for folder in (checkpoint.absolute().parent, checkpoint.absolute().parent.parent):
+            if (folder / "config.yaml").is_file():
+                return cls(_relative(folder))
+        return None
+
+    def read_config(self) -> Config:
+        """The configuration that the run was made with. Raises ConfigError if it was damaged."""
+        return Config.from_mapping(read_yaml(self.config), str(self.config))
+
+    def write_config(self, config: Config) -> None:
+        with atomic_write(self.config) as file:
+            file.write(config.to_yaml().encode())
+
+    def read_info(self) -> dict[str, Any]:
+        """The contents of run.json. Raises RunError where it is missing or damaged."""
+        try:
+            info = json.loads(self.info.read_bytes())
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.info}: cannot be read: {error}") from None
+        if not isinstance(info, dict):
+            raise RunError(f"{self.info}: expected one object, found {type(info).__name__}")
+        return info
+
+    def write_info(self, info: dict[str, Any]) -> None:
+        with atomic_write(self.info) as file:
+            file.write((json.dumps(info, indent=2) + "\n").encode())
+
+    def read_metrics(self) -> list[MetricsRecord]:
+        """All whole lines; a last line torn by a killed process is skipped. Raises RunError."""
+        try:
+            lines = self.metrics.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return []
+        # What follows the last newline is empty, or a line that was never finished.
+        return [self._read_line(number, line) for number, line in enumerate(lines[:-1], start=1)]
+
+    def append_metrics(self, record: MetricsRecord) -> None:
+        """Add one line and hand it to the system at once: a killed process loses nothing."""
+        with self.metrics.open("ab") as file:
+            file.write(record.model_dump_json().encode() + b"\n")
+
+    def truncate_metrics(self, last_step: int) -> None:
+        """Drop the lines past `last_step`, and a torn one: a resume never leaves a step twice."""
+        records = [record for record in self.read_metrics() if record.step <= last_step]
+        with atomic_write(self.metrics) as file:
+            for record in records:
+                file.write(record.model_dump_json().encode() + b"\n")
+
+    def sample_grids(self) -> list[tuple[float, Path]]:
+        """(epoch, picture) of the fixed-noise grids, in the order of their epochs."""
+        return sorted(
+            (float(match[1]), path)
+            for path in self.samples.glob("epoch_*.png")
+            if (match := EPOCH_STEM.fullmatch(path.stem))
+        )
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run while training it. The lock dies with its holder; the file may remain.
+
+        Raises RunError where another process holds it.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(f"{self.path}: is being trained by another process") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _read_line(self, number: int, line: bytes) -> MetricsRecord:
+        try:
+            return MetricsRecord.model_validate_json(line)
+        except ValidationError as error:
+            details = error.errors()[0]
+            key = ".".join(str(part) for part in details["loc"])
+            raise RunError(
+                f"{self.metrics}, line {number}: {key}{': ' if key else ''}{details['msg']}"
+            ) from None
+
+
+def epoch_stem(epoch: float) -> str:
+    """`epoch_020`, or `epoch_000.250` for a fraction; in numeric order also where read back."""
+    if epoch == int(epoch):
+        return f"epoch_{int(epoch):03d}"
+    whole, _, fraction = f"{epoch:.6f}".partition(".")
+    return f"epoch_{int(whole):03d}.{fraction.rstrip('0').ljust(3, '0')}"
+
+
+def find_checkpoint(given: str, runs: Path) -> Path:
+    """The file that `--ckpt` means: a path, a run, or a bare file name in the newest run.
+
+    Raises RunError that says where it looked.
+    """
+    for path in (Path(given), runs / given):
+        if path.is_file():
+            return path
+        if (path / "config.yaml").is_file():
+            latest = RunDir(path).latest
+            if not latest.is_file():
+                raise RunError(f"{path}: has no {latest.name} yet")
+            return latest
+    if Path(given).is_dir():
+        raise RunError(f"{given}: is a folder, but not a run (no config.yaml in it)")
+    if Path(given).name == given:
+        holders = [run for run in _runs_in(runs) if (run.path / given).is_file()]
+        if holders:
+            return max(holders, key=_created).path / given
+    raise RunError(
+        f"{given}: there is no such checkpoint, neither here nor in a run of {runs}; "
+        "train one with: mnistgan train --config mlp"
+    )
+
+
+def _runs_in(runs: Path) -> list[RunDir]:
+    return [RunDir(path.parent) for path in runs.glob("*/config.yaml")]
+
+
+def _created(run: RunDir) -> str:
+    """ISO 8601 in UTC, so that the order of the texts is the order of the times."""
+    try:
+        return str(run.read_info().get("created", ""))
+    except RunError:
+        return ""
+
+
+def _relative(path: Path) -> Path:
+    """The short form for messages, where `path` lies below the current folder."""
+    return Path(os.path.relpath(path)) if path.is_relative_to(Path.cwd()) else path
