@@ -1,7 +1,8 @@
 """The configuration: its keys, its defaults, and how a YAML file and overrides become one."""
 
+import copy
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -142,9 +143,7 @@ def load_config(source: str | None, overrides: Sequence[str] = ()) -> Config:
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str], origin: str) -> Config:
     """`values` changed by trailing `key=value` words; the values of words are read as YAML."""
-    merged = {
-        key: dict(part) if isinstance(part, Mapping) else part for key, part in values.items()
-    }
+    merged = copy.deepcopy(dict(values))
     origins: dict[str, str] = {}
     for key, value in parse_overrides(overrides).items():
         section, _, name = key.rpartition(".")
@@ -156,7 +155,7 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str], origin:
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """`data.batch_size=64` as {"data.batch_size": "64"}. Raises ConfigError for a word without `=`."""
+    """`data.batch_size=64` as {"data.batch_size": "64"}. Raises ConfigError."""
     parsed = {}
     for word in overrides:
         key, equals, text = word.partition("=")
@@ -226,9 +225,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 class _TextLoader(yaml.SafeLoader):
-    """YAML without surprises: no tags, aliases or duplicate keys, and every scalar but null is text.
+    """YAML without tags, aliases and duplicate keys, where every scalar but null is text.
 
-    YAML 1.1 reads `2e-4` as a string and `no` as False; the declared types of the keys decide here.
+    YAML 1.1 reads `2e-4` as a string and `no` as False; here the declared types decide.
     """
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - the base class declares it so
@@ -237,7 +236,7 @@ class _TextLoader(yaml.SafeLoader):
     }
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event: Any = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
             problem = "aliases and tags are refused"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
@@ -254,9 +253,8 @@ class _TextLoader(yaml.SafeLoader):
                 seen.add(key.value)
                 continue
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-        return {
-            str(key.value): self.construct_object(value, deep=True) for key, value in node.value
-        }
+        construct = self.construct_object
+        return {str(key.value): construct(value, deep=True) for key, value in node.value}
 
 
 def _parse_yaml(text: bytes, origin: str) -> Any:
@@ -299,16 +297,10 @@ def _near_key(key: str) -> str:
     if not matches:
         words = difflib.get_close_matches(key.rpartition(".")[2], last_words, n=1)
         matches = [last_words[word] for word in words]
-    return (
-        f"; did you mean {matches[0]}?" if matches else f"; known are {', '.join(_siblings(key))}"
-    )
-
-
-def _siblings(key: str) -> Iterator[str]:
-    section = key.partition(".")[0]
-    known = list(flatten(Config().to_mapping()))
-    inside = [name for name in known if name.startswith(f"{section}.")]
-    return iter(inside or Config.model_fields)
+    if matches:
+        return f"; did you mean {matches[0]}?"
+    siblings = [name for name in known if name.startswith(f"{key.partition('.')[0]}.")]
+    return f"; known are {', '.join(siblings or Config.model_fields)}"
 
 
 def _near(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:

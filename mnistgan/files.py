@@ -31,7 +31,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the renames in `folder` durable, where the system lets a folder be opened (not Windows)."""
+    """Make the renames in `folder` durable; Windows does not let a folder be opened for it."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

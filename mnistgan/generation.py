@@ -12,7 +12,7 @@ from mnistgan.config import Config
 from mnistgan.models import build_generator
 
 BLOCK = 64
-"""Pictures that are always computed together: a matrix product of another shape rounds otherwise."""
+"""Pictures computed together: a matrix product of another shape rounds otherwise."""
 
 
 def noise_block(seed: int, block: int, latent_dim: int) -> Tensor:

@@ -9,7 +9,7 @@ DATA_VARIABLE = "MNISTGAN_DATA"
 
 
 def data_root() -> Path | None:
-    """The folder that $MNISTGAN_DATA names, laid out as torchvision does; None where it is unset."""
+    """The folder that $MNISTGAN_DATA names, laid out as torchvision does, if it is set."""
     folder = os.environ.get(DATA_VARIABLE)
     return Path(folder) if folder else None
 

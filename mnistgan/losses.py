@@ -19,7 +19,7 @@ class AdversarialLoss(NamedTuple):
 
 
 def bce_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """-E[log D(x)] - E[log(1 - D(G(z)))] with D = sigmoid(logit) (Goodfellow et al. 2014, eq. 1)."""
+    """-E[log D(x)] - E[log(1 - D(G(z)))], D = sigmoid(logit) (Goodfellow et al. 2014, eq. 1)."""
     return softplus(-real_logits).mean() + softplus(fake_logits).mean()
 
 

@@ -82,7 +82,7 @@ class RunDir:
 
     @staticmethod
     def next_path(runs: Path, name: str | None) -> Path:
-        """`runs/NAME`, or the number after the highest one in `runs`. Raises RunError as `create`."""
+        """`runs/NAME`, or the number after the highest in `runs`. Raises RunError as `create`."""
         if name is None:
             names = (path.name for path in runs.glob("exp*"))
             taken = [int(match[1]) for name in names if (match := NUMBERED.fullmatch(name))]

@@ -155,23 +155,16 @@ class Trainer:
     def _check(self, state: dict[str, Any]) -> None:
         own = self.state_dict()
         check_like(list(state), list(own))
-        moved = state["device"] != own["device"]
-        free = {"g_optimizer", "d_optimizer", "window"} | (
-            {"noise_rng", "default_rng"} if moved else set()
-        )
-        for key in own.keys() - free:
+        # Generators of another device have states of another size, which are not used.
+        rngs = {"noise_rng", "default_rng"} if state["device"] != own["device"] else set()
+        for key in own.keys() - {"g_optimizer", "d_optimizer", "window"} - rngs:
             check_like(state[key], own[key], key)
-        for key, optimizer in (
-            ("g_optimizer", self.g_optimizer),
-            ("d_optimizer", self.d_optimizer),
-        ):
-            _check_optimizer(state[key], optimizer, key)
-        rows = state["window"]
-        check_like(rows, torch.empty(len(rows), 4), "window")
-        if not 0 <= state["batches"]["position"] <= len(self.batches.order) or state["step"] < 0:
-            raise misfit(
-                "batches.position", str(state["batches"]["position"]), "one in the data set"
-            )
+        _check_optimizer(state["g_optimizer"], self.g_optimizer, "g_optimizer")
+        _check_optimizer(state["d_optimizer"], self.d_optimizer, "d_optimizer")
+        check_like(state["window"], torch.empty(len(state["window"]), 4), "window")
+        position, images = state["batches"]["position"], len(self.batches.order)
+        if not 0 <= position <= images:
+            raise misfit("batches.position", str(position), f"0 to {images}")
 
     def _measure(
         self, d_loss: Tensor, g_loss: Tensor, real_logits: Tensor, fake_logits: Tensor
@@ -210,7 +203,7 @@ def _default_rng(device: torch.device) -> torch.Generator:
 
 
 def _check_optimizer(state: Any, optimizer: torch.optim.Optimizer, key: str) -> None:
-    """The settings as they are now; for each weight no state yet, or scalars and tensors of its shape."""
+    """The same settings; for each weight no state yet, or scalars and tensors of its shape."""
     own = optimizer.state_dict()
     check_like(state, {**own, "state": state.get("state", {})}, key)
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".svg")
 BLUE, ORANGE = "#2563eb", "#ea580c"
 RUN_COLORS = (
-    "#2563eb",
-    "#ea580c",
+    BLUE,
+    ORANGE,
     "#059669",
     "#9333ea",
     "#dc2626",
@@ -105,7 +105,7 @@ STYLE: dict[str, Any] = {
 
 
 def to_curve(records: Sequence[MetricsRecord], quantity: str) -> Curve:
-    """The lines of `quantity`, and their means: by epoch, or by tenths of a run below five epochs."""
+    """The lines of `quantity` and their means: by epoch, or in 20 windows of a short run."""
     epochs = [record.epoch for record in records]
     values = [float(getattr(record, quantity)) for record in records]
     width = 1.0 if epochs[-1] >= 5 else max(epochs[-1] / 20, 1e-9)
@@ -159,7 +159,5 @@ PROBABILITY_LOSSES = {"bce"}
 def _read(run: RunDir) -> list[MetricsRecord]:
     records = run.read_metrics()
     if not records:
-        raise RunError(
-            f"{run.path}: has no losses yet; the first line comes after output.log_every_steps steps"
-        )
+        raise RunError(f"{run.path}: has no losses yet; they come every output.log_every_steps")
     return records

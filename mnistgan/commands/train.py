@@ -256,7 +256,7 @@ def _train(plan: Plan, run: RunDir, stop: Callable[[], bool]) -> Iterator[Event]
 
 
 def due_multiple(step: int, per_epoch: int, every_epochs: float | None) -> float | None:
-    """The largest multiple of `every_epochs` that this step is the first to reach, if there is one."""
+    """The multiple of `every_epochs` that this step is the first to reach, if there is one."""
     if every_epochs is None:
         return None
     every = Fraction(str(every_epochs))
@@ -323,8 +323,8 @@ def _check_belongs(state: State, config: Config, run: RunDir) -> None:
     differing = differing_keys(own, config)
     if differing:
         raise RunError(
-            f"{run.config}: differs from the configuration that {run.latest.name} was trained with, "
-            f"in {', '.join(differing)}; put the old values back"
+            f"{run.config}: differs from what {run.latest.name} was trained with in "
+            f" {', '.join(differing)}; put the old values back"
         )
 
 

@@ -109,7 +109,7 @@ NAMED_SETS: dict[str, NamedSet] = {
 def load_dataset(
     name: str, split: Split, *, root: Path | None, cache: Path, offline: bool
 ) -> Dataset:
-    """One split of a named data set, or of a folder of IDX files, from the first source that has it.
+    """One split of a named data set, or of a folder of IDX files, from the first source.
 
     `root` is a folder laid out as torchvision does (or holding the files themselves), `cache` a
     folder of the same layout that a download may fill. Raises DataError where no source serves or
@@ -206,7 +206,7 @@ def _dataset(
 
 
 def _download(name: str, split: Split, cache: Path) -> str | None:
-    """Let torchvision fetch the files into `cache`. Returns what went wrong, None if nothing did."""
+    """Let torchvision fetch the files into `cache`. Returns what went wrong, or None."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:

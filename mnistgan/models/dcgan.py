@@ -42,7 +42,8 @@ class Discriminator(nn.Sequential):
         self.apply(_init_weights)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = super().forward(images)  # (B, 1, 1, 1)
+        # (B, 1, 1, 1) -> (B,)
+        logits: Tensor = super().forward(images)  # type: ignore[no-untyped-call]
         return logits.flatten()
 
 
@@ -51,7 +52,7 @@ def _norm_relu(channels: int) -> list[nn.Module]:
 
 
 def _init_weights(module: nn.Module) -> None:
-    """Weights from N(0, 0.02), scales of BatchNorm from N(1, 0.02) (Radford et al. 2015, section 4)."""
+    """Weights N(0, 0.02), scales of BatchNorm N(1, 0.02) (Radford et al. 2015, section 4)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):

@@ -27,7 +27,7 @@ class Generator(nn.Sequential):
 
 
 class Discriminator(nn.Sequential):
-    """Images (B, C, 28, 28) -> 1024 -> 512 -> 256 -> logits (B,), dropout after each hidden layer."""
+    """Images (B, C, 28, 28) -> 1024 -> 512 -> 256 -> logits (B,), with dropout after each."""
 
     def __init__(self, channels: int, width: float) -> None:
         layers: list[nn.Module] = [nn.Flatten()]
@@ -37,5 +37,5 @@ class Discriminator(nn.Sequential):
         super().__init__(*layers, nn.Linear(sizes[-1], 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = super().forward(images)
+        logits: Tensor = super().forward(images)  # type: ignore[no-untyped-call]
         return logits.squeeze(1)
