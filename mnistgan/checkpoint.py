@@ -3,6 +3,8 @@
 A checkpoint is one dictionary of tensors and plain values, in the zip format of `torch.save`.
 """
 
+import hashlib
+import io
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -17,14 +19,23 @@ from mnistgan.files import TEMPORARY_SUFFIX, atomic_write
 
 FORMAT_VERSION = 1
 MAX_BYTES = 4 * 2**30
+DIGEST_BYTES = 64
+NO_COMMENT = (0).to_bytes(2, "little")
+COMMENT_LENGTH = DIGEST_BYTES.to_bytes(2, "little")
 
 State = dict[str, Any]
 
 
 def save_checkpoint(path: Path, state: State) -> None:
     """Write `state`, tensors and plain values only, atomically. Raises OSError."""
+    archive = io.BytesIO()
+    torch.save({"format_version": FORMAT_VERSION, **state}, archive)
+    # A zip file ends in the length of its comment, then the comment: here the SHA-256 of all
+    # before it. `torch.load` looks at no checksum and takes a flipped bit for a weight.
+    body = archive.getvalue()[: -len(NO_COMMENT)] + COMMENT_LENGTH
     with atomic_write(path) as file:
-        torch.save({"format_version": FORMAT_VERSION, **state}, file)
+        file.write(body)
+        file.write(_digest(body))
 
 
 def keep_previous(latest: Path, previous: Path) -> None:
@@ -46,8 +57,8 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> State:
     Raises CheckpointError, naming the file, where it is damaged, foreign, or too new.
     """
     try:
-        _verify_archive(path)
-        state = torch.load(path, map_location=device, weights_only=True)
+        archive = _read_verified(path)
+        state = torch.load(archive, map_location=device, weights_only=True)
     except CheckpointError:
         raise
     except FileNotFoundError:
@@ -116,20 +127,31 @@ def _layout(tensor: torch.Tensor) -> str:
     return f"{'' if plain else 'non-contiguous '}{tensor.dtype} {tuple(tensor.shape)}"
 
 
-def _verify_archive(path: Path) -> None:
-    """Check every byte that counts: `torch.load` alone takes a flipped bit for a weight."""
-    size = path.stat().st_size
-    if size > MAX_BYTES:
+def _read_verified(path: Path) -> io.BytesIO:
+    """The bytes of a checkpoint that are those that were written, in a plain archive."""
+    if path.stat().st_size > MAX_BYTES:
         raise CheckpointError(f"{path}: is larger than any checkpoint ({MAX_BYTES // 2**30} GiB)")
-    if not zipfile.is_zipfile(path):
+    contents = path.read_bytes()
+    archive = io.BytesIO(contents)
+    if not zipfile.is_zipfile(archive):
         raise CheckpointError(_damaged(path, "it is empty, cut short, or no checkpoint at all"))
-    with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
-                raise CheckpointError(_damaged(path, f"its entry {entry.filename!r} is compressed"))
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise CheckpointError(_damaged(path, f"the checksum of its entry {damaged!r} is wrong"))
+    body, digest = contents[:-DIGEST_BYTES], contents[-DIGEST_BYTES:]
+    if not body.endswith(COMMENT_LENGTH):
+        raise CheckpointError(_damaged(path, "it carries no checksum: another program wrote it"))
+    if digest != _digest(body):
+        raise CheckpointError(_damaged(path, "its checksum is wrong"))
+    # What is left to fear is a file made to harm: one that unpacks to much more than it is, or
+    # whose entries torch takes for folders and leaves unread.
+    for entry in zipfile.ZipFile(archive).infolist():
+        stored = entry.compress_type == zipfile.ZIP_STORED
+        if not stored or entry.file_size != entry.compress_size or entry.external_attr != 0:
+            raise CheckpointError(_damaged(path, f"its entry {entry.filename!r} is not plain"))
+    archive.seek(0)
+    return archive
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest().encode()
 
 
 def _damaged(path: Path, why: str) -> str:

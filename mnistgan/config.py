@@ -265,13 +265,18 @@ def _parse_yaml(text: bytes, origin: str) -> Any:
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"{origin}{where}: {error.problem}") from None
     except (yaml.YAMLError, RecursionError) as error:
-        problem = "is nested too deep" if isinstance(error, RecursionError) else error
-        raise ConfigError(f"{origin}: {problem}") from None
+        problem = "is nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise ConfigError(f"{origin}: {' '.join(problem.split())}") from None
 
 
 def _problem(details: Any, origin: str, origins: Mapping[str, str]) -> str:
     key = ".".join(str(part) for part in details["loc"])
-    source = origins.get(key, origin)
+    related = (
+        o
+        for name, o in origins.items()
+        if f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.")
+    )
+    source = next(related, origin)
     match details["type"]:
         case "extra_forbidden":
             return f"{source}: {key}: unknown key{_near_key(key)}"

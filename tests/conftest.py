@@ -1,0 +1,103 @@
+"""Every test runs in an empty folder, without a data folder, a cache or a network."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from mnistgan.cli import app
+from mnistgan.commands import train as training
+
+# A net of a few hundred weights on the digits that ship: a step takes milliseconds.
+TINY = (
+    "model.width=0.03125",
+    "model.latent_dim=8",
+    "data.batch_size=16",
+    "training.max_steps=12",
+    "output.log_every_steps=5",
+    "output.sample_count=4",
+    "output.sample_every_epochs=0.001",  # of 3,750 steps: a picture each 4th step
+)
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MNISTGAN_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TERMINAL_WIDTH", "100")
+    return tmp_path
+
+
+@pytest.fixture
+def mnistgan() -> Callable[..., Result]:
+    """`mnistgan("sample", "--n", 3)` through Typer's runner."""
+
+    def invoke(*words: object) -> Result:
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return invoke
+
+
+@pytest.fixture
+def full_mnist() -> Path:
+    """The folder of the real 60,000 digits, for the tests that need them."""
+    folder = REAL_DATA
+    if folder is None:
+        pytest.skip("Requires: MNISTGAN_DATA, a folder with the IDX files of MNIST")
+    return Path(folder)
+
+
+REAL_DATA = os.environ.get("MNISTGAN_DATA")
+
+
+def train_tiny(
+    *overrides: str, name: str = "tiny", config: str = "mlp", stop_after: int | None = None
+) -> Path:
+    """Train a new run on the shipped digits; `stop_after` steps asks for a stop, as Ctrl-C does."""
+    plan = training.plan_new(
+        config, [*TINY, *overrides], runs=Path("runs"), name=name, device="cpu", offline=True
+    )
+    return drive(plan, stop_after)
+
+
+def resume_tiny(run: Path, *overrides: str, stop_after: int | None = None) -> Path:
+    plan = training.plan_resume(str(run), overrides, runs=Path("runs"), device="cpu", offline=True)
+    return drive(plan, stop_after)
+
+
+def drive(plan: training.Plan, stop_after: int | None = None) -> Path:
+    stop = (lambda: plan.trainer.step >= stop_after) if stop_after else (lambda: False)
+    *_, finished = training.run_plan(plan, stop)
+    assert isinstance(finished, training.Finished)
+    return finished.run.path
+
+
+def metrics_without_timings(run: Path) -> list[dict[str, Any]]:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [{**json.loads(line), "images_per_second": None} for line in lines]
+
+
+def assert_same(left: Any, right: Any, where: str = "state") -> None:
+    """Two nested states are equal to the bit."""
+    assert type(left) is type(right), where
+    if isinstance(left, dict):
+        assert left.keys() == right.keys(), where
+        for key in left:
+            assert_same(left[key], right[key], f"{where}.{key}")
+    elif isinstance(left, list | tuple):
+        assert len(left) == len(right), where
+        for index, (a, b) in enumerate(zip(left, right, strict=True)):
+            assert_same(a, b, f"{where}[{index}]")
+    elif isinstance(left, torch.Tensor):
+        assert torch.equal(left, right), where
+    else:
+        assert left == right, where

@@ -1,0 +1,129 @@
+import hashlib
+import io
+import os
+import pickle  # noqa: TID251 - to make what must not be loaded
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import assert_same
+
+from mnistgan import checkpoint
+from mnistgan.checkpoint import keep_previous, load_checkpoint, save_checkpoint
+from mnistgan.errors import CheckpointError
+from mnistgan.files import remove_temporary_files
+
+STATE = {"weights": torch.randn(300, 7), "step": 3, "name": "x", "nested": {"list": [1.5, None]}}
+LATEST = Path("latest.pt")
+
+
+@pytest.fixture(autouse=True)
+def saved() -> None:
+    save_checkpoint(LATEST, STATE)
+
+
+def test_what_was_saved_comes_back_and_nothing_else_remains() -> None:
+    assert_same(load_checkpoint(LATEST), STATE)
+    assert os.listdir() == ["latest.pt"]
+
+
+def test_a_flipped_byte_is_refused_wherever_it_is() -> None:
+    """`torch.load` alone takes most of these for weights."""
+    good = LATEST.read_bytes()
+    # Densely through the archive's bookkeeping at both ends, and here and there in between.
+    end = len(good)
+    positions = [*range(300), *range(300, end - 1500, 61), *range(end - 1500, end)]
+    for position in positions:
+        damaged = bytearray(good)
+        damaged[position] ^= 0x10
+        LATEST.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"latest\.pt"):
+            load_checkpoint(LATEST)
+
+
+def test_a_flipped_weight_is_refused() -> None:
+    good = LATEST.read_bytes()
+    start = good.index(STATE["weights"].numpy().tobytes()[:64])
+    damaged = bytearray(good)
+    damaged[start + 5] ^= 1
+    LATEST.write_bytes(damaged)
+    with pytest.raises(CheckpointError, match="checksum"):
+        load_checkpoint(LATEST)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_file_cut_short_is_refused_and_the_one_before_it_is_named(share: float) -> None:
+    save_checkpoint(Path("previous.pt"), STATE)
+    good = LATEST.read_bytes()
+    LATEST.write_bytes(good[: int(len(good) * share)])
+    with pytest.raises(CheckpointError, match=r"latest.pt: cannot be used.*previous\.pt"):
+        load_checkpoint(LATEST)
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch exploded",)
+
+
+def test_nothing_in_a_file_is_executed() -> None:
+    LATEST.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(CheckpointError):
+        load_checkpoint(LATEST)
+    save_checkpoint(LATEST, {"weights": Bomb()})
+    with pytest.raises(CheckpointError, match="Weights only load failed"):
+        load_checkpoint(LATEST)
+    assert not Path("exploded").exists()
+
+
+def test_a_compressed_archive_is_refused() -> None:
+    """A zip bomb would unpack to any size, whatever its checksum says."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"0" * 10_000_000)
+    body = packed.getvalue()[:-2] + (64).to_bytes(2, "little")
+    LATEST.write_bytes(body + hashlib.sha256(body).hexdigest().encode())
+    with pytest.raises(CheckpointError, match="is not plain"):
+        load_checkpoint(LATEST)
+
+
+def test_foreign_and_future_files_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"state_dict": {}}, LATEST)
+    with pytest.raises(CheckpointError, match="another program wrote it"):
+        load_checkpoint(LATEST)
+    monkeypatch.setattr(checkpoint, "FORMAT_VERSION", 99)
+    save_checkpoint(LATEST, {"mnistgan_version": "7.0"})
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match=r"format version 99, written by mnistgan 7.0"):
+        load_checkpoint(LATEST)
+    with pytest.raises(CheckpointError, match="there is no such file"):
+        load_checkpoint(Path("missing.pt"))
+
+
+def test_previous_is_what_latest_was() -> None:
+    keep_previous(LATEST, Path("previous.pt"))
+    save_checkpoint(LATEST, {**STATE, "step": 4})
+    keep_previous(LATEST, Path("previous.pt"))
+    save_checkpoint(LATEST, {**STATE, "step": 5})
+    assert load_checkpoint(Path("previous.pt"))["step"] == 4
+    assert load_checkpoint(LATEST)["step"] == 5
+
+
+def test_a_write_that_fails_leaves_the_old_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(LATEST, {**STATE, "step": 9})
+    assert load_checkpoint(LATEST)["step"] == 3
+    assert os.listdir() == ["latest.pt"]
+
+
+def test_what_a_killed_process_left_is_cleared_away() -> None:
+    Path("samples").mkdir()
+    for litter in (".latest.pt.tmp", "samples/.epoch_001.png.tmp"):
+        Path(litter).write_bytes(b"half")
+    remove_temporary_files(Path())
+    assert sorted(os.listdir()) == ["latest.pt", "samples"]
+    assert os.listdir("samples") == []

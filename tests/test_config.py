@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import pytest
+
+from mnistgan.config import Config, differing_keys, find_config, load_config, presets
+from mnistgan.errors import ConfigError
+
+
+def problems(text: str, *overrides: str) -> list[str]:
+    Path("c.yaml").write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load_config("c.yaml", overrides)
+    return str(error.value).splitlines()
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_loads_and_survives_a_round_trip(name: str) -> None:
+    config = load_config(name)
+    Path("resolved.yaml").write_text(config.to_yaml())
+    assert load_config("resolved.yaml") == config
+
+
+def test_mlp_is_the_classic_recipe() -> None:
+    config = load_config("mlp")
+    assert config.data.batch_size == 32
+    assert config.training.epochs == 20
+    assert (config.optimizer.lr, config.optimizer.betas) == (2e-4, (0.9, 0.999))
+    assert config.loss.adversarial == "bce"
+    assert config.training.ema_decay is None
+
+
+@pytest.mark.parametrize("text", ["2e-4", "2.0e-4", "0.0002", "'2e-4'", "2E-4"])
+def test_numbers_mean_what_they_say(text: str) -> None:
+    Path("c.yaml").write_text(f"optimizer: {{lr: {text}}}")
+    assert load_config("c.yaml").optimizer.lr == 2e-4
+
+
+def test_overrides_win_and_are_read_as_yaml() -> None:
+    words = ["data.batch_size=64", "optimizer.betas=[0, 0.9]", "training.max_steps=null"]
+    config = load_config("mlp", words)
+    assert config.data.batch_size == 64
+    assert config.optimizer.betas == (0, 0.9)
+    assert config.training.max_steps is None
+
+
+def test_all_problems_are_told_at_once_with_file_key_value_and_what_is_allowed() -> None:
+    lines = problems(
+        "data: {batchsize: 8, batch_size: 0}\nmodell: {}\ntraining: {epochs: many, seed: -1}\n"
+    )
+    assert len(lines) == 5
+    text = "\n".join(lines)
+    assert "c.yaml: data.batchsize: unknown key; did you mean data.batch_size?" in text
+    assert "c.yaml: data.batch_size: should be greater than or equal to 1; found '0'" in text
+    assert "c.yaml: modell: unknown key; did you mean model?" in text
+    assert "training.epochs: should be a valid integer" in text
+    assert "found 'many'" in text
+    assert "training.seed" in text
+
+
+def test_the_command_line_is_named_where_it_is_to_blame() -> None:
+    assert problems("data: {}", "epochs=3") == [
+        "command line: epochs: unknown key; did you mean training.epochs?"
+    ]
+    assert problems("data: {}", "training.epochs=x")[0].startswith("command line: training.epochs:")
+    assert "expected key=value" in problems("data: {}", "training.epochs")[0]
+    (line,) = problems("data: {}", "trainin.epochs=3")
+    assert line == "command line: trainin: unknown key; did you mean training?"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "found nothing"),
+        ("- 1\n- 2", "found a list"),
+        ("just words", "found a str"),
+        ("data: {batch_size: 1}\ndata: {batch_size: 2}", "the key 'data' stands twice"),
+        ("data: {batch_size: 1, batch_size: 2}", "the key 'batch_size' stands twice"),
+        ("data: &a {batch_size: 1}\nmodel: *a", "aliases and tags are refused"),
+        ("data: {batch_size: !!int 3}", "aliases and tags are refused"),
+        ("data: !!python/object/apply:os.system [ls]", "aliases and tags are refused"),
+        ("data:\n\tbatch_size: 1", "line 2"),
+        ("data: {batch_size: 1", "line 1"),
+        ("? [1, 2]\n: 3", "a key should be a word"),
+        ("[" * 5000, "nested too deep"),
+        ("\x00", "c.yaml"),
+        ("data: 5", "data: should be a section of keys; found '5'"),
+        ("data:", "data: should be a section of keys; found null"),
+        ("optimizer: {lr: nan}", "lr: should be a finite number"),
+        ("optimizer: {lr: .inf}", "lr"),
+        ("optimizer: {lr: inf}", "lr: should be a finite number"),
+        ("optimizer: {betas: [0.9]}", "optimizer.betas.1"),
+        ("optimizer: {betas: [0.9, 1.0]}", "should be less than 1; found '1.0'"),
+        ("training: {epochs: true}", "training.epochs"),
+        ("training: {epochs: 1.5}", "training.epochs"),
+        ("training: {seed: 99999999999999999999}", "training.seed"),
+        ("training: {ema_decay: 1}", "should be less than 1"),
+        ("loss: {adversarial: bec}", "should be 'bce'"),
+        ("model: {architecture: resnet}", "should be 'mlp' or 'dcgan'"),
+        ("data: {dataset: mnits}", "did you mean mnist?"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(text: str, expected: str) -> None:
+    lines = problems(text)
+    assert expected in "\n".join(lines)
+    assert all(line.startswith("c.yaml") for line in lines)
+
+
+def test_a_huge_file_is_refused_unread() -> None:
+    assert "larger than 64 KiB" in problems("# " + "x" * 10_000_000)[0]
+
+
+def test_a_missing_file_suggests_the_preset_of_that_name() -> None:
+    with pytest.raises(ConfigError, match=r"the preset of that name is --config mlp"):
+        find_config("elsewhere/mlp.yaml")
+    with pytest.raises(ConfigError, match=r"did you mean dcgan\?"):
+        find_config("dcgam")
+    Path("folder").mkdir()
+    with pytest.raises(ConfigError, match="is a folder"):
+        find_config("folder")
+
+
+def test_a_resume_may_change_the_length_but_not_the_game() -> None:
+    config = Config()
+    longer = load_config(None, ["training.epochs=40", "output.log_every_steps=1"])
+    other = load_config(None, ["optimizer.lr=1e-3", "data.batch_size=8"])
+    assert differing_keys(config, longer) == []
+    assert differing_keys(config, other) == ["data.batch_size", "optimizer.lr"]

@@ -1,0 +1,215 @@
+import gzip
+import socket
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mnistgan.data import Batches, load_dataset, sources, to_unit_range
+from mnistgan.data.idx import read_idx
+from mnistgan.errors import DataError
+
+NONE = {"root": None, "cache": Path("cache"), "offline": True}
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    code = {"uint8": 0x08, "int32": 0x0C}[array.dtype.name]
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, code, array.ndim, *array.shape)
+    return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
+def write_set(folder: Path, count: int = 7, zipped: bool = True) -> np.ndarray:
+    """Four IDX files of random digits, named as those of MNIST. Returns the images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, 28, 28), np.uint8)
+    for stem in ("train", "t10k"):
+        labels = rng.integers(0, 10, count, np.uint8)
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            name, data = f"{stem}-{kind}-ubyte", idx_bytes(array)
+            path = folder / (f"{name}.gz" if zipped else name)
+            path.write_bytes(gzip.compress(data) if zipped else data)
+    return images
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_folder_of_idx_files(zipped: bool) -> None:
+    images = write_set(Path("mine"), zipped=zipped)
+    dataset = load_dataset("./mine", "train", **NONE)
+    assert dataset.images.shape == (7, 1, 28, 28)
+    assert dataset.images.dtype == torch.uint8
+    assert np.array_equal(dataset.images[:, 0].numpy(), images)
+    assert dataset.labels.shape == (7,)
+    assert dataset.epoch_size == 7
+    assert "mine" in dataset.source
+    assert dataset.warning is None
+
+
+def test_the_shipped_digits_are_real_and_loud() -> None:
+    dataset = load_dataset("mnist", "train", **NONE)
+    assert dataset.images.shape == (5000, 1, 28, 28)
+    assert dataset.labels.bincount().tolist() == [500] * 10
+    assert dataset.epoch_size == 60_000
+    assert "only 5,000" in (dataset.warning or "")
+    # White ink on black: corners are empty, strokes are bright.
+    assert dataset.images[:, :, 0, 0].max() == 0
+    assert dataset.images.max() == 255
+
+
+def test_the_real_files_and_the_shipped_digits_agree(full_mnist: Path) -> None:
+    full = load_dataset("mnist", "train", root=full_mnist, cache=Path("cache"), offline=True)
+    assert full.images.shape == (60_000, 1, 28, 28)
+    assert full.labels.bincount().tolist()[:3] == [5923, 6742, 5958]
+    known = {image.tobytes() for image in full.images.numpy()}
+    shipped = load_dataset("mnist", "train", **NONE)
+    assert all(image.tobytes() in known for image in shipped.images.numpy())
+
+
+def test_a_named_root_without_the_files_is_an_error_not_a_fallback() -> None:
+    Path("empty").mkdir()
+    with pytest.raises(DataError, match="empty: has no train-images-idx3-ubyte"):
+        load_dataset("mnist", "train", root=Path("empty"), cache=Path("cache"), offline=True)
+
+
+def test_other_bytes_under_the_name_of_mnist_are_refused() -> None:
+    write_set(Path("root/MNIST/raw"))
+    with pytest.raises(DataError, match=r"train-images.*SHA-256 differs"):
+        load_dataset("mnist", "train", root=Path("root"), cache=Path("cache"), offline=True)
+
+
+def test_the_order_of_sources_root_before_cache_before_shipped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_set(Path("root/KMNIST/raw"))
+    write_set(Path("cache/KMNIST/raw"))
+    by_root = load_dataset("kmnist", "train", root=Path("root"), cache=Path("cache"), offline=True)
+    by_cache = load_dataset("kmnist", "train", **NONE)
+    assert "IDX files in root" in by_root.source
+    assert "cache" in by_cache.source
+    # A damaged file in the cache is an error too, although the shipped digits would serve.
+    write_set(Path("cache/MNIST/raw"))
+    with pytest.raises(DataError, match="cache/MNIST"):
+        load_dataset("mnist", "train", **NONE)
+
+
+def test_without_network_the_download_fails_soon_and_the_shipped_digits_serve(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unreachable(*args: object, **kwargs: object) -> None:
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr(socket, "create_connection", unreachable)
+    monkeypatch.setattr(socket, "getaddrinfo", unreachable)
+    dataset = load_dataset("mnist", "train", root=None, cache=Path("cache"), offline=False)
+    assert len(dataset.images) == 5000
+    assert "the download failed" in (dataset.warning or "")
+    assert socket.getdefaulttimeout() is None
+
+
+def test_a_silent_server_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mirror that accepts and never answers: the case that torchvision waits for forever."""
+    import torchvision.datasets
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        mirror = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [mirror])
+        monkeypatch.setattr(sources, "STALLED_SECONDS", 0.3)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        dataset = load_dataset("mnist", "train", root=None, cache=Path("cache"), offline=False)
+    assert "timed out" in (dataset.warning or "")
+
+
+def test_a_set_that_does_not_ship_says_what_to_do_offline() -> None:
+    with pytest.raises(DataError, match="fashion-mnist: the download was switched off"):
+        load_dataset("fashion-mnist", "train", **NONE)
+
+
+def test_emnist_comes_upright_and_qmnist_with_its_classes() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (3, 28, 28), np.uint8)
+    folder = Path("root/EMNIST/raw")
+    folder.mkdir(parents=True)
+    (folder / "emnist-digits-train-images-idx3-ubyte").write_bytes(idx_bytes(images))
+    labels = np.array([1, 2, 3], np.uint8)
+    (folder / "emnist-digits-train-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
+    emnist = load_dataset(
+        "emnist-digits", "train", root=Path("root"), cache=Path("c"), offline=True
+    )
+    assert np.array_equal(emnist.images[:, 0].numpy(), images.transpose(0, 2, 1))
+
+    folder = Path("root/QMNIST/raw")
+    folder.mkdir(parents=True)
+    (folder / "qmnist-train-images-idx3-ubyte").write_bytes(idx_bytes(images))
+    table = np.array([[4, 0, 99], [5, 1, 98], [6, 2, 97]], np.int32)
+    (folder / "qmnist-train-labels-idx2-int").write_bytes(idx_bytes(table))
+    qmnist = load_dataset("qmnist", "train", **{**NONE, "root": Path("root")})
+    assert qmnist.labels.tolist() == [4, 5, 6]
+
+
+def test_damaged_idx_files_are_named(tmp_path: Path) -> None:
+    good = idx_bytes(np.zeros((5, 28, 28), np.uint8))
+    damaged = {
+        "empty": b"",
+        "magic": b"\x89PNG" + good[4:],
+        "header": good[:9],
+        "short": good[:-1],
+        "long": good + b"x",
+        "absurd": good[:4] + b"\xff" * 12,
+        "gzip-cut": gzip.compress(good)[:-9],
+        "gzip-flipped": gzip.compress(good)[:20] + b"\x00\x01" + gzip.compress(good)[22:],
+    }
+    for name, data in damaged.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(DataError, match=name):
+            read_idx(tmp_path / name)
+    with pytest.raises(DataError, match="missing: cannot be read: No such file"):
+        read_idx(tmp_path / "missing")
+
+
+def test_images_of_another_size_or_count_are_refused() -> None:
+    write_set(Path("mine"))
+    Path("mine/train-labels-idx1-ubyte.gz").write_bytes(idx_bytes(np.zeros(6, np.uint8)))
+    with pytest.raises(DataError, match="7 images and 6 labels"):
+        load_dataset("./mine", "train", **NONE)
+    Path("mine/train-images-idx3-ubyte.gz").write_bytes(idx_bytes(np.zeros((7, 32, 32), np.uint8)))
+    with pytest.raises(DataError, match=r"expected \(N, 28, 28\)"):
+        load_dataset("./mine", "train", **NONE)
+
+
+def numbered(count: int) -> torch.Tensor:
+    """Images whose first pixel is their number."""
+    images = torch.zeros(count, 1, 28, 28, dtype=torch.uint8)
+    images[:, 0, 0, 0] = torch.arange(count)
+    return images
+
+
+def numbers(batch: torch.Tensor) -> list[int]:
+    return ((batch[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
+
+
+def test_batches_are_full_and_every_pass_sees_every_image_once() -> None:
+    batches = Batches(numbered(10), batch_size=4, seed=0)
+    seen = [number for _ in range(5) for number in numbers(batches.next())]  # two passes
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert seen[:10] != seen[10:]
+
+
+def test_a_batch_may_be_larger_than_the_set() -> None:
+    seen = numbers(Batches(numbered(3), batch_size=7, seed=0).next())
+    assert sorted(seen[:3]) == sorted(seen[3:6]) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 7])
+def test_batches_go_on_where_they_stood(steps: int) -> None:
+    one, other = (Batches(numbered(10), batch_size=4, seed=3) for _ in range(2))
+    for _ in range(steps):
+        one.next()
+    other.load_state_dict(one.state_dict())
+    for _ in range(6):
+        assert torch.equal(one.next(), other.next())
+
+
+def test_the_range_of_pixels() -> None:
+    pixels = to_unit_range(torch.tensor([0, 51, 255], dtype=torch.uint8))
+    torch.testing.assert_close(pixels, torch.tensor([-1.0, -0.6, 1.0]))

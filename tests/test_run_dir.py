@@ -1,0 +1,161 @@
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from mnistgan.config import Config
+from mnistgan.errors import RunError
+from mnistgan.run_dir import MetricsRecord, RunDir, epoch_stem, find_checkpoint
+
+RUNS = Path("runs")
+
+
+def record(step: int) -> MetricsRecord:
+    return MetricsRecord(
+        step=step, epoch=step / 10, d_loss=1, g_loss=2, d_real=0.5, d_fake=0.5, images_per_second=9
+    )
+
+
+def make_run(name: str | None = None, created: str = "") -> RunDir:
+    run = RunDir.create(RUNS, name, Config())
+    run.write_info({"created": created})
+    return run
+
+
+def test_runs_are_numbered_after_the_highest_one() -> None:
+    assert [make_run().path.name for _ in range(2)] == ["exp1", "exp2"]
+    (RUNS / "exp10").mkdir()
+    (RUNS / "exponential").mkdir()
+    assert make_run().path.name == "exp11"
+
+
+def test_trainings_started_at_once_never_share_a_folder() -> None:
+    with ThreadPoolExecutor(16) as pool:
+        runs = list(pool.map(lambda _: make_run().path.name, range(32)))
+    assert sorted(runs) == sorted(f"exp{number}" for number in range(1, 33))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "a b", ".hidden", "a\n"])
+def test_a_name_that_is_no_folder_name_is_refused(name: str) -> None:
+    with pytest.raises(RunError, match="--name"):
+        make_run(name)
+
+
+def test_a_name_that_is_taken_is_refused_with_the_way_on() -> None:
+    make_run("mine")
+    with pytest.raises(RunError, match="mnistgan train --resume runs/mine"):
+        make_run("mine")
+
+
+def test_a_run_is_found_by_folder_and_by_name() -> None:
+    make_run()
+    assert RunDir.open("runs/exp1", RUNS).path == Path("runs/exp1")
+    assert RunDir.open("exp1", RUNS).path == Path("runs/exp1")
+    with pytest.raises(RunError, match=r"exp2: is not a run .* runs in runs are exp1"):
+        RunDir.open("exp2", RUNS)
+
+
+def test_a_checkpoint_by_path_run_name_or_bare_file_name() -> None:
+    # exp1 was made last: the clock decides, not the number.
+    for name, created in (("exp1", "2026-02-01"), ("exp2", "2026-01-01")):
+        make_run(name, created).latest.touch()
+    (RUNS / "exp2/best.pt").touch()
+    assert find_checkpoint("runs/exp2/latest.pt", RUNS) == Path("runs/exp2/latest.pt")
+    assert find_checkpoint("runs/exp2", RUNS) == Path("runs/exp2/latest.pt")
+    assert find_checkpoint("exp2", RUNS) == Path("runs/exp2/latest.pt")
+    assert find_checkpoint("latest.pt", RUNS) == Path("runs/exp1/latest.pt")
+    assert find_checkpoint("best.pt", RUNS) == Path("runs/exp2/best.pt")
+    Path("latest.pt").touch()
+    assert find_checkpoint("latest.pt", RUNS) == Path("latest.pt")
+
+
+def test_a_checkpoint_that_is_nowhere() -> None:
+    make_run()
+    Path("empty").mkdir()
+    for given, expected in {
+        "nope.pt": "no such checkpoint",
+        "a/b.pt": "no such checkpoint",
+        "exp1": "has no latest.pt yet",
+        "empty": "not a run",
+    }.items():
+        with pytest.raises(RunError, match=expected):
+            find_checkpoint(given, RUNS)
+
+
+def test_metrics_come_back_and_a_torn_last_line_is_skipped() -> None:
+    run = make_run()
+    assert run.read_metrics() == []
+    run.append_metrics(record(5))
+    run.append_metrics(record(10))
+    with run.metrics.open("a") as file:
+        file.write('{"step": 15, "epo')
+    assert run.read_metrics() == [record(5), record(10)]
+    run.truncate_metrics(last_step=5)
+    assert run.metrics.read_text().count("\n") == 1
+    run.append_metrics(record(10))
+    assert run.read_metrics() == [record(5), record(10)]
+
+
+@pytest.mark.parametrize("line", ["nonsense", "[]", '{"step": 1}', '{"step": "NaN"}'])
+def test_a_damaged_line_in_the_middle_is_named(line: str) -> None:
+    run = make_run()
+    run.append_metrics(record(5))
+    with run.metrics.open("a") as file:
+        file.write(line + "\n")
+    run.append_metrics(record(10))
+    with pytest.raises(RunError, match=r"metrics.jsonl, line 2: "):
+        run.read_metrics()
+
+
+def test_a_metrics_line_is_one_flat_object() -> None:
+    run = make_run()
+    run.append_metrics(record(5))
+    assert set(json.loads(run.metrics.read_text())) == {
+        "step", "epoch", "d_loss", "g_loss", "d_real", "d_fake", "images_per_second",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("epoch", "stem"),
+    [
+        (0, "epoch_000"),
+        (20, "epoch_020"),
+        (1000, "epoch_1000"),
+        (0.25, "epoch_000.250"),
+        (12.1, "epoch_012.100"),
+        (1 / 1875, "epoch_000.000533"),
+    ],
+)
+def test_the_names_of_epochs(epoch: float, stem: str) -> None:
+    assert epoch_stem(epoch) == stem
+
+
+def test_pictures_come_in_numeric_order() -> None:
+    run = make_run()
+    run.samples.mkdir()
+    for epoch in (10, 2, 0.5, 1000, 0):
+        (run.samples / f"{epoch_stem(epoch)}.png").touch()
+    (run.samples / "notes.png").touch()
+    assert [epoch for epoch, _ in run.sample_grids()] == [0, 0.5, 2, 10, 1000]
+
+
+def test_the_lock_keeps_others_out_and_dies_with_its_holder() -> None:
+    run = make_run()
+    hold = (
+        "import sys; from pathlib import Path; from mnistgan.run_dir import RunDir\n"
+        "with RunDir(Path('runs/exp1')).lock(): print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match="being trained by another process"), run.lock():
+            pass
+        holder.kill()
+    with run.lock():
+        pass
