@@ -170,7 +170,7 @@ def train(
         with console.training_progress(plan, quiet) as progress:
             *_, finished = progress.follow(use_case.run_plan(plan, stop))
         assert isinstance(finished, use_case.Finished)
-    console.training_summary(finished.run, finished.step, finished.complete, progress)
+    console.training_summary(finished, progress.elapsed_seconds, quiet)
     if stop.signal is not None and not finished.complete:
         raise typer.Exit(128 + stop.signal)
 

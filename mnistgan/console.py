@@ -13,10 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from mnistgan.run_dir import MetricsRecord, RunDir
+from mnistgan.run_dir import MetricsRecord
 
 if TYPE_CHECKING:
-    from mnistgan.commands.train import Event, Plan
+    from mnistgan.commands.train import Event, Finished, Plan
 
 REDRAW_SECONDS = 0.2
 
@@ -211,18 +211,17 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def training_summary(run: RunDir, step: int, complete: bool, progress: TrainingProgress) -> None:
+def training_summary(finished: "Finished", seconds: float, quiet: bool) -> None:
     """What exists now, and what to try next."""
-    took = clock(progress.elapsed_seconds)
-    done = "finished" if complete else "stopped, saved"
-    result(f"{done} at step {step:,} after {took}: {run.path}")
-    if not complete:
+    run = finished.run
+    done = "finished" if finished.complete else "stopped, saved"
+    result(f"{done} at step {finished.step:,} after {clock(seconds)}: {run.path}")
+    if not finished.complete:
         result(f"to go on: mnistgan train --resume {run.path}")
-        return
-    grids = run.sample_grids()
-    for path in (run.latest, run.metrics, grids[-1][1] if grids else run.samples):
-        note(f"  {path}")
-    note("next:")
-    note(f"  mnistgan sample --ckpt {run.latest} --n 64")
-    note(f"  mnistgan plot-losses {run.path}")
-    note(f"  mnistgan make-gif {run.path}")
+    elif not quiet:
+        for path in (run.latest, run.metrics, run.sample_grids()[-1][1]):
+            note(f"  {path}")
+        note("next:")
+        note(f"  mnistgan sample --ckpt {run.latest} --n 64")
+        note(f"  mnistgan plot-losses {run.path}")
+        note(f"  mnistgan make-gif {run.path}")

@@ -1,13 +1,18 @@
 """Every test runs in an empty folder, without a data folder, a cache or a network."""
 
+import gzip
+import io
 import json
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from mnistgan.cli import app
@@ -79,6 +84,31 @@ def drive(plan: training.Plan, stop_after: int | None = None) -> Path:
     *_, finished = training.run_plan(plan, stop)
     assert isinstance(finished, training.Finished)
     return finished.run.path
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    code = {"uint8": 0x08, "int32": 0x0C}[array.dtype.name]
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, code, array.ndim, *array.shape)
+    return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
+def write_set(folder: Path, count: int = 7, zipped: bool = True) -> np.ndarray:
+    """Four IDX files of random digits, named as those of MNIST. Returns the images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, 28, 28), np.uint8)
+    for stem in ("train", "t10k"):
+        labels = rng.integers(0, 10, count, np.uint8)
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            name, data = f"{stem}-{kind}-ubyte", idx_bytes(array)
+            path = folder / (f"{name}.gz" if zipped else name)
+            path.write_bytes(gzip.compress(data) if zipped else data)
+    return images
+
+
+def picture(path: Path | str) -> Image.Image:
+    """A picture whose file is closed again."""
+    return Image.open(io.BytesIO(Path(path).read_bytes()))
 
 
 def metrics_without_timings(run: Path) -> list[dict[str, Any]]:

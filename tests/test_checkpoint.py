@@ -91,9 +91,9 @@ def test_foreign_and_future_files_are_told_apart(monkeypatch: pytest.MonkeyPatch
     torch.save({"state_dict": {}}, LATEST)
     with pytest.raises(CheckpointError, match="another program wrote it"):
         load_checkpoint(LATEST)
-    monkeypatch.setattr(checkpoint, "FORMAT_VERSION", 99)
-    save_checkpoint(LATEST, {"mnistgan_version": "7.0"})
-    monkeypatch.undo()
+    with monkeypatch.context() as future:
+        future.setattr(checkpoint, "FORMAT_VERSION", 99)
+        save_checkpoint(LATEST, {"mnistgan_version": "7.0"})
     with pytest.raises(CheckpointError, match=r"format version 99, written by mnistgan 7.0"):
         load_checkpoint(LATEST)
     with pytest.raises(CheckpointError, match="there is no such file"):

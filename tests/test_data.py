@@ -1,37 +1,17 @@
 import gzip
 import socket
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import idx_bytes, write_set
 
 from mnistgan.data import Batches, load_dataset, sources, to_unit_range
 from mnistgan.data.idx import read_idx
 from mnistgan.errors import DataError
 
 NONE = {"root": None, "cache": Path("cache"), "offline": True}
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    code = {"uint8": 0x08, "int32": 0x0C}[array.dtype.name]
-    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, code, array.ndim, *array.shape)
-    return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
-
-
-def write_set(folder: Path, count: int = 7, zipped: bool = True) -> np.ndarray:
-    """Four IDX files of random digits, named as those of MNIST. Returns the images."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (count, 28, 28), np.uint8)
-    for stem in ("train", "t10k"):
-        labels = rng.integers(0, 10, count, np.uint8)
-        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
-            name, data = f"{stem}-{kind}-ubyte", idx_bytes(array)
-            path = folder / (f"{name}.gz" if zipped else name)
-            path.write_bytes(gzip.compress(data) if zipped else data)
-    return images
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -93,10 +93,12 @@ def _write(target: Path, frames: Iterator[np.ndarray], durations: list[float]) -
     import imageio.v3 as iio
 
     extension = target.suffix.lower()
-    options = {"loop": 0, "duration": [round(duration) for duration in durations]}
+    milliseconds = [round(duration) for duration in durations]
+    # Pillow takes no list for a single frame.
+    duration = milliseconds if len(milliseconds) > 1 else milliseconds[0]
     with (
         atomic_write(target) as file,
         iio.imopen(file, "w", plugin="pillow", extension=extension) as animation,
     ):
         for frame in frames:
-            animation.write(frame, **options)
+            animation.write(frame, loop=0, duration=duration)

@@ -1,0 +1,71 @@
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from mnistgan import __version__
+from mnistgan.config import presets
+
+Cli = Callable[..., Result]
+REPOSITORY = Path(__file__).parent.parent
+COMMANDS = ["train", "sample", "plot-losses", "make-gif"]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_starts_without_torch(command: str) -> None:
+    code = (
+        "import sys; from mnistgan.__main__ import main\n"
+        f"sys.argv = ['mnistgan', *{command.split()!r}, '--help']\n"
+        "try: main()\nfinally: print(*{'torch', 'torchvision', 'matplotlib'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage" in done.stdout
+    assert done.stdout.splitlines()[-1] == ""
+
+
+def test_the_commands_in_the_help(mnistgan: Cli) -> None:
+    output = mnistgan("--help").output
+    assert all(command in output for command in COMMANDS)
+    assert mnistgan("-h").output == output
+
+
+def test_the_version_both_ways(mnistgan: Cli) -> None:
+    assert mnistgan("--version").stdout == f"mnistgan {__version__}\n"
+    module = [sys.executable, "-m", "mnistgan", "--version"]
+    assert subprocess.check_output(module, text=True) == f"mnistgan {__version__}\n"
+
+
+def test_a_command_that_is_mistyped_is_corrected(mnistgan: Cli) -> None:
+    result = mnistgan("trian")
+    assert result.exit_code == 2
+    assert "train" in result.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(mnistgan: Cli) -> None:
+    Path("runs").write_text("a file, where a folder is wanted")
+    result = mnistgan("train", "--offline", "--runs", "runs/below", "training.max_steps=1")
+    assert result.exit_code == 1
+    assert "runs" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.output
+
+
+def test_every_configuration_file_is_a_preset() -> None:
+    files = {path.stem for path in (REPOSITORY / "configs").glob("*.yaml")}
+    assert set(presets()) == files
+    assert {"mlp", "dcgan"} <= files
+
+
+def test_the_readme_and_ci_run_the_same_checks() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    (checks,) = re.findall(r"^pip install -e '\.\[dev\]'.*$", readme, re.MULTILINE)
+    assert checks in (REPOSITORY / ".ci/run").read_text().splitlines()
+
+
+def test_the_readme_names_every_command_and_preset() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    assert all(f"mnistgan {command}" in readme for command in COMMANDS)
+    assert all(f"`{name}`" in readme or f"{name}.yaml" in readme for name in presets())

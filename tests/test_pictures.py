@@ -1,0 +1,158 @@
+"""plot-losses and make-gif."""
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import picture
+from PIL import Image
+from typer.testing import Result
+
+from mnistgan.commands.make_gif import CAPTION_HEIGHT
+from mnistgan.commands.plot_losses import PROBABILITY_LOSSES, draw, to_curve
+from mnistgan.config import Config
+from mnistgan.losses import LOSSES
+from mnistgan.run_dir import MetricsRecord, RunDir, epoch_stem
+
+Cli = Callable[..., Result]
+
+
+def make_run(name: str = "exp1", epochs: int = 3, lines_per_epoch: int = 10) -> RunDir:
+    run = RunDir.create(Path("runs"), name, Config())
+    run.samples.mkdir()
+    for index in range(1, epochs * lines_per_epoch + 1):
+        run.append_metrics(record(index * 50, index / lines_per_epoch))
+    for epoch in range(epochs + 1):
+        write_grid(run, epoch, shade=40 * epoch)
+    return run
+
+
+def record(step: int, epoch: float) -> MetricsRecord:
+    return MetricsRecord(
+        step=step, epoch=epoch, d_loss=1 + math.sin(step), g_loss=epoch, d_real=0.7, d_fake=0.3,
+        images_per_second=1000,
+    )  # fmt: skip
+
+
+def write_grid(run: RunDir, epoch: float, shade: int, size: int = 62) -> None:
+    pixels = np.zeros((size, size), np.uint8)
+    pixels[10:20, 10:20] = shade
+    Image.fromarray(pixels).save(run.samples / f"{epoch_stem(epoch)}.png")
+
+
+def test_the_losses_that_are_shown_as_probabilities_are_those_that_have_them() -> None:
+    assert {name for name, loss in LOSSES.items() if loss.has_probabilities} == PROBABILITY_LOSSES
+
+
+def test_curves_are_smoothed_by_epoch() -> None:
+    records = [record(step, step / 4) for step in range(1, 41)]  # ten epochs of four lines
+    curve = to_curve(records, "g_loss")
+    assert curve.values == [step / 4 for step in range(1, 41)]
+    assert len(curve.means) == 10
+    assert curve.means[0] == pytest.approx((0.25 + 0.5 + 0.75 + 1.0) / 4)
+    assert curve.mean_epochs[-1] == pytest.approx(9.625)
+
+
+def test_one_run_is_plotted_into_it(mnistgan: Cli) -> None:
+    make_run()
+    result = mnistgan("plot-losses", "runs/exp1")
+    assert result.stdout == "runs/exp1/losses.png\n"
+    assert picture("runs/exp1/losses.png").size == (1350, 960)
+
+
+def test_several_runs_are_overlaid_in_the_current_folder(mnistgan: Cli) -> None:
+    make_run("exp1")
+    make_run("exp2")
+    assert mnistgan("plot-losses", "exp1", "exp2", "--out", "both.svg").exit_code == 0
+    text = Path("both.svg").read_text()
+    assert "runs/exp1" in text
+    assert "runs/exp2" in text
+    assert mnistgan("plot-losses", "exp1", "exp2").stdout == "losses.png\n"
+
+
+def test_both_panels_hold_the_lines_and_their_means() -> None:
+    records = [record(step, step / 4) for step in range(1, 41)]
+    figure = draw([records], [("exp1", "bce")])
+    losses, outputs = figure.axes
+    assert [line.get_label() for line in losses.get_lines()[1::2]] == ["discriminator", "generator"]
+    assert len(losses.get_lines()[0].get_xdata()) == 40
+    assert len(losses.get_lines()[1].get_xdata()) == 10
+    assert outputs.get_ylim() == (0, 1)
+    logits = draw([records], [("exp1", "wgan")]).axes[1]
+    assert logits.get_ylabel() == "D's mean logit"
+
+
+def test_one_line_of_metrics_is_enough(mnistgan: Cli) -> None:
+    make_run(epochs=1, lines_per_epoch=1)
+    assert mnistgan("plot-losses", "exp1").exit_code == 0
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".gif", "GIF"), (".webp", "WEBP")])
+def test_the_animation_holds_its_last_frame_and_loops(
+    mnistgan: Cli, suffix: str, kind: str
+) -> None:
+    make_run(epochs=3)
+    assert mnistgan("make-gif", "exp1", "--fps", 4, "--out", f"a{suffix}").stdout == f"a{suffix}\n"
+    animation = picture(f"a{suffix}")
+    assert (animation.format, animation.n_frames, animation.info["loop"]) == (kind, 4, 0)
+    durations, shades = [], []
+    for frame in range(4):
+        animation.seek(frame)
+        pixels = np.asarray(animation.convert("L"))
+        durations.append(animation.info["duration"])
+        shades.append(int(pixels[CAPTION_HEIGHT + 15 * 6, 15 * 6]))
+        assert pixels[:CAPTION_HEIGHT].max() > 200  # the caption
+    assert durations == [250, 250, 250, 2000]
+    assert shades == pytest.approx([0, 40, 80, 120], abs=6)
+
+
+def test_an_animation_of_one_frame_and_of_a_thousand(mnistgan: Cli) -> None:
+    run = make_run(epochs=0)
+    assert mnistgan("make-gif", "exp1").stdout == "runs/exp1/training.gif\n"
+    assert picture("runs/exp1/training.gif").n_frames == 1
+    for index in range(1, 1000):
+        write_grid(run, index / 4, shade=index % 200)
+    assert "1000 pictures of runs/exp1" in mnistgan("make-gif", "exp1").stderr
+    assert picture("runs/exp1/training.gif").n_frames == 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["plot-losses", "nope"], "nope: is not a run"),
+        (["make-gif", "nope"], "nope: is not a run"),
+        (["plot-losses", "empty"], "runs/empty: has no losses yet"),
+        (["make-gif", "empty"], "runs/empty: has no pictures in samples yet"),
+        (["plot-losses", "exp1", "--out", "a.jpg"], "ending in .png or .svg"),
+        (["make-gif", "exp1", "--out", "a.mp4"], "ending in .gif or .webp"),
+        (["plot-losses", "exp1", "--out", "folder.png"], "is a folder"),
+        (["make-gif", "damaged"], "epoch_002.png: is a damaged picture"),
+        (["make-gif", "mixed"], "epoch_002.png: is (92, 92)"),
+    ],
+)
+def test_what_is_refused_in_one_line(mnistgan: Cli, words: list[str], expected: str) -> None:
+    make_run()
+    RunDir.create(Path("runs"), "empty", Config())
+    (make_run("damaged").samples / "epoch_002.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    write_grid(make_run("mixed"), 2, shade=3, size=92)
+    Path("folder.png").mkdir()
+    result = mnistgan(*words)
+    assert result.exit_code == 1
+    assert expected in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["plot-losses", "exp1"], ["make-gif", "exp1"]])
+def test_pictures_need_no_torch(words: list[str]) -> None:
+    make_run()
+    code = (
+        "import sys; from mnistgan.__main__ import main\n"
+        f"sys.argv = ['mnistgan', *{words!r}]\n"
+        "try: main()\nfinally: print('torch' in sys.modules, 'torchvision' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False False"

@@ -1,0 +1,141 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import picture, train_tiny
+from typer.testing import Result
+
+from mnistgan.checkpoint import load_checkpoint, save_checkpoint
+from mnistgan.generation import BLOCK, generate, load_generator, noise_block
+from mnistgan.images import to_grid, to_uint8
+
+Cli = Callable[..., Result]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def run() -> Path:
+    return train_tiny("training.ema_decay=0.9", config="dcgan")
+
+
+def arrays(mnistgan: Cli, count: int, *words: object) -> np.ndarray:
+    result = mnistgan("sample", "--n", count, "--out", "out.npz", *words)
+    assert result.exit_code == 0, result.output
+    images: np.ndarray = np.load("out.npz")["images"]
+    assert images.shape == (count, 28, 28)
+    assert images.dtype == np.uint8
+    return images
+
+
+def test_picture_i_depends_on_the_seed_and_i_alone(mnistgan: Cli) -> None:
+    train_tiny("model.width=0.25")
+    many = arrays(mnistgan, 2 * BLOCK + 9)
+    for count in (1, BLOCK - 1, BLOCK, BLOCK + 1):
+        assert np.array_equal(arrays(mnistgan, count), many[:count])
+    assert len(np.unique(many.reshape(len(many), -1), axis=0)) == len(many)
+    assert not np.array_equal(arrays(mnistgan, 5, "--seed", 1), many[:5])
+
+
+def test_noise_is_standard_normal_and_blocks_differ() -> None:
+    blocks = torch.stack([noise_block(seed, block, 100) for seed in range(5) for block in range(5)])
+    assert blocks.mean().item() == pytest.approx(0, abs=0.01)
+    assert blocks.std().item() == pytest.approx(1, abs=0.01)
+    assert len({block.sum().item() for block in blocks}) == 25
+
+
+def test_the_averaged_generator_is_sampled_in_eval_mode(run: Path) -> None:
+    state = load_checkpoint(run / "latest.pt")
+    generator, config = load_generator(state, CPU)
+    expected = state["trainer"]["ema"]
+    assert all(torch.equal(generator.state_dict()[name], expected[name]) for name in expected)
+    z = noise_block(0, 0, config.model.latent_dim)
+    with torch.no_grad():
+        by_hand = generator.eval()(z)
+    (images,) = generate(generator.train(), config.model.latent_dim, BLOCK, 0, CPU)
+    assert torch.equal(images, by_hand)
+    assert generator.training  # the mode it was in comes back
+
+
+def test_the_three_forms_hold_the_same_digits(mnistgan: Cli, run: Path) -> None:
+    digits = arrays(mnistgan, 5)
+    assert mnistgan("sample", "--n", 5, "--out", "digits/").stdout == "digits\n"
+    assert mnistgan("sample", "--n", 5, "--out", "grid.png").stdout == "grid.png\n"
+    names = [f"digits/{index:06d}.png" for index in range(5)]
+    assert sorted(str(path) for path in Path("digits").iterdir()) == names
+    assert all(np.array_equal(picture(n), d) for n, d in zip(names, digits, strict=True))
+    grid = np.asarray(picture("grid.png"))
+    assert grid.shape == (2 + 2 * 30, 2 + 3 * 30)
+    assert np.array_equal(grid[32:60, 32:60], digits[4])  # row 1, column 1 of 3
+
+
+def test_the_default_place(mnistgan: Cli, run: Path) -> None:
+    assert mnistgan("sample", "--n", 3, "--seed", 7).stdout.strip() == (
+        "runs/tiny/generated/latest-n3-seed7.png"
+    )
+    outside = Path("elsewhere.pt")
+    outside.write_bytes((run / "latest.pt").read_bytes())
+    result = mnistgan("sample", "--ckpt", outside, "--n", 3)
+    assert result.stdout.strip() == "elsewhere-n3-seed0.png"
+    assert "3 digits from elsewhere.pt" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--out", "x.jpg"], "found '.jpg'"),
+        (["--out", "full"], "exists and is not empty"),
+        (["--out", "file/"], "is a file; a folder is wanted"),
+        (["--out", "folder.png"], "is a folder"),
+        (["--out", "x.png", "--n", "10001"], "at most 10,000 digits"),
+        (["--ckpt", "nope.pt"], "no such checkpoint"),
+        (["--ckpt", "full"], "not a run"),
+        (["--ckpt", "full/x"], "no checkpoint at all"),
+        (["--device", "gpu"], "expected auto, cpu, cuda"),
+        (["--device", "cpu:1"], "--device cpu:1"),
+    ],
+)
+def test_what_is_refused_in_one_line(
+    mnistgan: Cli, run: Path, words: list[str], expected: str
+) -> None:
+    Path("full").mkdir()
+    Path("full/x").write_text("not a checkpoint")
+    Path("file").touch()
+    Path("folder.png").mkdir()
+    result = mnistgan("sample", *words)
+    assert result.exit_code == 1
+    assert expected in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("words", [["--n", "0"], ["--n", "-1"], ["--n", "x"], ["--seed", "-1"]])
+def test_what_typer_refuses(mnistgan: Cli, words: list[str]) -> None:
+    assert mnistgan("sample", *words).exit_code == 2
+
+
+def test_a_checkpoint_that_does_not_fit_its_configuration(mnistgan: Cli, run: Path) -> None:
+    state = load_checkpoint(run / "latest.pt")
+    state["config"]["model"]["latent_dim"] = 9
+    save_checkpoint(Path("other.pt"), state)
+    result = mnistgan("sample", "--ckpt", "other.pt")
+    assert result.exit_code == 1
+    assert "other.pt: does not fit its configuration: ema.1.weight" in result.stderr
+    del state["config"]
+    save_checkpoint(Path("other.pt"), state)
+    assert "other.pt: does not fit" in mnistgan("sample", "--ckpt", "other.pt").stderr
+
+
+def test_pixels_are_rounded_and_clamped() -> None:
+    values = torch.tensor([-3.0, -1.0, 0.0, 0.00393, 1.0, 1.5])
+    assert to_uint8(values).tolist() == [0, 0, 128, 128, 255, 255]
+
+
+def test_a_grid_places_images_in_rows() -> None:
+    images = torch.arange(1, 6, dtype=torch.uint8).view(5, 1, 1, 1).expand(5, 1, 4, 4)
+    grid = to_grid(images, columns=2)
+    assert grid.shape == (1, 2 + 3 * 6, 2 + 2 * 6)
+    corners = grid[0, 2::6, 2::6]
+    assert corners.tolist() == [[1, 2], [3, 4], [5, 0]]
+    assert grid[0, :2].sum() == grid[0, :, 6:8].sum() == 0

