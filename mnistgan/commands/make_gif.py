@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
@@ -96,9 +97,10 @@ def _write(target: Path, frames: Iterator[np.ndarray], durations: list[float]) -
     milliseconds = [round(duration) for duration in durations]
     # Pillow takes no list for a single frame.
     duration = milliseconds if len(milliseconds) > 1 else milliseconds[0]
+    options: dict[str, Any] = {"loop": 0, "duration": duration}
     with (
         atomic_write(target) as file,
         iio.imopen(file, "w", plugin="pillow", extension=extension) as animation,
     ):
         for frame in frames:
-            animation.write(frame, loop=0, duration=duration)
+            animation.write(frame, **options)
