@@ -52,7 +52,8 @@ def plan_table(plan: "Plan") -> Table:
     table.add_column(overflow="fold")
     rows = {
         "run": f"{plan.folder}" + (f", from step {trainer.step:,}" if plan.resumed else ""),
-        "data": f"{config.data.dataset}, {len(plan.dataset.images):,} of {plan.dataset.source}",
+        "data": f"{config.data.dataset}: {len(plan.dataset.images):,} images, "
+        f"{plan.dataset.source}",
         "model": f"{config.model.architecture}, z of {config.model.latent_dim}, "
         f"{g_count:,} parameters in G, {d_count:,} in D",
         "loss": f"{config.loss.adversarial}, Adam lr {config.optimizer.lr:g}, "
