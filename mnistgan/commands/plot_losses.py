@@ -148,6 +148,7 @@ def _finish(losses: "Axes", outputs: "Axes", labels: Sequence[tuple[str, str]]) 
         outputs.set_ylabel("D's mean logit")
     outputs.set_xlabel("epoch")
     outputs.set_xlim(left=0)
+    outputs.xaxis.get_major_locator().set_params(integer=outputs.get_xlim()[1] >= 5)
     for axes in (losses, outputs):
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
