@@ -137,6 +137,8 @@ def _plot(
 
 
 def _finish(losses: "Axes", outputs: "Axes", labels: Sequence[tuple[str, str]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     kinds = {loss for _, loss in labels}
     losses.set_title(", ".join(name for name, _ in labels), loc="left", fontweight="bold")
     losses.set_ylabel(f"loss ({', '.join(sorted(kinds))})")
@@ -148,7 +150,7 @@ def _finish(losses: "Axes", outputs: "Axes", labels: Sequence[tuple[str, str]]) 
         outputs.set_ylabel("D's mean logit")
     outputs.set_xlabel("epoch")
     outputs.set_xlim(left=0)
-    outputs.xaxis.get_major_locator().set_params(integer=outputs.get_xlim()[1] >= 5)
+    outputs.xaxis.set_major_locator(MaxNLocator(integer=outputs.get_xlim()[1] >= 5))
     for axes in (losses, outputs):
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
