@@ -89,7 +89,7 @@ class RunDir:
             return runs / f"exp{max(taken, default=0) + 1}"
         if not re.fullmatch(r"[\w-][\w.-]*", name):
             raise RunError(f"--name {name!r}: expected letters, digits, '.', '_' and '-' only")
-        if (runs / name).exists():
+        if os.path.lexists(runs / name):
             raise RunError(
                 f"{runs / name}: exists already; choose another --name, or go on with it: "
                 f"mnistgan train --resume {runs / name}"
