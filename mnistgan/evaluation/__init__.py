@@ -1,0 +1,1 @@
+"""How good generated digits are: scores of features and of class probabilities."""

@@ -1,0 +1,371 @@
+"""The scores against closed forms and against implementations that share no code with ours."""
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise, permutations
+
+import numpy as np
+import pytest
+import torch
+from prdc import compute_prdc
+from torch import Tensor
+from torch.distributions import MultivariateNormal
+from torchmetrics.image.fid import _compute_fid
+from torchmetrics.image.inception import InceptionScore
+from torchmetrics.image.kid import poly_mmd
+
+from mnistgan.errors import NonFiniteError
+from mnistgan.evaluation import metrics
+from mnistgan.evaluation.metrics import (
+    GaussianStatistics,
+    classifier_score,
+    fit_class_gaussians,
+    frechet_between,
+    frechet_distance,
+    gaussian_statistics,
+    kernel_distance,
+    log_density,
+    manifold_scores,
+    nearest_distances,
+    unreadable_share,
+)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def digits(size: int, seed: int = 0) -> Tensor:
+    """Features (size, 64) as a classifier gives them: correlated, some of them often 0."""
+    return (normal(size, 64, seed=seed) @ normal(64, 64, seed=99) / 8).relu()
+
+
+def gaussian(mean: list[float], covariance: Tensor) -> GaussianStatistics:
+    return GaussianStatistics(torch.tensor(mean).double(), covariance.double())
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+# Fréchet distance.
+
+
+def test_frechet_of_one_dimension() -> None:
+    a, b = gaussian([1.0], torch.tensor([[4.0]])), gaussian([3.5], torch.tensor([[9.0]]))
+    assert frechet_between(a, b) == pytest.approx(2.5**2 + (2 - 3) ** 2, rel=1e-12)
+
+
+def test_frechet_of_diagonal_covariances() -> None:
+    a = gaussian([0.0, 1.0, 2.0], torch.tensor([1.0, 4.0, 0.0]).diag())
+    b = gaussian([0.0, 1.0, 4.0], torch.tensor([9.0, 4.0, 25.0]).diag())
+    assert frechet_between(a, b) == pytest.approx(4 + (1 - 3) ** 2 + 0 + 5**2, rel=1e-12)
+
+
+def test_frechet_of_features_with_known_statistics() -> None:
+    real = torch.tensor([[-1.0], [0.0], [1.0]])  # mean 0, unbiased variance 1
+    fake = torch.tensor([[1.0], [4.0], [7.0]])  # mean 4, unbiased variance 9
+    assert frechet_distance(real, fake) == pytest.approx(16 + (1 - 3) ** 2, rel=1e-12)
+
+
+def test_frechet_is_that_of_torchmetrics() -> None:
+    real, fake = digits(500), digits(400, seed=1) * 1.2 + 0.1
+    a, b = (torch.from_numpy(np.cov(x.double().numpy(), rowvar=False)) for x in (real, fake))
+    means = real.double().mean(0), fake.double().mean(0)
+    expected = _compute_fid(means[0], a, means[1], b).item()
+    assert expected > 1
+    assert frechet_distance(real, fake) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(fake, real) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("rows", [2, 20, 500])
+def test_frechet_of_a_set_and_itself_is_nought_at_any_rank(rows: int) -> None:
+    features = digits(rows) * 100
+    assert 0 <= frechet_distance(features, features.flip(0)) < 1e-9
+
+
+def test_frechet_of_a_collapsed_generator_is_exact() -> None:
+    real, fake = digits(500), torch.full((300, 64), 0.1)
+    mean, covariance = gaussian_statistics(real)
+    expected = (mean - 0.1).square().sum() + covariance.trace()
+    assert frechet_distance(real, fake) == pytest.approx(expected.item(), rel=1e-6)
+    assert frechet_distance(fake, fake[:2]) == 0
+
+
+def test_frechet_of_covariances_that_share_no_direction() -> None:
+    turn = torch.linalg.qr(normal(8, 8).double())[0]
+    a, b = turn[:4].T @ turn[:4] * 3, turn[4:].T @ turn[4:] * 5
+    distance = frechet_between(gaussian([0.0] * 8, a), gaussian([0.0] * 8, b))
+    assert distance == pytest.approx(4 * 3 + 4 * 5, rel=1e-12)
+
+
+# Kernel distance.
+
+
+def mmd(real: np.ndarray, fake: np.ndarray) -> float:
+    """The unbiased estimator, pair by pair."""
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> float:
+        return float((x @ y / len(x) + 1) ** 3)
+
+    within = [
+        np.mean([kernel(points[i], points[j]) for i, j in permutations(range(len(points)), 2)])
+        for points in (real, fake)
+    ]
+    across = np.mean([kernel(x, y) for x in real for y in fake])
+    return float(sum(within) - 2 * across)
+
+
+def test_kernel_distance_is_the_mean_over_the_subsets_of_the_seed() -> None:
+    real, fake = digits(40), digits(30, seed=1) + 0.2
+    rng = torch.Generator().manual_seed(7)
+    expected, reference = [], []
+    for _ in range(3):
+        x = real[torch.randperm(40, generator=rng)[:20]].double()
+        y = fake[torch.randperm(30, generator=rng)[:20]].double()
+        expected.append(mmd(x.numpy(), y.numpy()))
+        reference.append(poly_mmd(x, y).item())
+    score = kernel_distance(real, fake, subsets=3, subset_size=20, seed=7)
+    assert score == pytest.approx(np.mean(expected), rel=1e-9)
+    assert score == pytest.approx(np.mean(reference), rel=1e-9)
+    assert score != kernel_distance(real, fake, subsets=3, subset_size=20, seed=8)
+
+
+def test_kernel_distance_of_small_sets_takes_all_that_both_have() -> None:
+    real, fake = digits(12), digits(12, seed=1) + 0.2
+    expected = poly_mmd(real.double(), fake.double()).item()
+    assert kernel_distance(real, fake, subsets=2) == pytest.approx(expected, rel=1e-9)
+
+
+def test_kernel_distance_within_one_distribution_is_nought_on_average() -> None:
+    scores = [
+        kernel_distance(digits(50, seed=2 * i), digits(50, seed=2 * i + 1), subsets=1)
+        for i in range(200)
+    ]
+    error = np.std(scores) / math.sqrt(len(scores))
+    assert abs(np.mean(scores)) < 4 * error
+    assert min(scores) < 0 < max(scores)
+    shifted = kernel_distance(digits(50), digits(50, seed=1) + 0.5, subsets=1)
+    assert shifted > 10 * max(scores)
+
+
+# Classifier score.
+
+
+def test_classifier_score_of_one_answer_for_all_is_1() -> None:
+    assert classifier_score(torch.full((50, 10), 0.1)) == pytest.approx(1, abs=1e-12)
+    assert classifier_score(torch.eye(10)[[3] * 50]) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_classifier_score_of_sure_and_balanced_answers_is_the_number_of_classes(
+    classes: int,
+) -> None:
+    sure = torch.eye(classes).repeat(7, 1)
+    assert classifier_score(sure) == pytest.approx(classes, rel=1e-12)
+
+
+def test_classifier_score_by_hand() -> None:
+    probabilities = torch.tensor([[0.9, 0.1], [0.3, 0.7]], dtype=torch.float64)
+    divergences = [
+        0.9 * math.log(0.9 / 0.6) + 0.1 * math.log(0.1 / 0.4),
+        0.3 * math.log(0.3 / 0.6) + 0.7 * math.log(0.7 / 0.4),
+    ]
+    expected = math.exp(sum(divergences) / 2)
+    assert classifier_score(probabilities) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `InceptionScore` will save:UserWarning")
+@pytest.mark.filterwarnings(r"ignore:std\(\). degrees of freedom is <= 0:UserWarning")
+def test_classifier_score_is_that_of_torchmetrics() -> None:
+    logits = normal(300, 10).double() * 3
+    reference = InceptionScore(feature=torch.nn.Identity(), splits=1)
+    reference.update(logits)
+    expected = reference.compute()[0].item()
+    assert 1.5 < expected < 10
+    assert classifier_score(logits.softmax(dim=1)) == pytest.approx(expected, rel=1e-6)
+
+
+# Precision, recall, density, coverage.
+
+
+def collapsed(size: int) -> Tensor:
+    """Three pictures only, whole numbers so that no distance is rounded anywhere."""
+    return (digits(3, seed=5) * 8).round().repeat(size // 3, 1)
+
+
+SETS = {
+    "alike": (digits(200), digits(150, seed=1)),
+    "shifted": (digits(150), digits(200, seed=1) + 0.15),
+    "narrow": (digits(200), digits(200, seed=1) * 0.7),
+    "far": (digits(60), digits(60, seed=1) + 100),
+    "one dimension": (normal(80, 1), normal(90, 1, seed=1) * 1.5),
+    "small": (digits(8), digits(7, seed=1)),
+    "few pictures": ((digits(90) * 8).round(), collapsed(90)),
+    "memorised": ((digits(90) * 8).round(), (digits(90) * 8).round()[:40].repeat(2, 1)),
+    "one picture": ((digits(90) * 8).round(), torch.ones(40, 64)),
+    "repeated reals": ((digits(30) * 8).round().repeat(4, 1), (digits(80) * 8).round()),
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_manifold_scores_are_those_of_prdc(name: str) -> None:
+    real, fake = (points.double() for points in SETS[name])
+    near = compute_prdc(real.numpy(), fake.numpy(), nearest_k=3)
+    wide = compute_prdc(real.numpy(), fake.numpy(), nearest_k=5)
+    expected = near["precision"], near["recall"], wide["density"], wide["coverage"]
+    assert manifold_scores(real, fake) == pytest.approx(expected, abs=1e-6)
+
+
+def test_manifold_scores_of_the_sets_tell_them_apart() -> None:
+    scores = {name: manifold_scores(*sets) for name, sets in SETS.items()}
+    assert scores["far"] == (0, 0, 0, 0)
+    assert scores["narrow"].precision > 0.9 > 0.5 > scores["narrow"].recall
+    assert scores["memorised"].precision == 1
+    assert 0.5 < scores["alike"].recall < 0.9
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_manifold_scores_of_a_set_and_itself_leave_the_edge_of_each_ball_out(offset: float) -> None:
+    # Each point lies in the balls of 5 others on average, of which one at its very edge, and in
+    # its own: where rounding let the edge in, the density would be above 1.
+    features = digits(300).double() + offset
+    assert manifold_scores(features, features.flip(0)) == (1, 1, 1, 1)
+
+
+# Gaussians of the classes.
+
+
+def classes_of(size: int) -> tuple[Tensor, Tensor]:
+    labels = torch.arange(size) % 3
+    return digits(size) + 0.1 * labels[:, None], labels
+
+
+def test_log_density_is_that_of_torch_under_the_best_class() -> None:
+    features, labels = classes_of(600)
+    groups = [features[labels == label].double() for label in range(3)]
+    covariances = [torch.from_numpy(np.cov(group.numpy(), rowvar=False)) for group in groups]
+    ridge = metrics.RIDGE * np.mean([covariance.trace() / 64 for covariance in covariances])
+    under = [
+        MultivariateNormal(group.mean(0), covariance + ridge * torch.eye(64))
+        for group, covariance in zip(groups, covariances, strict=True)
+    ]
+    queries = torch.cat([features[:50], normal(50, 64)])
+    expected = torch.stack([gaussian.log_prob(queries.double()) for gaussian in under]).amax(0)
+    found = log_density(fit_class_gaussians(features, labels, 3), queries)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_log_density_in_closed_form() -> None:
+    features = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]])
+    # Variances 4/3 / 2 = 2/3, no covariance; the ridge multiplies equal variances by 1 + RIDGE.
+    variance = 2 / 3 * (1 + metrics.RIDGE)
+    gaussians = fit_class_gaussians(features, torch.zeros(4), 1)
+    found = log_density(gaussians, torch.tensor([[3.0, 4.0]]))
+    expected = -25 / (2 * variance) - math.log(2 * math.pi * variance)
+    assert found.tolist() == pytest.approx([expected], rel=1e-9)
+
+
+def test_density_exists_where_features_are_constant_or_a_class_has_two_digits() -> None:
+    features = digits(40)
+    features[:, 10:20] = 0
+    labels = torch.tensor([0, 1] + [0] * 37 + [1])
+    densities = log_density(fit_class_gaussians(features, labels, 2), features)
+    assert densities.isfinite().all()
+
+
+def test_noise_is_unreadable_and_one_real_digit_in_a_hundred() -> None:
+    features, labels = classes_of(3000)
+    gaussians = fit_class_gaussians(features[:2000], labels[:2000], 3)
+    real = log_density(gaussians, features[2000:])
+    threshold = real.quantile(0.01).item()
+    assert unreadable_share(real, threshold) == pytest.approx(0.01, abs=1e-3)
+    assert unreadable_share(log_density(gaussians, normal(500, 64) * 3), threshold) == 1
+    assert unreadable_share(log_density(gaussians, gaussians.means), threshold) == 0
+    assert unreadable_share(torch.tensor([1.0, 2.0, 3.0, 4.0]), threshold=3.0) == 0.5
+
+
+# Nearest neighbours.
+
+
+def brute_force(queries: Tensor, references: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    differences = queries.double().numpy()[:, None] - references.double().numpy()[None]
+    distances = np.sqrt((differences**2).sum(axis=2))
+    return distances.min(axis=1), distances.argmin(axis=1)  # argmin: the first of equals
+
+
+PICTURES = torch.randint(0, 256, (150, 784), generator=torch.Generator().manual_seed(0)).byte()
+NEIGHBOURS = {
+    "features": (digits(120), digits(300, seed=1)),
+    "pixels": (PICTURES[:50], PICTURES[50:]),
+    "copies": (PICTURES[40:60], torch.cat([PICTURES, PICTURES.flip(0)])),
+    "all the same": (digits(20), torch.ones(700, 64)),
+    "hardly apart": (digits(20) + 1e6, digits(20)[:1] + 1e-3 * normal(90, 64) + 1e6),
+    "whole numbers": ((normal(60, 2) * 3).round(), (normal(200, 2, seed=1) * 3).round()),
+    "one": (digits(1), digits(1, seed=1)),
+}
+
+
+@pytest.mark.parametrize("name", NEIGHBOURS)
+@pytest.mark.parametrize("block_rows", [1, 7, 256])
+def test_nearest_distances_are_those_of_brute_force(
+    name: str, block_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "PAIRS", 64)
+    queries, references = NEIGHBOURS[name]
+    distances, indices = brute_force(queries, references)
+    found = nearest_distances(queries, references, block_rows)
+    np.testing.assert_allclose(found.distances.numpy(), distances, rtol=1e-12)
+    np.testing.assert_array_equal(found.indices.numpy(), indices)
+
+
+# What holds for all of them.
+
+
+def test_the_size_of_the_blocks_changes_no_manifold_score() -> None:
+    for real, fake in SETS.values():
+        assert len({manifold_scores(real, fake, rows) for rows in (1, 7, 64, 1000)}) == 1
+
+
+def test_the_number_of_threads_changes_no_score(threads: Callable[[int], None]) -> None:
+    real, fake = digits(800), digits(700, seed=1) * 0.9
+    labels = torch.arange(800) % 10
+
+    def scores(count: int) -> list[float]:
+        threads(count)
+        densities = log_density(fit_class_gaussians(real, labels, 10), fake)
+        nearest = nearest_distances(fake, real)
+        return [
+            frechet_distance(real, fake),
+            kernel_distance(real, fake, subsets=5),
+            classifier_score(fake[:, :10].softmax(dim=1)),
+            *manifold_scores(real, fake),
+            *densities.tolist(),
+            *nearest.distances.tolist(),
+            *nearest.indices.tolist(),
+        ]
+
+    assert scores(1) == pytest.approx(scores(2), rel=1e-6)
+
+
+def test_the_scores_worsen_with_the_distance_between_the_sets() -> None:
+    real, fakes = digits(400), [digits(400, seed=1) + shift for shift in (0, 0.2, 0.4, 0.8)]
+    for distance in (frechet_distance, kernel_distance):
+        assert all(a < b for a, b in pairwise(distance(real, fake) for fake in fakes))
+    for near, far in pairwise(manifold_scores(real, fake) for fake in fakes):
+        assert all(a > b for a, b in zip(near, far, strict=True))
+
+
+@pytest.mark.parametrize("distance", [frechet_distance, kernel_distance, manifold_scores])
+def test_too_few_rows_and_values_that_are_not_finite_are_refused(
+    distance: Callable[[Tensor, Tensor], object],
+) -> None:
+    broken = digits(50)
+    broken[7, 3] = math.nan
+    with pytest.raises(NonFiniteError, match="not all finite"):
+        distance(digits(50), broken)
+    with pytest.raises(ValueError, match=r"or more rows of numbers, found \(1, 64\)"):
+        distance(digits(50), digits(1))
