@@ -242,3 +242,73 @@ def make_gif(
     done = use_case(run, runs=runs, fps=fps, out=out)
     console.note(f"{done.frames} pictures of {done.run}")
     console.result(str(done.out))
+
+
+@app.command()
+def evaluate(
+    target: Annotated[
+        str, typer.Argument(help="A run, a checkpoint, an .npz, .npy or IDX file, a PNG folder.")
+    ],
+    n: Annotated[int, typer.Option("--n", min=100, max=100_000, help="How many digits.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of the samples of a generator.", **SEED_RANGE)] = 0,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="The real digits. Default: the run's data set, or mnist."),
+    ] = None,
+    cas: Annotated[
+        bool, typer.Option("--cas", help="Also train classifiers on the samples, test on real.")
+    ] = False,
+    panel: Annotated[
+        Path | None, typer.Option(help="A .png of samples beside the nearest training digits.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object instead of a table.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the JSON object into this file.")
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    device: DeviceOption = "auto",
+) -> None:
+    """Score digits: how real, how varied, how readable, and whether they are copies.
+
+    mnistgan evaluate runs/exp1
+    """
+    from mnistgan.commands import evaluate as use_case
+
+    work = use_case.evaluate(
+        target, runs=runs, count=n, seed=seed, dataset=dataset, device=device, panel=panel, cas=cas
+    )
+    done = console.follow_work(work)
+    if out is not None:
+        use_case.write_record(out, done.record)
+    for text in done.notes:
+        console.warning(text)
+    console.show_evaluation(done.record, as_json=as_json)
+    for path in (panel, out, done.run and done.run.evaluations):
+        if path:
+            console.note(f"written: {path}")
+
+
+@app.command(rich_help_panel="For maintainers")
+def train_judge(
+    dataset: Annotated[str, typer.Option(help="A data set by name.")] = "mnist",
+    name: Annotated[str, typer.Option(help="Name of the two files.")] = "mnist-judge-v1",
+    out: Annotated[Path, typer.Option(help="Folder to write them into.", file_okay=False)] = Path(
+        "judges"
+    ),
+) -> None:
+    """Train the judge that `evaluate` scores with, from the whole data set.
+
+    mnistgan train-judge --out judges
+    """
+    from mnistgan.commands.train_judge import Trained
+    from mnistgan.commands.train_judge import train_judge as use_case
+
+    for event in use_case(dataset, name, out):
+        if isinstance(event, Trained):
+            console.note(f"accuracy on real test digits: {100 * event.reference.accuracy:.2f} %")
+            console.note(f"SHA-256 of the weights: {event.reference.judge_sha256}")
+            console.result(str(event.folder / f"{name}.safetensors"))
+        else:
+            console.note(f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}")

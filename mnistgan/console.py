@@ -1,21 +1,23 @@
 """All that the user sees: results on stdout, progress and messages on stderr."""
 
+import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 from mnistgan.run_dir import MetricsRecord
 
 if TYPE_CHECKING:
+    from mnistgan.commands.evaluate import Evaluated, Working
     from mnistgan.commands.train import Event, Finished, Plan
 
 REDRAW_SECONDS = 0.2
@@ -194,6 +196,71 @@ class LiveProgress(TrainingProgress):
 
     def _draw(self) -> Group:
         return Group(self.bars, self.line)
+
+
+def follow_work(work: "Iterable[Working | Evaluated]") -> "Evaluated":
+    """Draw a bar for each part of the work on a terminal; returns its result, the last item."""
+    from mnistgan.commands.evaluate import Evaluated
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    live = messages.is_terminal and not messages.is_dumb_terminal
+    with Progress(*columns, console=messages, transient=True, disable=not live) as bars:
+        tasks: dict[str, TaskID] = {}
+        for item in work:
+            if isinstance(item, Evaluated):
+                return item
+            if item.part not in tasks:
+                tasks[item.part] = bars.add_task(item.part, total=item.total)
+            bars.update(tasks[item.part], completed=item.done, total=item.total)
+    raise AssertionError("the work ended without a result")
+
+
+SCORE_ROWS = {
+    "frechet_distance": ("Fréchet distance", "{:.3f}", "lower is better"),
+    "kernel_distance": ("kernel distance", "{:.4f}", "lower is better, unbiased"),
+    "classifier_score": ("classifier score", "{:.2f}", "1 to 10"),
+    "precision": ("precision", "{:.3f}", "share of samples among real digits"),
+    "recall": ("recall", "{:.3f}", "share of real digits among samples"),
+    "density": ("density", "{:.3f}", "how deep samples lie among real digits"),
+    "coverage": ("coverage", "{:.3f}", "share of real digits with a sample near"),
+    "unreadable": ("unreadable", "{:.1%}", "fits no digit"),
+    "label_accuracy": ("label accuracy", "{:.1%}", "is the digit that was asked for"),
+}
+
+
+def show_evaluation(record: dict[str, Any], as_json: bool) -> None:
+    """The scores beside those of real digits, and one sentence; or one JSON object."""
+    if as_json:
+        results.print(json.dumps(record), markup=False)
+        return
+    samples = record["samples"]
+    kind = f", {samples['weights']} weights, step {samples['step']:,}" if samples["weights"] else ""
+    table = Table(title=f"{record['n']:,} samples of {samples['path']}{kind}", title_justify="left")
+    table.add_column("score")
+    table.add_column("samples", justify="right")
+    table.add_column("real digits", justify="right")
+    table.add_column("")
+    for key, (name, form, meaning) in SCORE_ROWS.items():
+        if record[key] is not None:
+            table.add_row(name, form.format(record[key]), form.format(record["real"][key]), meaning)
+    near = record["nearest_training_distance"]
+    if near is not None:
+        values = f"{near['median']:.2f}", f"{near['median_real']:.2f}"
+        table.add_row("nearest training digit", *values, "median distance")
+        values = f"{near['near_copies']:,}", f"{near['near_copies_real']:,.0f}"
+        table.add_row("near-copies", *values, "much nearer to one training digit than to any other")
+    cas = record["classification_accuracy"]
+    if cas is not None:
+        shown = (f"{cas[kind]:.2%} ± {cas[f'{kind}_spread']:.2%}" for kind in ("generated", "real"))
+        table.add_row("trained on these, tested on real", *shown, f"labels by the {cas['labels']}")
+    results.print(table)
+    histogram = "  ".join(
+        f"{digit}: {count}" for digit, count in enumerate(record["class_histogram"])
+    )
+    results.print(f"digits  {histogram}")
+    results.print(record["verdict"], markup=False)
+    local = " (trained on this machine)" if record["reference"]["local_judge"] else ""
+    note(f"judge: {record['judge']}{local}, {record['judge_sha256'][:12]}")
 
 
 def metrics_text(

@@ -60,6 +60,7 @@ class RunDir:
         self.generated = path / "generated"
         self.losses_plot = path / "losses.png"
         self.animation = path / "training.gif"
+        self.evaluations = path / "evaluations.jsonl"
 
     @classmethod
     def create(cls, runs: Path, name: str | None, config: Config) -> "RunDir":
@@ -151,6 +152,11 @@ class RunDir:
         """Add one line and hand it to the system at once: a killed process loses nothing."""
         with self.metrics.open("ab") as file:
             file.write(record.model_dump_json().encode() + b"\n")
+
+    def append_evaluation(self, record: dict[str, Any]) -> None:
+        """Add one result of `evaluate`."""
+        with self.evaluations.open("a") as file:
+            file.write(json.dumps(record) + "\n")
 
     def truncate_metrics(self, last_step: int) -> None:
         """Drop the lines past `last_step`, and a torn one: a resume never leaves a step twice."""

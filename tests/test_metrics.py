@@ -15,7 +15,7 @@ from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import poly_mmd
 
 from mnistgan.errors import NonFiniteError
-from mnistgan.evaluation import metrics
+from mnistgan.evaluation import metrics, neighbours
 from mnistgan.evaluation.metrics import (
     GaussianStatistics,
     classifier_score,
@@ -26,9 +26,9 @@ from mnistgan.evaluation.metrics import (
     kernel_distance,
     log_density,
     manifold_scores,
-    nearest_distances,
     unreadable_share,
 )
+from mnistgan.evaluation.neighbours import nearest_neighbours
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -290,36 +290,38 @@ def test_noise_is_unreadable_and_one_real_digit_in_a_hundred() -> None:
 
 # Nearest neighbours.
 
-
-def brute_force(queries: Tensor, references: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    differences = queries.double().numpy()[:, None] - references.double().numpy()[None]
-    distances = np.sqrt((differences**2).sum(axis=2))
-    return distances.min(axis=1), distances.argmin(axis=1)  # argmin: the first of equals
-
-
-PICTURES = torch.randint(0, 256, (150, 784), generator=torch.Generator().manual_seed(0)).byte()
+PICTURES = torch.randint(
+    0, 256, (150, 1, 28, 28), generator=torch.Generator().manual_seed(0)
+).byte()
 NEIGHBOURS = {
-    "features": (digits(120), digits(300, seed=1)),
-    "pixels": (PICTURES[:50], PICTURES[50:]),
+    "apart": (PICTURES[:50], PICTURES[50:]),
     "copies": (PICTURES[40:60], torch.cat([PICTURES, PICTURES.flip(0)])),
-    "all the same": (digits(20), torch.ones(700, 64)),
-    "hardly apart": (digits(20) + 1e6, digits(20)[:1] + 1e-3 * normal(90, 64) + 1e6),
-    "whole numbers": ((normal(60, 2) * 3).round(), (normal(200, 2, seed=1) * 3).round()),
-    "one": (digits(1), digits(1, seed=1)),
+    "all the same": (PICTURES[:20], PICTURES[:1].expand(70, 1, 28, 28)),
+    "one pixel apart": (PICTURES[:5], PICTURES[:1] ^ torch.eye(784).byte().view(784, 1, 28, 28)),
 }
 
 
 @pytest.mark.parametrize("name", NEIGHBOURS)
-@pytest.mark.parametrize("block_rows", [1, 7, 256])
-def test_nearest_distances_are_those_of_brute_force(
-    name: str, block_rows: int, monkeypatch: pytest.MonkeyPatch
+def test_nearest_neighbours_are_those_of_brute_force(
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics, "PAIRS", 64)
+    monkeypatch.setattr(neighbours, "BLOCK_ROWS", 7)
     queries, references = NEIGHBOURS[name]
-    distances, indices = brute_force(queries, references)
-    found = nearest_distances(queries, references, block_rows)
-    np.testing.assert_allclose(found.distances.numpy(), distances, rtol=1e-12)
-    np.testing.assert_array_equal(found.indices.numpy(), indices)
+    x, y = (images.flatten(1).double().numpy() / 255 for images in NEIGHBOURS[name])
+    distances = np.sqrt(((x[:, None] - y[None]) ** 2).sum(axis=2))
+    found = nearest_neighbours(queries, references)
+    expected = np.sort(distances, axis=1)[:, :2]
+    np.testing.assert_allclose(found.distances.numpy(), expected, rtol=1e-12, atol=1e-12)
+    rows = np.arange(len(queries))
+    nearest = found.indices[:, 0].numpy()
+    np.testing.assert_allclose(distances[rows, nearest], expected[:, 0], atol=1e-12)
+
+
+def test_a_copy_is_crowded_and_a_new_picture_is_not() -> None:
+    copies = nearest_neighbours(PICTURES[:20], PICTURES)
+    assert copies.crowding.max() == 0
+    assert copies.indices[:, 0].tolist() == list(range(20))
+    assert nearest_neighbours(PICTURES[:20], PICTURES[20:]).crowding.min() > 0.9
 
 
 # What holds for all of them.
@@ -337,15 +339,12 @@ def test_the_number_of_threads_changes_no_score(threads: Callable[[int], None]) 
     def scores(count: int) -> list[float]:
         threads(count)
         densities = log_density(fit_class_gaussians(real, labels, 10), fake)
-        nearest = nearest_distances(fake, real)
         return [
             frechet_distance(real, fake),
             kernel_distance(real, fake, subsets=5),
             classifier_score(fake[:, :10].softmax(dim=1)),
             *manifold_scores(real, fake),
             *densities.tolist(),
-            *nearest.distances.tolist(),
-            *nearest.indices.tolist(),
         ]
 
     assert scores(1) == pytest.approx(scores(2), rel=1e-6)

@@ -1,6 +1,14 @@
 """Digits in memory: read and checked, and dealt out in shuffled batches."""
 
 from mnistgan.data.batches import Batches, to_unit_range
+from mnistgan.data.sample_files import is_sample_file, read_samples
 from mnistgan.data.sources import Dataset, load_dataset
 
-__all__ = ["Batches", "Dataset", "load_dataset", "to_unit_range"]
+__all__ = [
+    "Batches",
+    "Dataset",
+    "is_sample_file",
+    "load_dataset",
+    "read_samples",
+    "to_unit_range",
+]

@@ -1,1 +1,1 @@
-"""How good generated digits are: scores of features and of class probabilities."""
+"""Scores of generated digits: a judge, what it sees in real ones, and the metrics between them."""

@@ -21,7 +21,6 @@ PRECISION_NEIGHBOUR, DENSITY_NEIGHBOUR = 3, 5  # k of Kynkäänniemi et al. and 
 RIDGE = 1e-3
 
 BLOCK_ROWS = 256  # 256 x 60,000 distances are 123 MB
-PAIRS = 4096  # the differences of so many pairs of pictures are 26 MB
 
 # A bound on the error of |x|^2 + |y|^2 - 2 x.y, relative to |x|^2 + |y|^2, up to 5,000 features.
 ROUNDING = 1e-11
@@ -54,15 +53,6 @@ class ClassGaussians(NamedTuple):
     """(C, D)"""
     factors: Tensor
     """(C, D, D), the lower Cholesky factors of the covariances."""
-
-
-class Nearest(NamedTuple):
-    """The nearest reference of each query."""
-
-    distances: Tensor
-    """(N,) float64, Euclidean."""
-    indices: Tensor
-    """(N,) int64, the lowest among equally near ones."""
 
 
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
@@ -188,36 +178,6 @@ def log_density(gaussians: ClassGaussians, features: Tensor) -> Tensor:
 def unreadable_share(log_densities: Tensor, threshold: float) -> float:
     """The share of log densities (N,) below the threshold, 0..1."""
     return float((log_densities < threshold).double().mean())
-
-
-def nearest_distances(queries: Tensor, references: Tensor, block_rows: int = BLOCK_ROWS) -> Nearest:
-    """The exact nearest row of references (M >= 1, D) for each row of queries (N, D).
-
-    Memory: both in float64, and block_rows times M.
-    """
-    queries, references = _rows(queries), _rows(references)
-    blocks = _squared_distances(queries, references, block_rows)
-    found = [
-        _nearest(block, references, squared)
-        for block, squared in zip(queries.split(block_rows), blocks, strict=True)
-    ]
-    return Nearest(*(torch.cat(parts) for parts in zip(*found, strict=True)))
-
-
-def _nearest(queries: Tensor, references: Tensor, squared: Tensor) -> Nearest:
-    """`squared` (N, M) is rounded: it picks candidates, whose differences decide."""
-    least = squared.amin(dim=1)
-    limit = least + ROUNDING * (queries.square().sum(dim=1) + least)
-    rows, columns = (squared <= limit[:, None]).nonzero(as_tuple=True)
-    pairs = zip(rows.split(PAIRS), columns.split(PAIRS), strict=True)
-    exact = torch.cat(
-        [torch.linalg.vector_norm(queries[row] - references[col], dim=1) for row, col in pairs]
-    )
-    distances = torch.full_like(least, torch.inf).scatter_reduce(0, rows, exact, "amin")
-    ties = exact == distances[rows]
-    indices = torch.full_like(least, len(references), dtype=torch.int64)
-    indices.scatter_reduce_(0, rows[ties], columns[ties], "amin")
-    return Nearest(distances, indices)
 
 
 def _rows(values: Tensor, least: int = 1) -> Tensor:

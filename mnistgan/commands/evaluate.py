@@ -1,0 +1,302 @@
+"""Score digits: those of a generator, or samples that any program wrote."""
+
+import hashlib
+import json
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnistgan import __version__, locations
+from mnistgan.checkpoint import entry, load_checkpoint, naming
+from mnistgan.data import Dataset, is_sample_file, load_dataset, read_samples
+from mnistgan.devices import resolve_device
+from mnistgan.errors import DataError, OutputError
+from mnistgan.evaluation.build import build_reference, local_name
+from mnistgan.evaluation.cas import SEEDS, classification_accuracy
+from mnistgan.evaluation.judge import JUDGE_BATCH, Judged, judge_images
+from mnistgan.evaluation.neighbours import Neighbours, nearest_neighbours
+from mnistgan.evaluation.reference import (
+    Reference,
+    load_reference,
+    save_reference,
+    shipped_reference,
+)
+from mnistgan.evaluation.scores import score
+from mnistgan.files import atomic_write
+from mnistgan.generation import BLOCK, generate, load_generator
+from mnistgan.images import to_grid, to_uint8, write_png
+from mnistgan.run_dir import RunDir, find_checkpoint
+
+SCHEMA = 1
+FEWEST = 100
+"""Below that the distances mean nothing at all."""
+ENOUGH = 5_000
+"""Below that the Fréchet distance is larger than it should be, and is warned of."""
+PANEL_PAIRS = 64
+
+
+@dataclass(frozen=True)
+class Working:
+    """How far a part of the work has come."""
+
+    part: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    record: dict[str, Any]
+    """The result, as JSON can hold it"""
+    notes: tuple[str, ...]
+    run: RunDir | None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The images to score, and where they are from."""
+
+    images: Tensor
+    """(N, 1, 28, 28) uint8"""
+    labels: Tensor | None
+    """(N,), the classes that were asked for"""
+    origin: dict[str, Any]
+    dataset: str
+    root: Path | None
+    run: RunDir | None
+
+
+def evaluate(
+    target: str,
+    *,
+    runs: Path,
+    count: int,
+    seed: int,
+    dataset: str | None,
+    device: str,
+    panel: Path | None,
+    cas: bool,
+) -> Iterator[Working | Evaluated]:
+    """Score `count` samples of a run, a checkpoint or a file; the last item is the result.
+
+    Appends the result to the run's evaluations.jsonl. Raises RunError, CheckpointError, DataError,
+    DeviceError and OutputError.
+    """
+    if panel is not None and panel.suffix.lower() != ".png":
+        raise OutputError(f"--panel {panel}: expected a name ending in .png")
+    samples = yield from _samples(target, runs, count, seed, device)
+    name = dataset or samples.dataset
+    training, why_not = _training_digits(name, samples.root)
+    if training is None and (panel is not None or cas):
+        raise DataError(f"--panel and --cas need the training digits: {why_not}")
+    reference = yield from _reference(name, samples.root)
+
+    judged = yield from _judged(reference, samples.images)
+    neighbours = None
+    if training is not None:
+        yield Working("looking for copies", 0, 1)
+        neighbours = nearest_neighbours(samples.images, training.images)
+        if panel is not None:
+            write_png(panel, _panel(samples.images, training.images, neighbours))
+    yield Working("scoring", 0, 1)
+    scores = score(judged, reference, samples.labels, neighbours)
+    record: dict[str, Any] = {
+        "schema": SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "mnistgan": __version__,
+        "torch": str(torch.__version__),
+        "device": device,
+        "n": len(samples.images),
+        "seed": seed,
+        **scores.to_mapping(),
+        "classification_accuracy": None,
+        "judge": reference.name,
+        "judge_sha256": reference.judge_sha256,
+        "reference": {
+            "dataset": name,
+            "split": "test",
+            "n": len(reference.features),
+            "features_sha256": reference.features_sha256,
+            "local_judge": name != "mnist",
+        },
+        "samples": samples.origin,
+        "real": reference.real,
+    }
+    if cas and training is not None:
+        record["classification_accuracy"] = yield from _classification(samples, judged, training)
+    record["verdict"] = verdict(record)
+    if samples.run is not None:
+        samples.run.append_evaluation(record)
+    yield Evaluated(record, _notes(record, why_not), samples.run)
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """The result as one JSON object in a file."""
+    with atomic_write(path) as file:
+        file.write((json.dumps(record, indent=2) + "\n").encode())
+
+
+def verdict(record: dict[str, Any]) -> str:
+    """The scores in one sentence."""
+    histogram = record["class_histogram"]
+    total = sum(histogram)
+    expected = record["real"]["class_histogram"]
+    present = sum(count > 0 for count in histogram)
+    parts = [f"{present} of {len(histogram)} digits"]
+    for digit, (found, real) in enumerate(zip(histogram, expected, strict=True)):
+        if 0 < found / total < 0.5 * real / sum(expected):
+            parts.append(f"{digit} is rare ({100 * found / total:.1f} %)")
+    if record["missing_classes"]:
+        parts.append(f"missing: {', '.join(map(str, record['missing_classes']))}")
+    parts.append(f"{100 * record['unreadable']:.0f} % unreadable")
+    near = record["nearest_training_distance"]
+    if near is not None:
+        # Twice as many as chance allows, and three standard deviations of a count.
+        allowed = 2 * near["near_copies_real"] + 3 * near["near_copies_real"] ** 0.5
+        copies = f"{near['near_copies']:,} copies of training digits found"
+        parts.append(
+            copies if near["near_copies"] > allowed else "no copies of training digits found"
+        )
+    return "; ".join(parts)
+
+
+def _samples(
+    target: str, runs: Path, count: int, seed: int, device: str
+) -> Generator[Working, None, Samples]:
+    path = Path(target)
+    if path.exists() and not (path / "config.yaml").exists() and is_sample_file(path):
+        images, labels = read_samples(path)
+        _check_count(len(images), target)
+        origin = {"path": target, "sha256": None, "weights": None, "step": None}
+        if path.is_file():
+            origin["sha256"] = _sha256(path)
+        labels = None if labels is None else labels[:count]
+        return Samples(images[:count], labels, origin, "mnist", None, None)
+
+    path = find_checkpoint(target, runs)
+    torch_device = resolve_device(device)
+    state = load_checkpoint(path)
+    with naming(path):
+        generator, config = load_generator(state, torch_device)
+        trainer = entry(state, "trainer", dict)
+        step = entry(trainer, "step", int)
+    blocks = []
+    for block in generate(generator, config.model.latent_dim, count, seed, torch_device):
+        blocks.append(to_uint8(block))
+        yield Working("drawing", min(count, len(blocks) * BLOCK), count)
+    weights = "raw" if trainer["ema"] is None else "ema"
+    origin = {"path": str(path), "sha256": _sha256(path), "weights": weights, "step": step}
+    data, run = config.data, RunDir.containing(path)
+    return Samples(torch.cat(blocks), None, origin, data.dataset, data.root, run)
+
+
+def _training_digits(name: str, root: Path | None) -> tuple[Dataset | None, str]:
+    """The training set where it is at hand, else why it is not."""
+    try:
+        training = _load(name, "train", root)
+    except DataError as error:
+        return None, str(error)
+    if training.warning is not None:
+        return None, training.warning
+    return training, ""
+
+
+def _reference(name: str, root: Path | None) -> Generator[Working, None, Reference]:
+    """The judge that ships, or the one that this machine trains once for another data set."""
+    if name == "mnist":
+        return shipped_reference()
+    train, test = _load(name, "train", root), _load(name, "test", root)
+    digits = (train.images, train.labels), (test.images, test.labels)
+    judge_name, folder = local_name(*digits), locations.cache() / "judges"
+    known = load_reference(folder, judge_name)
+    if known is not None:
+        return known
+    building = build_reference(judge_name, *digits)
+    while True:
+        try:
+            epoch = next(building)
+        except StopIteration as finished:
+            return save_reference(folder, finished.value)
+        yield Working(f"training a judge of {name}, once", epoch.epoch, epoch.epochs)
+
+
+def _load(name: str, split: Any, root: Path | None) -> Dataset:
+    """MNIST is never downloaded for a score: the judge that ships needs none of it."""
+    return load_dataset(
+        name,
+        split,
+        root=root or locations.data_root(),
+        cache=locations.cache(),
+        offline=name == "mnist",
+    )
+
+
+def _judged(reference: Reference, images: Tensor) -> Generator[Working, None, Judged]:
+    seen = []
+    for block in images.split(10 * JUDGE_BATCH):
+        seen.append(judge_images(reference.judge, block))
+        yield Working("judging", sum(len(part.features) for part in seen), len(images))
+    return Judged(
+        torch.cat([part.features for part in seen]),
+        torch.cat([part.probabilities for part in seen]),
+    )
+
+
+def _panel(images: Tensor, training: Tensor, neighbours: Neighbours) -> Tensor:
+    """Pairs of a sample and its nearest training digit, eight in a row: (1, H, W) uint8."""
+    nearest = training[neighbours.indices[:PANEL_PAIRS, 0]]
+    pairs = torch.stack((images[:PANEL_PAIRS], nearest), dim=1).flatten(0, 1)
+    return to_grid(pairs, columns=16)
+
+
+def _classification(
+    samples: Samples, judged: Judged, training: Dataset
+) -> Generator[Working, None, dict[str, Any]]:
+    """The accuracy on real test digits of classifiers trained on samples, and on real digits."""
+    test = _load(training.name, "test", samples.root)
+    count = len(samples.images)
+    asked = samples.labels is not None
+    labels = samples.labels if samples.labels is not None else judged.labels
+    sets = {"generated": (samples.images, labels), "real": (training.images, training.labels)}
+    result: dict[str, Any] = {"labels": "condition" if asked else "judge", "seeds": list(SEEDS)}
+    done = 0
+    for name, (images, classes) in sets.items():
+        accuracies = []
+        for seed in SEEDS:
+            yield Working("training classifiers", done, len(sets) * len(SEEDS))
+            accuracies.append(
+                classification_accuracy(
+                    images[:count], classes[:count], test.images, test.labels, seed
+                )
+            )
+            done += 1
+        result |= {name: fmean(accuracies), f"{name}_spread": stdev(accuracies)}
+    return result
+
+
+def _notes(record: dict[str, Any], why_no_training: str) -> tuple[str, ...]:
+    notes = []
+    if record["n"] < ENOUGH:
+        notes.append(
+            f"{record['n']:,} samples are few: below {ENOUGH:,} the Fréchet distance comes out too "
+            "large and recall too small; compare only results of the same n"
+        )
+    if why_no_training:
+        notes.append(f"no look for copies of training digits: {why_no_training}")
+    return tuple(notes)
+
+
+def _check_count(count: int, target: str) -> None:
+    if count < FEWEST:
+        raise DataError(f"{target}: holds {count} images; a score needs {FEWEST} or more")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,34 @@
+"""Train the judge of a data set: for the maintainers, and for whoever wants to check it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnistgan import locations
+from mnistgan.data import load_dataset
+from mnistgan.errors import DataError
+from mnistgan.evaluation.build import build_reference
+from mnistgan.evaluation.judge import JudgeEpoch
+from mnistgan.evaluation.reference import Reference, save_reference
+
+
+@dataclass(frozen=True)
+class Trained:
+    reference: Reference
+    folder: Path
+
+
+def train_judge(dataset: str, name: str, out: Path) -> Iterator[JudgeEpoch | Trained]:
+    """Write NAME.safetensors and NAME-reference.safetensors into `out`.
+
+    Raises DataError where the whole data set is not at hand.
+    """
+    root, cache = locations.data_root(), locations.cache()
+    train = load_dataset(dataset, "train", root=root, cache=cache, offline=False)
+    if train.warning is not None:
+        raise DataError(f"a judge needs the whole data set: {train.warning}")
+    test = load_dataset(dataset, "test", root=root, cache=cache, offline=False)
+    reference = yield from build_reference(
+        name, (train.images, train.labels), (test.images, test.labels)
+    )
+    yield Trained(save_reference(out, reference), out)

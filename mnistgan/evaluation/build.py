@@ -1,0 +1,51 @@
+"""A new judge and its reference, from the two splits of a data set."""
+
+import hashlib
+from collections.abc import Generator
+from dataclasses import replace
+
+from torch import Tensor
+
+from mnistgan.evaluation.judge import RECIPE, JudgeEpoch, judge_images, train_judge
+from mnistgan.evaluation.neighbours import nearest_neighbours
+from mnistgan.evaluation.reference import Reference, measure_real
+from mnistgan.evaluation.scores import near_training, score
+
+REAL_COUNT = 10_000
+Digits = tuple[Tensor, Tensor]
+"""Images (N, 1, 28, 28) uint8 and their classes (N,)"""
+
+
+def build_reference(
+    name: str, train: Digits, test: Digits
+) -> Generator[JudgeEpoch, None, Reference]:
+    """Train a judge, yielding its epochs, and return it with what it sees in real digits.
+
+    The scores of real digits are those of the first 10,000 training digits. Where the judge knows
+    these by heart, the test digits stand in: for what is unreadable, for the accuracy of labels and
+    for the distance to training digits.
+    """
+    for epoch in train_judge(*train):
+        yield epoch
+    judge = epoch.judge
+    seen_train, seen_test = judge_images(judge, train[0]), judge_images(judge, test[0])
+    test_neighbours = nearest_neighbours(test[0], train[0])
+    reference = measure_real(name, judge, seen_train, train[1], seen_test, test[1], test_neighbours)
+    real = score(seen_train.first(REAL_COUNT), reference)
+    real_test = score(seen_test, reference, labels=test[1], neighbours=test_neighbours)
+    scores = replace(
+        real,
+        unreadable=real_test.unreadable,
+        label_accuracy=real_test.label_accuracy,
+        nearest_training_distance=near_training(test_neighbours, reference),
+    )
+    return replace(reference, real=scores.to_mapping())
+
+
+def local_name(train: Digits, test: Digits) -> str:
+    """The name of a judge that this machine trains: by the digits and the recipe."""
+    digest = hashlib.sha256(RECIPE.encode())
+    for images, labels in (train, test):
+        digest.update(images.numpy().tobytes())
+        digest.update(labels.numpy().tobytes())
+    return f"local-judge-{digest.hexdigest()[:16]}"

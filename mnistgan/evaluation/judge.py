@@ -1,0 +1,130 @@
+"""The judge: a small classifier whose features and beliefs all scores are made of.
+
+It is trained on the training set of a data set, once; for MNIST it ships with the package, so that
+everybody is scored by the same one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import affine_grid, cross_entropy, grid_sample
+
+RECIPE = "judge-v1"
+"""Names the network, its training and its preprocessing; a change of any of them is a new one."""
+FEATURES = 64
+CLASSES = 10
+JUDGE_BATCH = 250
+EPOCHS = 8
+BATCH_SIZE = 128
+MAX_LR = 4e-3
+WEIGHT_DECAY = 0.02
+
+
+class Judge(nn.Module):
+    """Pixels (B, 1, 28, 28) uint8 -> 14x14 -> 7x7 -> 4x4 -> features (B, 64) -> logits (B, 10)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *_convolution(1, 32, size=5, stride=2),
+            *_convolution(32, 64, size=3, stride=1),
+            *_convolution(64, 96, size=3, stride=2),
+            *_convolution(96, 64, size=3, stride=2),
+            nn.Flatten(),
+            nn.Linear(64 * 4 * 4, FEATURES, bias=False),
+            nn.BatchNorm1d(FEATURES),
+        )
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(FEATURES, CLASSES))
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """pixels: 0..255. Returns features (B, 64), before the last ReLU, and logits (B, 10)."""
+        features: Tensor = self.body(pixels.float().div(127.5).sub(1))
+        return features, self.head(features)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a judge sees in N images, on the CPU."""
+
+    features: Tensor
+    """(N, 64) float32"""
+    probabilities: Tensor
+    """(N, 10) float32"""
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64, the class that the judge believes in most."""
+        return self.probabilities.argmax(dim=1)
+
+    def first(self, count: int) -> "Judged":
+        return Judged(self.features[:count], self.probabilities[:count])
+
+
+@torch.no_grad()
+def judge_images(judge: Judge, images: Tensor) -> Judged:
+    """Judge images (N, 1, 28, 28) uint8 in eval mode, a few at a time."""
+    judge.eval()
+    device = next(judge.parameters()).device
+    features, probabilities = [], []
+    for block in images.split(JUDGE_BATCH):
+        block_features, logits = judge(block.to(device))
+        features.append(block_features.cpu())
+        probabilities.append(logits.softmax(dim=1).cpu())
+    return Judged(torch.cat(features), torch.cat(probabilities))
+
+
+@dataclass(frozen=True)
+class JudgeEpoch:
+    """One epoch of the training of a judge."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    judge: Judge
+    """With its weights so far; the same object each time"""
+
+
+def train_judge(images: Tensor, labels: Tensor, seed: int = 0) -> Iterator[JudgeEpoch]:
+    """Train a judge on digits (N, 1, 28, 28) uint8 and their classes (N,); yields each epoch.
+
+    Small shifts, turns and sizes are drawn anew for each batch.
+    """
+    torch.manual_seed(seed)
+    judge = Judge()
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=MAX_LR, weight_decay=WEIGHT_DECAY)
+    steps = len(images) // BATCH_SIZE
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, MAX_LR, total_steps=EPOCHS * steps)
+    for epoch in range(1, EPOCHS + 1):
+        total = 0.0
+        judge.train()
+        for indices in torch.randperm(len(images))[: steps * BATCH_SIZE].split(BATCH_SIZE):
+            _, logits = judge(_distort(images[indices]))
+            loss = cross_entropy(logits, labels[indices])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item()
+        yield JudgeEpoch(epoch, EPOCHS, total / steps, judge)
+
+
+def _convolution(inputs: int, outputs: int, size: int, stride: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def _distort(images: Tensor) -> Tensor:
+    """Turn by up to 12 degrees, scale by up to 12 %, shift by up to 2.5 pixels; bilinear."""
+    count = len(images)
+    angle = torch.empty(count).uniform_(-0.21, 0.21)
+    scale = torch.empty(count, 2).uniform_(0.88, 1.12)
+    shift = torch.empty(count, 2).uniform_(-2.5 / 14, 2.5 / 14)
+    cosine, sine = angle.cos(), angle.sin()
+    rows = torch.stack(
+        [cosine * scale[:, 0], -sine * scale[:, 0], shift[:, 0],
+         sine * scale[:, 1], cosine * scale[:, 1], shift[:, 1]], dim=1
+    )  # fmt: skip
+    grid = affine_grid(rows.view(count, 2, 3), list(images.shape), align_corners=False)
+    return grid_sample(images.float(), grid, align_corners=False)

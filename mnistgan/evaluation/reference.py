@@ -1,0 +1,150 @@
+"""What scores are held against: the real digits of a data set, in the eyes of one judge.
+
+On disk that is two files: NAME.safetensors, the weights of the judge, and
+NAME-reference.safetensors, what it sees in real digits. Those for MNIST ship with the package.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from mnistgan.errors import DataError
+from mnistgan.evaluation.judge import CLASSES, Judge, Judged
+from mnistgan.evaluation.metrics import ClassGaussians, fit_class_gaussians, log_density
+from mnistgan.evaluation.neighbours import Neighbours
+from mnistgan.files import atomic_write
+
+SHIPPED = "mnist-judge-v1"
+SHIPPED_FOLDER = Path(__file__).parent / "judges"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A judge, and the real digits that it compares with. Tensors on the CPU."""
+
+    READABLE_QUANTILE: ClassVar = 0.01
+    """Of real test digits are called unreadable"""
+    COPIED_QUANTILE: ClassVar = 0.001
+    """Of real test digits are called near-copies of training digits"""
+
+    name: str
+    judge: Judge
+    judge_sha256: str
+    """Of the file of weights"""
+    features: Tensor
+    """(N, 64) float16, of the real test digits"""
+    gaussians: ClassGaussians
+    """Of the real training digits"""
+    readable_above: float
+    """The log density that 99 % of real test digits reach"""
+    median_distance: float
+    """Of real test digits to their nearest training digit"""
+    copied_below: float
+    """The crowding that 99.9 % of real test digits reach"""
+    real: dict[str, Any]
+    """The scores of real digits"""
+    accuracy: float
+    """Of the judge, on real test digits"""
+
+    @property
+    def features_sha256(self) -> str:
+        return hashlib.sha256(self.features.numpy().tobytes()).hexdigest()
+
+
+def measure_real(
+    name: str,
+    judge: Judge,
+    train: Judged,
+    train_labels: Tensor,
+    test: Judged,
+    test_labels: Tensor,
+    test_neighbours: Neighbours,
+) -> Reference:
+    """The reference of a new judge, but for its hash and the scores of real digits."""
+    fitted = fit_class_gaussians(train.features, train_labels, CLASSES)
+    # As they will be read back from the file.
+    gaussians = ClassGaussians(*(tensor.float().double() for tensor in fitted))
+    densities = log_density(gaussians, test.features)
+    return Reference(
+        name=name,
+        judge=judge,
+        judge_sha256="",
+        features=test.features.half(),
+        gaussians=gaussians,
+        readable_above=float(densities.quantile(Reference.READABLE_QUANTILE)),
+        median_distance=float(test_neighbours.distances[:, 0].median()),
+        copied_below=float(test_neighbours.crowding.quantile(Reference.COPIED_QUANTILE)),
+        real={},
+        accuracy=float((test.labels == test_labels).double().mean()),
+    )
+
+
+def save_reference(folder: Path, reference: Reference) -> Reference:
+    """Write the two files. Returns the reference with the hash of its weights."""
+    weights = safetensors.torch.save(reference.judge.state_dict(), {"name": reference.name})
+    facts = {
+        "readable_above": reference.readable_above,
+        "median_distance": reference.median_distance,
+        "copied_below": reference.copied_below,
+        "real": reference.real,
+        "accuracy": reference.accuracy,
+    }
+    tensors = {
+        "features": reference.features,
+        "means": reference.gaussians.means.float(),
+        "factors": reference.gaussians.factors.float().contiguous(),
+    }
+    seen = safetensors.torch.save(tensors, {"facts": json.dumps(facts)})
+    for path, contents in zip(_paths(folder, reference.name), (weights, seen), strict=True):
+        with atomic_write(path) as file:
+            file.write(contents)
+    return replace(reference, judge_sha256=hashlib.sha256(weights).hexdigest())
+
+
+def load_reference(folder: Path, name: str) -> Reference | None:
+    """The reference of that name, None where it is not there. Raises DataError if it is damaged."""
+    weights_path, seen_path = _paths(folder, name)
+    if not (weights_path.exists() and seen_path.exists()):
+        return None
+    weights = weights_path.read_bytes()
+    judge = Judge()
+    try:
+        judge.load_state_dict(safetensors.torch.load(weights))
+        seen = seen_path.read_bytes()
+        tensors = safetensors.torch.load(seen)
+        facts = json.loads(_metadata(seen)["facts"])
+        return Reference(
+            name=name,
+            judge=judge.eval(),
+            judge_sha256=hashlib.sha256(weights).hexdigest(),
+            features=tensors["features"],
+            gaussians=ClassGaussians(tensors["means"].double(), tensors["factors"].double()),
+            **facts,
+        )
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder / name}: the files of this judge are damaged: {error}") from None
+
+
+def shipped_reference() -> Reference:
+    """The judge of MNIST that is part of the package."""
+    reference = load_reference(SHIPPED_FOLDER, SHIPPED)
+    if reference is None:
+        raise DataError(f"{SHIPPED_FOLDER}: {SHIPPED} is missing; install mnistgan again")
+    return reference
+
+
+def _paths(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / f"{name}.safetensors", folder / f"{name}-reference.safetensors"
+
+
+def _metadata(contents: bytes) -> dict[str, str]:
+    """The text fields in the header of a safetensors file (its length comes first, 8 bytes)."""
+    length = int.from_bytes(contents[:8], "little")
+    metadata: dict[str, str] = json.loads(contents[8 : 8 + length])["__metadata__"]
+    return metadata
