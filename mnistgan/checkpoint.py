@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from mnistgan.errors import CheckpointError, ConfigError
-from mnistgan.files import TEMPORARY_SUFFIX, atomic_write
+from mnistgan.files import TEMPORARY_SUFFIX, atomic_write, sync_file
 
 FORMAT_VERSION = 1
-MAX_BYTES = 4 * 2**30
+MAX_BYTES = 8 * 2**30
 DIGEST_BYTES = 64
 NO_COMMENT = (0).to_bytes(2, "little")
 COMMENT_LENGTH = DIGEST_BYTES.to_bytes(2, "little")
@@ -26,8 +26,11 @@ COMMENT_LENGTH = DIGEST_BYTES.to_bytes(2, "little")
 State = dict[str, Any]
 
 
-def save_checkpoint(path: Path, state: State) -> None:
-    """Write `state`, tensors and plain values only, atomically. Raises OSError."""
+def save_checkpoint(path: Path, state: State, previous: Path | None = None) -> None:
+    """Write `state`, tensors and plain values only, atomically. Raises OSError.
+
+    `previous` becomes the file that `path` was, once the new one is safe on the disk.
+    """
     archive = io.BytesIO()
     torch.save({"format_version": FORMAT_VERSION, **state}, archive)
     # A zip file ends in the length of its comment, then the comment: here the SHA-256 of all
@@ -36,10 +39,13 @@ def save_checkpoint(path: Path, state: State) -> None:
     with atomic_write(path) as file:
         file.write(body)
         file.write(_digest(body))
+        if previous is not None:
+            sync_file(file)
+            _keep(path, previous)
 
 
-def keep_previous(latest: Path, previous: Path) -> None:
-    """Make `previous` the file that `latest` now is; `latest` stays in place all the while."""
+def _keep(latest: Path, previous: Path) -> None:
+    """Make `previous` the file that `latest` is; `latest` stays in place all the while."""
     if not latest.exists():
         return
     temporary = previous.with_name(f".{previous.name}{TEMPORARY_SUFFIX}")
@@ -156,7 +162,8 @@ def _digest(body: bytes) -> bytes:
 
 def _damaged(path: Path, why: str) -> str:
     previous = path.with_name("previous.pt")
-    way_on = f"; the one before it is {previous}" if path != previous and previous.exists() else ""
+    usable = path != previous and previous.exists()
+    way_on = f"; to go back to the one before it: cp {previous} {path}" if usable else ""
     return f"{path}: cannot be used: {why}{way_on}"
 
 

@@ -4,9 +4,8 @@ The use cases are imported inside the functions, so that `--help` starts without
 """
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import Annotated, Any
 
@@ -22,8 +21,7 @@ class Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with terminate_like_interrupt():
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except MnistganError as error:
             console.error(str(error))
         except BrokenPipeError:
@@ -49,20 +47,6 @@ RunsOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 SEED_RANGE: dict[str, int] = {"min": 0, "max": 2**63 - 1}
-
-
-@contextmanager
-def terminate_like_interrupt() -> Iterator[None]:
-    """SIGTERM unwinds the stack as Ctrl-C does, and exits with 143."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class StopRequest:
@@ -147,11 +131,19 @@ def train(
     if resume is None:
         words += [] if seed is None else [f"training.seed={seed}"]
         plan = use_case.plan_new(
-            config or "mlp", words, runs=runs, name=name, device=device, offline=offline
+            "mlp" if config is None else config,
+            words,
+            runs=runs,
+            name=name,
+            device=device,
+            offline=offline or dry_run,
         )
     else:
-        plan = use_case.plan_resume(resume, words, runs=runs, device=device, offline=offline)
+        plan = use_case.plan_resume(
+            resume, words, runs=runs, device=device, offline=offline or dry_run
+        )
     if dry_run:
+        console.result(f"run     {plan.folder}")
         console.results.print(console.plan_table(plan))
     elif not quiet:
         console.messages.print(console.plan_table(plan))
@@ -162,13 +154,14 @@ def train(
     if plan.is_finished:
         console.result(
             f"{plan.folder} is finished at step {plan.trainer.step:,}; to go on: "
-            f"mnistgan train --resume {plan.folder} training.epochs=..."
+            f"mnistgan train --resume {quote(str(plan.folder))} {plan.binding_key}=..."
         )
         return
 
     with StopRequest() as stop:
         with console.training_progress(plan, quiet) as progress:
-            *_, finished = progress.follow(use_case.run_plan(plan, stop))
+            for event in progress.follow(use_case.run_plan(plan, stop)):
+                finished = event
         assert isinstance(finished, use_case.Finished)
     console.training_summary(finished, progress.elapsed_seconds, quiet)
     if stop.signal is not None and not finished.complete:

@@ -120,8 +120,11 @@ class Config(Section):
         return yaml.safe_dump(self.to_mapping(), sort_keys=False, allow_unicode=True)
 
 
-# The keys that a resume may change without changing what has been trained so far.
+# The keys that a resume may change without changing what has been trained so far. Those of the data
+# only say where it lies now: a resume holds the images against the SHA-256 of the first ones.
 RESUMABLE_KEYS = (
+    "data.dataset",
+    "data.root",
     "training.epochs",
     "training.max_steps",
     "output.sample_every_epochs",

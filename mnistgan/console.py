@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from shlex import quote
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from mnistgan.run_dir import MetricsRecord
+from mnistgan.run_dir import MetricsRecord, RunDir
 
 if TYPE_CHECKING:
     from mnistgan.commands.evaluate import Evaluated, Working
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 REDRAW_SECONDS = 0.2
 
-results = Console(highlight=False, soft_wrap=True)
-messages = Console(stderr=True, highlight=False, soft_wrap=True)
+results = Console(highlight=False, soft_wrap=True, emoji=False)
+messages = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def error(text: str) -> None:
@@ -53,7 +54,6 @@ def plan_table(plan: "Plan") -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     rows = {
-        "run": f"{plan.folder}" + (f", from step {trainer.step:,}" if plan.resumed else ""),
         "data": f"{config.data.dataset}: {len(plan.dataset.images):,} images, "
         f"{plan.dataset.source}",
         "model": f"{config.model.architecture}, z of {config.model.latent_dim}, "
@@ -92,10 +92,12 @@ class TrainingProgress:
 
     def follow(self, events: "Iterable[Event]") -> Iterator["Event"]:
         """Pass the events on, and show them."""
-        from mnistgan.commands.train import EpochEnded, Measured, Stepped
+        from mnistgan.commands.train import EpochEnded, Measured, Started, Stepped
 
         for event in events:
             match event:
+                case Started(run=run, step=step):
+                    self.on_started(run, step)
                 case Stepped(step=step):
                     self.step = step
                     self.on_step()
@@ -106,6 +108,8 @@ class TrainingProgress:
                     self.on_epoch(epoch)
                     self.epoch_records.clear()
             yield event
+
+    def on_started(self, run: RunDir, step: int) -> None: ...
 
     def on_step(self) -> None: ...
 
@@ -140,6 +144,9 @@ class TrainingProgress:
 class PlainProgress(TrainingProgress):
     """One line an epoch, for logs."""
 
+    def on_started(self, run: RunDir, step: int) -> None:
+        note(f"run     {run.path}" + (f", from step {step:,}" if step else ""))
+
     def on_epoch(self, epoch: int) -> None:
         epochs = self.plan.total_steps / self.plan.steps_per_epoch
         note(
@@ -148,7 +155,7 @@ class PlainProgress(TrainingProgress):
         )
 
 
-class LiveProgress(TrainingProgress):
+class LiveProgress(PlainProgress):
     """Two bars and a line of numbers that stay in place, and a line an epoch above them."""
 
     def __init__(self, plan: "Plan") -> None:
@@ -285,11 +292,11 @@ def training_summary(finished: "Finished", seconds: float, quiet: bool) -> None:
     done = "finished" if finished.complete else "stopped, saved"
     result(f"{done} at step {finished.step:,} after {clock(seconds)}: {run.path}")
     if not finished.complete:
-        result(f"to go on: mnistgan train --resume {run.path}")
+        result(f"to go on: mnistgan train --resume {quote(str(run.path))}")
     elif not quiet:
         for path in (run.latest, run.metrics, run.sample_grids()[-1][1]):
             note(f"  {path}")
         note("next:")
-        note(f"  mnistgan sample --ckpt {run.latest} --n 64")
-        note(f"  mnistgan plot-losses {run.path}")
-        note(f"  mnistgan make-gif {run.path}")
+        note(f"  mnistgan sample --ckpt {quote(str(run.latest))} --n 64")
+        for command in ("plot-losses", "make-gif", "evaluate"):
+            note(f"  mnistgan {command} {quote(str(run.path))}")

@@ -17,15 +17,13 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = None
+    if device is None or (name not in ("cpu", "mps") and device.type != "cuda"):
+        raise DeviceError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps")
     available = {
-        "cpu": device is not None and device.index is None,
-        "cuda": torch.cuda.is_available()
-        and device is not None
-        and (device.index or 0) < torch.cuda.device_count(),
+        "cpu": True,
+        "cuda": (device.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),
     }
-    if device is None or device.type not in available:
-        raise DeviceError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps")
     if not available[device.type]:
         raise DeviceError(f"--device {name}: this machine, or this build of torch, has none")
     return device

@@ -21,13 +21,20 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     try:
         with temporary.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            sync_file(file)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk does not say which file it was
         raise
     sync_folder(path.parent)
+
+
+def sync_file(file: BinaryIO) -> None:
+    """Hand what was written to the disk itself."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
@@ -40,7 +47,9 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def remove_temporary_files(folder: Path) -> None:
-    """Clear away what writes of a killed process have left below `folder`."""
-    for path in folder.rglob(f".*{TEMPORARY_SUFFIX}"):
-        path.unlink(missing_ok=True)
+def remove_temporary_files(*folders: Path) -> None:
+    """Clear away what writes of a killed process have left in `folders`."""
+    for folder in folders:
+        for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+            if path.is_file():
+                path.unlink(missing_ok=True)

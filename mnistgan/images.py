@@ -32,9 +32,13 @@ def to_grid(images: Tensor, columns: int | None = None) -> Tensor:
     return torch.nn.functional.pad(grid, (GAP, 0, GAP, 0))
 
 
+def to_picture(image: Tensor) -> Image.Image:
+    """An image (C, H, W) uint8, C = 1 or 3, as Pillow holds it."""
+    pixels: np.ndarray = image.movedim(0, -1).numpy()
+    return Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+
+
 def write_png(path: Path, image: Tensor) -> None:
     """Write one picture (C, H, W) uint8, C = 1 or 3, atomically."""
-    pixels: np.ndarray = image.movedim(0, -1).numpy()
-    picture = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
     with atomic_write(path) as file:
-        picture.save(file, format="png")
+        to_picture(image).save(file, format="png")

@@ -112,10 +112,11 @@ class RunDir:
     @classmethod
     def containing(cls, checkpoint: Path) -> "RunDir | None":
         """The run that a checkpoint lies in, or None for a checkpoint outside any run."""
-        for folder in (checkpoint.absolute().parent, checkpoint.absolute().parent.parent):
-            if (folder / "config.yaml").is_file():
-                return cls(_relative(folder))
-        return None
+        folder = checkpoint.absolute().parent
+        if folder.name == "checkpoints":
+            folder = folder.parent
+        is_run = all((folder / name).is_file() for name in ("config.yaml", "run.json"))
+        return cls(_relative(folder)) if is_run else None
 
     def read_config(self) -> Config:
         """The configuration that the run was made with. Raises ConfigError if it was damaged."""
@@ -150,20 +151,21 @@ class RunDir:
 
     def append_metrics(self, record: MetricsRecord) -> None:
         """Add one line and hand it to the system at once: a killed process loses nothing."""
-        with self.metrics.open("ab") as file:
-            file.write(record.model_dump_json().encode() + b"\n")
+        _append(self.metrics, record.model_dump_json())
 
     def append_evaluation(self, record: dict[str, Any]) -> None:
         """Add one result of `evaluate`."""
-        with self.evaluations.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        _append(self.evaluations, json.dumps(record))
 
     def truncate_metrics(self, last_step: int) -> None:
         """Drop the lines past `last_step`, and a torn one: a resume never leaves a step twice."""
-        records = [record for record in self.read_metrics() if record.step <= last_step]
+        steps = [record.step for record in self.read_metrics()]
+        lines = self.metrics.read_bytes().splitlines(keepends=True)
         with atomic_write(self.metrics) as file:
-            for record in records:
-                file.write(record.model_dump_json().encode() + b"\n")
+            # One step for each whole line: `zip` leaves the torn one out.
+            for step, line in zip(steps, lines, strict=False):
+                if step <= last_step:
+                    file.write(line)
 
     def sample_grids(self) -> list[tuple[float, Path]]:
         """(epoch, picture) of the fixed-noise grids, in the order of their epochs."""
@@ -231,6 +233,15 @@ def find_checkpoint(given: str, runs: Path) -> Path:
         f"{given}: there is no such checkpoint, neither here nor in a run of {runs}; "
         "train one with: mnistgan train --config mlp"
     )
+
+
+def _append(path: Path, line: str) -> None:
+    try:
+        with path.open("a") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        error.filename = str(path)  # a full disk does not say which file it was
+        raise
 
 
 def _runs_in(runs: Path) -> list[RunDir]:

@@ -98,7 +98,7 @@ class Trainer:
             index = finite.index(False)
             step = self.step - len(self.window) + index + 1
             d_loss, g_loss, *_ = values[index].tolist()
-            raise NonFiniteError(f"step {step}: the loss of D is {d_loss}, that of G {g_loss}")
+            raise NonFiniteError(f"step {step}: losses that are not finite, D {d_loss}, G {g_loss}")
         return StepMeans(*values.mean(dim=0).tolist())
 
     def check_finite(self) -> None:
@@ -109,7 +109,9 @@ class Trainer:
             for name, tensor in network.state_dict().items():
                 if not tensor.isfinite().all():
                     owner = "G" if network is self.generator else "D"
-                    raise NonFiniteError(f"step {self.step}: the weights {name} of {owner}")
+                    raise NonFiniteError(
+                        f"step {self.step}: weights that are not finite, {name} of {owner}"
+                    )
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on, as tensors and plain values."""
@@ -209,7 +211,19 @@ def _check_optimizer(state: Any, optimizer: torch.optim.Optimizer, key: str) -> 
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     if set(state["state"]) not in (set(), set(range(len(weights)))):
         raise misfit(f"{key}.state", f"{len(state['state'])} entries", f"0 or {len(weights)}")
+    names = _state_names(optimizer)
     for index, entry in state["state"].items():
+        if set(entry) != names:
+            raise misfit(f"{key}.state[{index}]", f"{sorted(entry)}", f"{sorted(names)}")
         for name, value in entry.items():
             shape = () if value.ndim == 0 else weights[index].shape
             check_like(value, torch.empty(shape), f"{key}.state[{index}].{name}")
+
+
+def _state_names(optimizer: torch.optim.Optimizer) -> set[str]:
+    """What an optimizer of this kind remembers of each weight, seen by one step of it."""
+    weight = nn.Parameter(torch.zeros(1))
+    weight.grad = torch.zeros(1)
+    probe = type(optimizer)([weight], **optimizer.defaults)
+    probe.step()
+    return set(probe.state[weight])

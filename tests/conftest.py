@@ -81,7 +81,8 @@ def resume_tiny(run: Path, *overrides: str, stop_after: int | None = None) -> Pa
 
 def drive(plan: training.Plan, stop_after: int | None = None) -> Path:
     stop = (lambda: plan.trainer.step >= stop_after) if stop_after else (lambda: False)
-    *_, finished = training.run_plan(plan, stop)
+    for event in training.run_plan(plan, stop):
+        finished = event
     assert isinstance(finished, training.Finished)
     return finished.run.path
 

@@ -10,7 +10,7 @@ import torch
 from conftest import assert_same
 
 from mnistgan import checkpoint
-from mnistgan.checkpoint import keep_previous, load_checkpoint, save_checkpoint
+from mnistgan.checkpoint import load_checkpoint, save_checkpoint
 from mnistgan.errors import CheckpointError
 from mnistgan.files import remove_temporary_files
 
@@ -101,10 +101,8 @@ def test_foreign_and_future_files_are_told_apart(monkeypatch: pytest.MonkeyPatch
 
 
 def test_previous_is_what_latest_was() -> None:
-    keep_previous(LATEST, Path("previous.pt"))
-    save_checkpoint(LATEST, {**STATE, "step": 4})
-    keep_previous(LATEST, Path("previous.pt"))
-    save_checkpoint(LATEST, {**STATE, "step": 5})
+    for step in (4, 5):
+        save_checkpoint(LATEST, {**STATE, "step": step}, previous=Path("previous.pt"))
     assert load_checkpoint(Path("previous.pt"))["step"] == 4
     assert load_checkpoint(LATEST)["step"] == 5
 
@@ -114,16 +112,20 @@ def test_a_write_that_fails_leaves_the_old_file(monkeypatch: pytest.MonkeyPatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(LATEST, {**STATE, "step": 9})
+    Path("previous.pt").write_bytes(b"the one before")
+    with pytest.raises(OSError, match=r"No space left on device: 'latest\.pt'"):
+        save_checkpoint(LATEST, {**STATE, "step": 9}, previous=Path("previous.pt"))
     assert load_checkpoint(LATEST)["step"] == 3
-    assert os.listdir() == ["latest.pt"]
+    assert Path("previous.pt").read_bytes() == b"the one before"
+    assert sorted(os.listdir()) == ["latest.pt", "previous.pt"]
 
 
 def test_what_a_killed_process_left_is_cleared_away() -> None:
     Path("samples").mkdir()
     for litter in (".latest.pt.tmp", "samples/.epoch_001.png.tmp"):
         Path(litter).write_bytes(b"half")
-    remove_temporary_files(Path())
+    Path(".folder.tmp").mkdir()
+    remove_temporary_files(Path(), Path("samples"), Path("missing"))
+    Path(".folder.tmp").rmdir()
     assert sorted(os.listdir()) == ["latest.pt", "samples"]
     assert os.listdir("samples") == []

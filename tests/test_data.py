@@ -49,8 +49,14 @@ def test_the_real_files_and_the_shipped_digits_agree(full_mnist: Path) -> None:
 
 def test_a_named_root_without_the_files_is_an_error_not_a_fallback() -> None:
     Path("empty").mkdir()
-    with pytest.raises(DataError, match="empty: has no train-images-idx3-ubyte"):
+    with pytest.raises(DataError, match="empty: has no MNIST/raw/train-images-idx3-ubyte"):
         load_dataset("mnist", "train", root=Path("empty"), cache=Path("cache"), offline=True)
+
+
+def test_files_that_may_be_those_of_another_set_are_not_taken_for_it() -> None:
+    write_set(Path("flat"))
+    with pytest.raises(DataError, match="flat: has no FashionMNIST/raw/train-images"):
+        load_dataset("fashion-mnist", "train", root=Path("flat"), cache=Path("c"), offline=True)
 
 
 def test_other_bytes_under_the_name_of_mnist_are_refused() -> None:
@@ -99,6 +105,7 @@ def test_a_silent_server_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         dataset = load_dataset("mnist", "train", root=None, cache=Path("cache"), offline=False)
     assert "timed out" in (dataset.warning or "")
+    assert list(Path("cache").iterdir()) == []  # nothing that a later run could take for a file
 
 
 def test_a_set_that_does_not_ship_says_what_to_do_offline() -> None:

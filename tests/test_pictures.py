@@ -120,6 +120,17 @@ def test_an_animation_of_one_frame_and_of_a_thousand(mnistgan: Cli) -> None:
     assert picture("runs/exp1/training.gif").n_frames == 1000
 
 
+def test_close_frames_are_told_apart_and_names_are_plain_text(mnistgan: Cli) -> None:
+    run = RunDir(make_run(epochs=0).path.rename("runs/a$x$b"))
+    for epoch in (0.001, 0.002):
+        write_grid(run, epoch, shade=0)
+    assert mnistgan("make-gif", "a$x$b").exit_code == 0
+    assert picture("runs/a$x$b/training.gif").n_frames == 3
+    run.append_metrics(record(1, 0.001))
+    assert mnistgan("plot-losses", "a$x$b").exit_code == 0
+    assert mnistgan("plot-losses", "a$x$b", "--out", ":cat:.png").stdout == ":cat:.png\n"
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -46,8 +46,10 @@ def test_a_name_that_is_no_folder_name_is_refused(name: str) -> None:
 
 def test_a_name_that_is_taken_is_refused_with_the_way_on() -> None:
     make_run("mine")
-    with pytest.raises(RunError, match="mnistgan train --resume runs/mine"):
-        make_run("mine")
+    (RUNS / "dangling").symlink_to("nowhere")
+    for name in ("mine", "dangling"):
+        with pytest.raises(RunError, match=f"mnistgan train --resume runs/{name}"):
+            make_run(name)
 
 
 def test_a_run_is_found_by_folder_and_by_name() -> None:

@@ -70,10 +70,24 @@ def test_the_three_forms_hold_the_same_digits(mnistgan: Cli, run: Path) -> None:
     assert np.array_equal(grid[32:60, 32:60], digits[4])  # row 1, column 1 of 3
 
 
+def test_a_folder_that_is_there_is_filled_and_leftovers_are_not(
+    mnistgan: Cli, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("here").mkdir()
+    Path(".here.tmp").mkdir()
+    Path(".here.tmp/000099.png").touch()  # of a process that was killed
+    monkeypatch.chdir("here")
+    result = mnistgan("sample", "--ckpt", "../runs/tiny", "--n", 2, "--out", "./")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in Path().iterdir()) == ["000000.png", "000001.png"]
+    assert not Path("../.here.tmp").exists()
+
+
 def test_the_default_place(mnistgan: Cli, run: Path) -> None:
     assert mnistgan("sample", "--n", 3, "--seed", 7).stdout.strip() == (
         "runs/tiny/generated/latest-n3-seed7.png"
     )
+    Path("config.yaml").write_text("of another program")
     outside = Path("elsewhere.pt")
     outside.write_bytes((run / "latest.pt").read_bytes())
     result = mnistgan("sample", "--ckpt", outside, "--n", 3)

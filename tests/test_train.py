@@ -13,6 +13,7 @@ import torch
 from conftest import (
     TINY,
     assert_same,
+    drive,
     metrics_without_timings,
     resume_tiny,
     train_tiny,
@@ -21,9 +22,10 @@ from conftest import (
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint
+from mnistgan.commands import train as training
 from mnistgan.commands.train import due_multiple
 from mnistgan.config import load_config
-from mnistgan.errors import ConfigError, NonFiniteError, RunError
+from mnistgan.errors import ConfigError, DataError, NonFiniteError, OutputError, RunError
 from mnistgan.losses import LOSSES
 from mnistgan.run_dir import RunDir
 
@@ -154,7 +156,60 @@ def test_a_run_without_a_checkpoint_starts_at_step_0() -> None:
     assert (run / "run.json").exists()
 
 
-def test_what_a_resume_refuses(mnistgan: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_whose_latest_checkpoint_is_gone_is_not_begun_anew() -> None:
+    run = train_tiny("output.checkpoint_every_seconds=1e-6", stop_after=6)
+    (run / "latest.pt").unlink()
+    with pytest.raises(RunError, match=r"cp runs/tiny/previous\.pt runs/tiny/latest\.pt"):
+        resume_tiny(run)
+
+
+def test_a_run_goes_on_with_the_digits_it_began_with(
+    full_mnist: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train_tiny(stop_after=6)
+    whole = load_checkpoint(train_tiny(name="whole") / "latest.pt")
+    monkeypatch.setenv("MNISTGAN_DATA", str(full_mnist))
+    resume_tiny(run)
+    assert_same(load_checkpoint(run / "latest.pt"), whole)
+
+
+def test_a_data_folder_may_move_but_its_images_may_not_change() -> None:
+    write_set(Path("here"), count=50)
+    run = train_tiny("data.dataset=./here", stop_after=6)
+    Path("here").rename("there")
+    with pytest.raises(DataError, match=r"here: data\.dataset names a folder that does not exist"):
+        resume_tiny(run)
+    resume_tiny(run, "data.dataset=./there", "training.max_steps=8")
+    write_set(Path("other"), count=40)
+    with pytest.raises(RunError, match="was trained on other images"):
+        resume_tiny(run, "data.dataset=./other", "training.max_steps=10")
+
+
+def test_a_plan_that_another_training_has_overtaken_is_refused() -> None:
+    run = train_tiny(stop_after=6)
+    stale = training.plan_resume(str(run), [], runs=Path("runs"), device="cpu", offline=True)
+    resume_tiny(run)
+    with pytest.raises(RunError, match="another process has trained it meanwhile"):
+        drive(stale)
+    assert load_checkpoint(run / "latest.pt")["trainer"]["step"] == 12
+
+
+def test_a_full_disk_stops_with_the_way_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train_tiny(stop_after=6)
+    good = load_checkpoint(run / "latest.pt")
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", full)
+        with pytest.raises(OutputError, match=r"config.yaml: No space .*train --resume runs/tiny"):
+            resume_tiny(run)
+    assert_same(load_checkpoint(run / "latest.pt"), good)
+    resume_tiny(run)
+
+
+def test_what_a_resume_refuses(mnistgan: Cli) -> None:
     run = train_tiny(stop_after=6)
     for option, value in (("--config", "mlp"), ("--name", "x"), ("--seed", 3)):
         result = mnistgan("train", "--resume", run, option, value)
@@ -170,20 +225,7 @@ def test_what_a_resume_refuses(mnistgan: Cli, monkeypatch: pytest.MonkeyPatch) -
         resume_tiny(run)
     (run / "config.yaml").write_text(text)
 
-    Path("mine").mkdir()
-    monkeypatch.setenv("MNISTGAN_DATA", "mine")
-    assert "mine: has no train-images" in mnistgan("train", "--resume", run).stderr
-    monkeypatch.delenv("MNISTGAN_DATA")
     assert_same(load_checkpoint(run / "latest.pt"), state)
-
-
-def test_other_images_than_those_of_the_run_are_refused(
-    full_mnist: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = train_tiny(stop_after=6)
-    monkeypatch.setenv("MNISTGAN_DATA", str(full_mnist))
-    with pytest.raises(RunError, match="was trained on other images"):
-        resume_tiny(run)
 
 
 def test_a_damaged_checkpoint_is_refused_and_the_run_kept(mnistgan: Cli) -> None:

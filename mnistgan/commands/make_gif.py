@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,14 @@ def make_gif(given: str, *, runs: Path, fps: float, out: str | None) -> Animated
 def _frames(grids: list[tuple[float, Path]]) -> Iterator[np.ndarray]:
     """One captioned picture (H, W) or (H, W, 3) uint8 after the other, all of one size."""
     font = ImageFont.load_default(size=16)
-    digits = 0 if all(epoch.is_integer() for epoch, _ in grids) else 2
+    decimals = max(len(path.stem.partition(".")[2]) for _, path in grids)
     size: tuple[int, int] | None = None
     for epoch, path in grids:
         grid = _read(path)
         size = size or grid.size
         if grid.size != size:
             raise RunError(f"{path}: is {grid.size}, the pictures before it are {size} pixels")
-        yield caption(_enlarge(grid), f"epoch {epoch:.{digits}f}", font)
+        yield caption(_enlarge(grid), f"epoch {epoch:.{decimals}f}", font)
 
 
 def caption(
@@ -93,14 +94,13 @@ def _enlarge(grid: Image.Image) -> Image.Image:
 def _write(target: Path, frames: Iterator[np.ndarray], durations: list[float]) -> None:
     import imageio.v3 as iio
 
-    extension = target.suffix.lower()
     milliseconds = [round(duration) for duration in durations]
     # Pillow takes no list for a single frame.
     duration = milliseconds if len(milliseconds) > 1 else milliseconds[0]
     options: dict[str, Any] = {"loop": 0, "duration": duration}
-    with (
-        atomic_write(target) as file,
-        iio.imopen(file, "w", plugin="pillow", extension=extension) as animation,
-    ):
+    encoded = BytesIO()
+    with iio.imopen(encoded, "w", plugin="pillow", extension=target.suffix.lower()) as animation:
         for frame in frames:
             animation.write(frame, **options)
+    with atomic_write(target) as file:
+        file.write(encoded.getvalue())

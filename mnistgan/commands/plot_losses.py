@@ -1,5 +1,6 @@
 """Draw the losses of one or more runs from their metrics.jsonl."""
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +62,8 @@ def plot_losses(given: Sequence[str], *, runs: Path, out: str | None) -> Plotted
         raise OutputError(f"--out {target}: is a folder; a file name is wanted")
     labels = [(str(run.path), run.read_config().loss.adversarial) for run in opened]
     figure = draw(records, labels)
-    with atomic_write(target) as file:
+    with atomic_write(target) as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a run may be named 実験
         figure.savefig(file, format=target.suffix[1:].lower(), dpi=150)
     return Plotted([run.path for run in opened], target)
 
@@ -101,6 +103,7 @@ STYLE: dict[str, Any] = {
     "ytick.color": "#4b5563",
     "legend.frameon": False,
     "svg.hashsalt": "mnistgan",
+    "text.parse_math": False,  # a run may be named $x$
 }
 
 

@@ -1,5 +1,6 @@
 """Draw digits from a checkpoint: a grid, a folder of PNG files, or an array."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from mnistgan.devices import resolve_device
 from mnistgan.errors import OutputError
 from mnistgan.files import atomic_write
 from mnistgan.generation import generate, load_generator
-from mnistgan.images import to_grid, to_uint8, write_png
+from mnistgan.images import to_grid, to_picture, to_uint8, write_png
 from mnistgan.run_dir import RunDir, find_checkpoint
 
 MAX_GRID = 10_000
@@ -74,8 +75,8 @@ def _writer(out: Path, is_folder: bool, count: int) -> Writer:
         raise OutputError(f"--out {out}: is a folder; add a slash to have one PNG a digit in it")
     if WRITERS[out.suffix.lower()] is _write_grid and count > MAX_GRID:
         raise OutputError(
-            f"--out {out}: a grid holds at most {MAX_GRID:,} digits, not {count:,}; "
-            "name a folder or an .npz file"
+            f"{out}: a grid holds at most {MAX_GRID:,} digits, not {count:,}; "
+            "name a folder or an .npz file by --out"
         )
     return WRITERS[out.suffix.lower()]
 
@@ -92,18 +93,20 @@ def _write_arrays(out: Path, blocks: Iterator[Tensor]) -> None:
 
 
 def _write_folder(out: Path, blocks: Iterator[Tensor]) -> None:
-    """One PNG a digit, in a folder that appears only when it is complete."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    """One PNG a digit, in a folder that is filled only when all are there."""
+    out = out.resolve()
     unfinished = out.with_name(f".{out.name}.tmp")
-    unfinished.mkdir(exist_ok=True)
-    index = 0
-    for block in blocks:
-        for image in block:
-            write_png(unfinished / f"{index:06d}.png", image)
-            index += 1
-    if out.exists():
-        out.rmdir()  # empty, or it would have been refused
-    unfinished.rename(out)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        images = (image for block in blocks for image in block)
+        for index, image in enumerate(images):
+            to_picture(image).save(unfinished / f"{index:06d}.png")
+        out.mkdir(exist_ok=True)
+        for path in unfinished.iterdir():
+            path.replace(out / path.name)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 WRITERS: dict[str, Writer] = {".png": _write_grid, ".npz": _write_arrays}

@@ -14,7 +14,6 @@ from mnistgan import __version__, locations
 from mnistgan.checkpoint import (
     State,
     entry,
-    keep_previous,
     load_checkpoint,
     naming,
     save_checkpoint,
@@ -27,9 +26,9 @@ from mnistgan.config import (
     load_config,
     parse_overrides,
 )
-from mnistgan.data import Dataset, load_dataset
+from mnistgan.data import Dataset, load_dataset, load_shipped
 from mnistgan.devices import resolve_device
-from mnistgan.errors import ConfigError, NonFiniteError, RunError
+from mnistgan.errors import ConfigError, NonFiniteError, OutputError, RunError
 from mnistgan.files import remove_temporary_files
 from mnistgan.generation import generate
 from mnistgan.images import to_grid, to_uint8, write_png
@@ -49,6 +48,8 @@ class Plan:
     name: str | None
     resumed: RunDir | None
     """The run that is gone on with; None for a new one"""
+    read_at: int | None
+    """When the checkpoint that was read had been written, by the clock of the file system"""
     notes: tuple[str, ...]
     """What the user has to know and that should stay on the screen"""
 
@@ -64,6 +65,12 @@ class Plan:
     def folder(self) -> Path:
         """The run folder, for a new run the one that is next as long as nobody else takes it."""
         return self.resumed.path if self.resumed else RunDir.next_path(self.runs, self.name)
+
+    @property
+    def binding_key(self) -> str:
+        """The key that ends this training."""
+        epochs = self.config.training.epochs * self.steps_per_epoch
+        return "training.epochs" if self.total_steps == epochs else "training.max_steps"
 
     @property
     def is_finished(self) -> bool:
@@ -100,7 +107,6 @@ class Measured:
 @dataclass(frozen=True)
 class EpochEnded:
     epoch: int
-    step: int
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ Event = Started | Stepped | Measured | EpochEnded | Finished
 
 
 def plan_new(
-    source: str | None,
+    source: str,
     overrides: Sequence[str],
     *,
     runs: Path,
@@ -139,6 +145,7 @@ def plan_new(
         runs,
         name,
         resumed=None,
+        read_at=None,
         notes=_notes(dataset),
     )
 
@@ -162,23 +169,24 @@ def plan_resume(
     config = apply_overrides(stored.to_mapping(), overrides, origin=str(run.config))
     target = resolve_device(device)
     if not run.latest.exists():
+        if run.previous.exists():
+            raise RunError(
+                f"{run.latest}: is missing; to go on from the one before it: "
+                f"cp {run.previous} {run.latest}"
+            )
         dataset = _load_data(config, offline)
         trainer = Trainer(config, dataset.images, target)
-        return Plan(config, dataset, trainer, runs, None, run, _notes(dataset))
+        return Plan(config, dataset, trainer, runs, None, run, None, _notes(dataset))
+    read_at = _written_at(run.latest)
     state = load_checkpoint(run.latest)
     with naming(run.latest):
         _check_belongs(state, stored, run)
         torch.set_num_threads(entry(state, "threads", int))
-        dataset = _load_data(config, offline)
-        if entry(state, "dataset_sha256", str) != dataset.sha256:
-            raise RunError(
-                f"{run.path}: was trained on other images than those of {dataset.source}; "
-                "name the first ones by data.root or MNISTGAN_DATA"
-            )
+        dataset = _load_same_data(config, offline, entry(state, "dataset_sha256", str), run)
         trainer = Trainer(config, dataset.images, target)
         trainer.load_state_dict(entry(state, "trainer", dict))
     notes = (*_notes(dataset), *_inexact(state, target))
-    return Plan(config, dataset, trainer, runs, None, run, notes)
+    return Plan(config, dataset, trainer, runs, None, run, read_at, notes)
 
 
 def run_plan(plan: Plan, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
@@ -189,16 +197,29 @@ def run_plan(plan: Plan, stop: Callable[[], bool] = lambda: False) -> Iterator[E
     """
     run = plan.resumed or RunDir.create(plan.runs, plan.name, plan.config)
     with run.lock():
+        if _written_at(run.latest) != plan.read_at:
+            raise RunError(f"{run.path}: another process has trained it meanwhile; try again")
         if plan.resumed is None or not run.info.exists():
             run.write_info(_describe(plan))
         try:
             yield from _train(plan, run, stop)
         except NonFiniteError as error:
-            good = run.latest if run.latest.exists() else "none"
+            saved = (
+                f"last good checkpoint: {run.latest}" if run.latest.exists() else "none was saved"
+            )
             raise NonFiniteError(
-                f"{error} is not finite: the training stopped; last good checkpoint: {good}. "
-                "A smaller optimizer.lr may help"
+                f"{error}: the training stopped, {saved}; a new run with a smaller optimizer.lr "
+                "may do better"
             ) from None
+        except OSError as error:
+            raise OutputError(
+                f"{error.filename or run.path}: {error.strerror}: the training stopped; what was "
+                f"saved is whole; to go on: mnistgan train --resume {run.path}"
+            ) from None
+
+
+def _written_at(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def planned_steps(config: Config, epoch_size: int) -> int:
@@ -249,7 +270,7 @@ def _train(plan: Plan, run: RunDir, stop: Callable[[], bool]) -> Iterator[Event]
             _save(plan, run, keep)
             saved_at = time.monotonic()
         if ends_epoch:
-            yield EpochEnded(step // per_epoch, step)
+            yield EpochEnded(step // per_epoch)
         if stopping:
             break
     yield Finished(run, trainer.step, complete=trainer.step == total)
@@ -269,7 +290,7 @@ def _prepare_folder(plan: Plan, run: RunDir) -> None:
     """Leave a resumed run as it was at its checkpoint: no later metrics, no half-written files."""
     if plan.resumed is None:
         return
-    remove_temporary_files(run.path)
+    remove_temporary_files(run.path, run.samples, run.checkpoints)
     run.write_config(plan.config)
     if run.metrics.exists():
         run.truncate_metrics(plan.trainer.step - len(plan.trainer.window))
@@ -301,8 +322,7 @@ def _save(plan: Plan, run: RunDir, keep_epoch: float | None) -> None:
         "epoch": plan.trainer.step / plan.steps_per_epoch,
         "trainer": plan.trainer.state_dict(),
     }
-    keep_previous(run.latest, run.previous)
-    save_checkpoint(run.latest, state)
+    save_checkpoint(run.latest, state, previous=run.previous)
     if keep_epoch is not None:
         save_checkpoint(run.checkpoints / f"{epoch_stem(keep_epoch)}.pt", state)
 
@@ -317,6 +337,20 @@ def _load_data(config: Config, offline: bool) -> Dataset:
     )
 
 
+def _load_same_data(config: Config, offline: bool, sha256: str, run: RunDir) -> Dataset:
+    """The images that a run began with, wherever they lie now."""
+    shipped = load_shipped("this run began with them")
+    if config.data.dataset == "mnist" and shipped.sha256 == sha256:
+        return shipped
+    dataset = _load_data(config, offline)
+    if dataset.sha256 != sha256:
+        raise RunError(
+            f"{run.path}: was trained on other images than those of {dataset.source}; "
+            "name the folder of the first ones: data.root=FOLDER"
+        )
+    return dataset
+
+
 def _check_belongs(state: State, config: Config, run: RunDir) -> None:
     """Hold a checkpoint's own configuration against the run's."""
     own = Config.from_mapping(entry(state, "config", dict), "its configuration")
@@ -324,7 +358,7 @@ def _check_belongs(state: State, config: Config, run: RunDir) -> None:
     if differing:
         raise RunError(
             f"{run.config}: differs from what {run.latest.name} was trained with in "
-            f" {', '.join(differing)}; put the old values back"
+            f"{', '.join(differing)}; put the old values back"
         )
 
 

@@ -2,13 +2,14 @@
 
 from mnistgan.data.batches import Batches, to_unit_range
 from mnistgan.data.sample_files import is_sample_file, read_samples
-from mnistgan.data.sources import Dataset, load_dataset
+from mnistgan.data.sources import Dataset, load_dataset, load_shipped
 
 __all__ = [
     "Batches",
     "Dataset",
     "is_sample_file",
     "load_dataset",
+    "load_shipped",
     "read_samples",
     "to_unit_range",
 ]

