@@ -82,6 +82,8 @@ class OutputConfig(Section):
     sample_count: int = Field(64, ge=1, le=1024)
     log_every_steps: int = Field(50, ge=1, le=1_000_000)
     checkpoint_every_seconds: float = Field(60.0, gt=0, le=86_400)
+    evaluate_every_epochs: float | None = Field(None, ge=1e-4, le=1_000_000)
+    """Scores the generator at each multiple and keeps `best.pt`; null: never."""
     keep_every_epochs: int | None = Field(None, ge=1)
     """Keeps `checkpoints/epoch_NNN.pt` at each multiple; null: only latest and previous."""
 
@@ -130,6 +132,7 @@ RESUMABLE_KEYS = (
     "output.sample_every_epochs",
     "output.log_every_steps",
     "output.checkpoint_every_seconds",
+    "output.evaluate_every_epochs",
     "output.keep_every_epochs",
 )
 

@@ -92,10 +92,12 @@ class TrainingProgress:
 
     def follow(self, events: "Iterable[Event]") -> Iterator["Event"]:
         """Pass the events on, and show them."""
-        from mnistgan.commands.train import EpochEnded, Measured, Started, Stepped
+        from mnistgan.commands.train import EpochEnded, JudgeTrained, Measured, Started, Stepped
 
         for event in events:
             match event:
+                case JudgeTrained(epoch=epoch, epochs=epochs):
+                    self.on_judge(epoch, epochs)
                 case Started(run=run, step=step):
                     self.on_started(run, step)
                 case Stepped(step=step):
@@ -108,6 +110,8 @@ class TrainingProgress:
                     self.on_epoch(epoch)
                     self.epoch_records.clear()
             yield event
+
+    def on_judge(self, epoch: int, epochs: int) -> None: ...
 
     def on_started(self, run: RunDir, step: int) -> None: ...
 
@@ -144,6 +148,9 @@ class TrainingProgress:
 class PlainProgress(TrainingProgress):
     """One line an epoch, for logs."""
 
+    def on_judge(self, epoch: int, epochs: int) -> None:
+        note(f"a judge of this data set is trained first, once: epoch {epoch}/{epochs}")
+
     def on_started(self, run: RunDir, step: int) -> None:
         note(f"run     {run.path}" + (f", from step {step:,}" if step else ""))
 
@@ -172,6 +179,7 @@ class LiveProgress(PlainProgress):
         self.line = Text("the first numbers come soon", style="dim", no_wrap=True)
         self.live = Live(self._draw(), console=messages, auto_refresh=False, transient=True)
         self.drawn_at = 0.0
+        self.score = ""
 
     def __enter__(self) -> "LiveProgress":
         self.live.start()
@@ -185,9 +193,13 @@ class LiveProgress(PlainProgress):
             self._redraw()
 
     def on_measured(self, record: MetricsRecord) -> None:
-        text = metrics_text(**record.model_dump(exclude={"step", "epoch"}))
+        text = metrics_text(**record.model_dump(include=METRICS))
+        if record.frechet_distance is not None:
+            self.score = f"  Fréchet {record.frechet_distance:.2f}"
         self.line = Text(
-            f"{text}  {clock(self.seconds_left)} left", no_wrap=True, overflow="ellipsis"
+            f"{text}{self.score}  {clock(self.seconds_left)} left",
+            no_wrap=True,
+            overflow="ellipsis",
         )
 
     def on_epoch(self, epoch: int) -> None:
@@ -268,6 +280,9 @@ def show_evaluation(record: dict[str, Any], as_json: bool) -> None:
     results.print(record["verdict"], markup=False)
     local = " (trained on this machine)" if record["reference"]["local_judge"] else ""
     note(f"judge: {record['judge']}{local}, {record['judge_sha256'][:12]}")
+
+
+METRICS = {"d_loss", "g_loss", "d_real", "d_fake", "images_per_second"}
 
 
 def metrics_text(

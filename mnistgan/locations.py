@@ -17,3 +17,8 @@ def data_root() -> Path | None:
 def cache() -> Path:
     """The cache folder of this user, by the rules of the system."""
     return platformdirs.user_cache_path("mnistgan")
+
+
+def judges() -> Path:
+    """Where the judges are kept that this machine has trained."""
+    return cache() / "judges"

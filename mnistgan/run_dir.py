@@ -43,6 +43,10 @@ class MetricsRecord(BaseModel):
     d_fake: float
     """D(G(z)) before G's update, in the same unit."""
     images_per_second: float
+    frechet_distance: float | None = None
+    """Of few samples, at the steps that `output.evaluate_every_epochs` names"""
+    judge_sha256: str | None = None
+    """Of the judge whose features that is measured in"""
 
 
 class RunDir:
@@ -55,6 +59,7 @@ class RunDir:
         self.metrics = path / "metrics.jsonl"
         self.latest = path / "latest.pt"
         self.previous = path / "previous.pt"
+        self.best = path / "best.pt"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self.generated = path / "generated"
@@ -151,7 +156,7 @@ class RunDir:
 
     def append_metrics(self, record: MetricsRecord) -> None:
         """Add one line and hand it to the system at once: a killed process loses nothing."""
-        _append(self.metrics, record.model_dump_json())
+        _append(self.metrics, record.model_dump_json(exclude_none=True))
 
     def append_evaluation(self, record: dict[str, Any]) -> None:
         """Add one result of `evaluate`."""

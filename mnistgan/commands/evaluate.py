@@ -14,19 +14,14 @@ from torch import Tensor
 
 from mnistgan import __version__, locations
 from mnistgan.checkpoint import entry, load_checkpoint, naming
-from mnistgan.data import Dataset, is_sample_file, load_dataset, read_samples
+from mnistgan.data import Dataset, Split, is_sample_file, load_dataset, read_samples
 from mnistgan.devices import resolve_device
 from mnistgan.errors import DataError, OutputError
-from mnistgan.evaluation.build import build_reference, local_name
+from mnistgan.evaluation.build import find_reference
 from mnistgan.evaluation.cas import SEEDS, classification_accuracy
 from mnistgan.evaluation.judge import JUDGE_BATCH, Judged, judge_images
 from mnistgan.evaluation.neighbours import Neighbours, nearest_neighbours
-from mnistgan.evaluation.reference import (
-    Reference,
-    load_reference,
-    save_reference,
-    shipped_reference,
-)
+from mnistgan.evaluation.reference import Reference
 from mnistgan.evaluation.scores import score
 from mnistgan.files import atomic_write
 from mnistgan.generation import BLOCK, generate, load_generator
@@ -208,25 +203,18 @@ def _training_digits(name: str, root: Path | None) -> tuple[Dataset | None, str]
 
 
 def _reference(name: str, root: Path | None) -> Generator[Working, None, Reference]:
-    """The judge that ships, or the one that this machine trains once for another data set."""
-    if name == "mnist":
-        return shipped_reference()
-    train, test = _load(name, "train", root), _load(name, "test", root)
-    digits = (train.images, train.labels), (test.images, test.labels)
-    judge_name, folder = local_name(*digits), locations.cache() / "judges"
-    known = load_reference(folder, judge_name)
-    if known is not None:
-        return known
-    building = build_reference(judge_name, *digits)
+    """The judge of a data set; one that is trained now shows its epochs."""
+    finding = find_reference(name, lambda split: _load(name, split, root), locations.judges())
     while True:
         try:
-            epoch = next(building)
-        except StopIteration as finished:
-            return save_reference(folder, finished.value)
+            epoch = next(finding)
+        except StopIteration as found:
+            reference: Reference = found.value
+            return reference
         yield Working(f"training a judge of {name}, once", epoch.epoch, epoch.epochs)
 
 
-def _load(name: str, split: Any, root: Path | None) -> Dataset:
+def _load(name: str, split: Split, root: Path | None) -> Dataset:
     """MNIST is never downloaded for a score: the judge that ships needs none of it."""
     return load_dataset(
         name,

@@ -4,7 +4,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,12 @@ def plot_losses(given: Sequence[str], *, runs: Path, out: str | None) -> Plotted
         raise OutputError(f"--out {target}: expected a name ending in {' or '.join(SUFFIXES)}")
     if target.is_dir():
         raise OutputError(f"--out {target}: is a folder; a file name is wanted")
+    judges = {line.judge_sha256 for line in chain(*records) if line.judge_sha256 is not None}
+    if len(judges) > 1:
+        raise RunError(
+            f"{', '.join(given)}: were scored by different judges ({', '.join(sorted(judges))}), "
+            "whose numbers cannot be compared; plot them apart"
+        )
     labels = [(str(run.path), run.read_config().loss.adversarial) for run in opened]
     figure = draw(records, labels)
     with atomic_write(target) as file, warnings.catch_warnings():
@@ -77,8 +83,10 @@ def draw(records: Sequence[Sequence[MetricsRecord]], labels: Sequence[tuple[str,
     from matplotlib.figure import Figure
 
     with matplotlib.style.context(STYLE):
-        figure = Figure(figsize=(9, 6.4), layout="constrained")
-        losses, outputs = figure.subplots(2, 1, sharex=True)
+        scored = any(record.frechet_distance is not None for record in chain(*records))
+        panels = 3 if scored else 2
+        figure = Figure(figsize=(9, 3.2 * panels), layout="constrained")
+        losses, outputs, *scores = figure.subplots(panels, 1, sharex=True)
         single = len(records) == 1
         for run_records, (name, _), color in zip(records, labels, cycle(RUN_COLORS), strict=False):
             prefix = "" if single else f"{name}  "
@@ -87,7 +95,9 @@ def draw(records: Sequence[Sequence[MetricsRecord]], labels: Sequence[tuple[str,
             _plot(losses, run_records, "g_loss", f"{prefix}generator", g_color, g_line)
             _plot(outputs, run_records, "d_real", f"{prefix}D(x), real", d_color, "-")
             _plot(outputs, run_records, "d_fake", f"{prefix}D(G(z)), generated", g_color, g_line)
-        _finish(losses, outputs, labels)
+            for axes in scores:
+                _plot_scores(axes, run_records, f"{prefix}Fréchet distance", d_color)
+        _finish(losses, outputs, scores, labels)
         return figure
 
 
@@ -139,7 +149,19 @@ def _plot(
     )
 
 
-def _finish(losses: "Axes", outputs: "Axes", labels: Sequence[tuple[str, str]]) -> None:
+def _plot_scores(axes: "Axes", records: Sequence[MetricsRecord], label: str, color: str) -> None:
+    scored = [record for record in records if record.frechet_distance is not None]
+    epochs = [record.epoch for record in scored]
+    distances = [record.frechet_distance or 0.0 for record in scored]
+    axes.plot(epochs, distances, "o-", color=color, linewidth=2.2, markersize=4, label=label)
+
+
+def _finish(
+    losses: "Axes",
+    outputs: "Axes",
+    scores: Sequence["Axes"],
+    labels: Sequence[tuple[str, str]],
+) -> None:
     from matplotlib.ticker import MaxNLocator
 
     kinds = {loss for _, loss in labels}
@@ -151,10 +173,13 @@ def _finish(losses: "Axes", outputs: "Axes", labels: Sequence[tuple[str, str]]) 
         outputs.axhline(0.5, color="#9ca3af", linewidth=1, linestyle=":")
     else:
         outputs.set_ylabel("D's mean logit")
-    outputs.set_xlabel("epoch")
+    for axes in scores:
+        axes.set_yscale("log")
+        axes.set_ylabel("Fréchet distance of few samples")
+    (scores or [outputs])[0].set_xlabel("epoch")
     outputs.set_xlim(left=0)
     outputs.xaxis.set_major_locator(MaxNLocator(integer=outputs.get_xlim()[1] >= 5))
-    for axes in (losses, outputs):
+    for axes in (losses, outputs, *scores):
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 

@@ -1,12 +1,14 @@
 """Train a GAN into a run directory, or go on with one."""
 
+import math
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,15 +28,22 @@ from mnistgan.config import (
     load_config,
     parse_overrides,
 )
-from mnistgan.data import Dataset, load_dataset, load_shipped
+from mnistgan.data import Dataset, Split, load_dataset, load_shipped
 from mnistgan.devices import resolve_device
 from mnistgan.errors import ConfigError, NonFiniteError, OutputError, RunError
+from mnistgan.evaluation.build import find_reference
+from mnistgan.evaluation.judge import judge_images
+from mnistgan.evaluation.metrics import frechet_distance
+from mnistgan.evaluation.reference import Reference
 from mnistgan.files import remove_temporary_files
 from mnistgan.generation import generate
 from mnistgan.images import to_grid, to_uint8, write_png
 from mnistgan.models import parameter_count
 from mnistgan.run_dir import MetricsRecord, RunDir, epoch_stem
 from mnistgan.trainer import Trainer, steps_per_epoch
+
+EVALUATION_SAMPLES = 2_560
+"""Of a run that scores itself: quick, and enough to rank its own checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +55,15 @@ class Plan:
     trainer: Trainer
     runs: Path
     name: str | None
-    resumed: RunDir | None
-    """The run that is gone on with; None for a new one"""
-    read_at: int | None
-    """When the checkpoint that was read had been written, by the clock of the file system"""
+    offline: bool
     notes: tuple[str, ...]
     """What the user has to know and that should stay on the screen"""
+    resumed: RunDir | None = None
+    """The run that is gone on with; None for a new one"""
+    read_at: int | None = None
+    """When the checkpoint that was read had been written, by the clock of the file system"""
+    best_distance: float = math.inf
+    """The lowest Fréchet distance so far"""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -105,6 +117,14 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class JudgeTrained:
+    """A judge of this data set is trained first, once on this machine; so many epochs are done."""
+
+    epoch: int
+    epochs: int
+
+
+@dataclass(frozen=True)
 class EpochEnded:
     epoch: int
 
@@ -118,7 +138,7 @@ class Finished:
     complete: bool
 
 
-Event = Started | Stepped | Measured | EpochEnded | Finished
+Event = JudgeTrained | Started | Stepped | Measured | EpochEnded | Finished
 
 
 def plan_new(
@@ -138,16 +158,8 @@ def plan_new(
     RunDir.next_path(runs, name)
     target = resolve_device(device)
     dataset = _load_data(config, offline)
-    return Plan(
-        config,
-        dataset,
-        Trainer(config, dataset.images, target),
-        runs,
-        name,
-        resumed=None,
-        read_at=None,
-        notes=_notes(dataset),
-    )
+    trainer = Trainer(config, dataset.images, target)
+    return Plan(config, dataset, trainer, runs, name, offline, _notes(dataset))
 
 
 def plan_resume(
@@ -176,7 +188,7 @@ def plan_resume(
             )
         dataset = _load_data(config, offline)
         trainer = Trainer(config, dataset.images, target)
-        return Plan(config, dataset, trainer, runs, None, run, None, _notes(dataset))
+        return Plan(config, dataset, trainer, runs, None, offline, _notes(dataset), run)
     read_at = _written_at(run.latest)
     state = load_checkpoint(run.latest)
     with naming(run.latest):
@@ -185,8 +197,9 @@ def plan_resume(
         dataset = _load_same_data(config, offline, entry(state, "dataset_sha256", str), run)
         trainer = Trainer(config, dataset.images, target)
         trainer.load_state_dict(entry(state, "trainer", dict))
+        best_distance = entry(state, "best_distance", float)
     notes = (*_notes(dataset), *_inexact(state, target))
-    return Plan(config, dataset, trainer, runs, None, run, read_at, notes)
+    return Plan(config, dataset, trainer, runs, None, offline, notes, run, read_at, best_distance)
 
 
 def run_plan(plan: Plan, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
@@ -231,6 +244,8 @@ def planned_steps(config: Config, epoch_size: int) -> int:
 def _train(plan: Plan, run: RunDir, stop: Callable[[], bool]) -> Iterator[Event]:
     trainer, output = plan.trainer, plan.config.output
     total, per_epoch = plan.total_steps, plan.steps_per_epoch
+    reference = yield from _reference(plan)
+    best_distance = plan.best_distance
     _prepare_folder(plan, run)
     yield Started(run, trainer.step)
     if trainer.step == 0:
@@ -243,7 +258,9 @@ def _train(plan: Plan, run: RunDir, stop: Callable[[], bool]) -> Iterator[Event]
         step, last = trainer.step, trainer.step == total
         yield Stepped(step)
 
-        if step % output.log_every_steps == 0 or last:
+        score_due = due_multiple(step, per_epoch, output.evaluate_every_epochs) is not None
+        log_due = step % output.log_every_steps == 0 or score_due
+        if log_due or last:
             now = time.monotonic()
             images = (step - interval_step) * plan.config.data.batch_size
             record = MetricsRecord(
@@ -251,11 +268,15 @@ def _train(plan: Plan, run: RunDir, stop: Callable[[], bool]) -> Iterator[Event]
                 epoch=round(step / per_epoch, 6),
                 **trainer.means()._asdict(),
                 images_per_second=round(images / (now - interval_started), 1),
+                **(_score(plan, reference) if reference and score_due else {}),
             )
             interval_started, interval_step = now, step
-            if step % output.log_every_steps == 0:
+            if log_due:
                 trainer.window.clear()
             run.append_metrics(record)
+            if record.frechet_distance is not None and record.frechet_distance < best_distance:
+                best_distance = record.frechet_distance
+                save_checkpoint(run.best, _state(plan, best_distance))
             yield Measured(record)
 
         sample_epoch = due_multiple(step, per_epoch, output.sample_every_epochs)
@@ -267,7 +288,10 @@ def _train(plan: Plan, run: RunDir, stop: Callable[[], bool]) -> Iterator[Event]
         waited = time.monotonic() - saved_at
         if ends_epoch or last or stopping or waited >= output.checkpoint_every_seconds:
             keep = due_multiple(step, per_epoch, output.keep_every_epochs)
-            _save(plan, run, keep)
+            state = _state(plan, best_distance)
+            save_checkpoint(run.latest, state, previous=run.previous)
+            if keep is not None:
+                save_checkpoint(run.checkpoints / f"{epoch_stem(keep)}.pt", state)
             saved_at = time.monotonic()
         if ends_epoch:
             yield EpochEnded(step // per_epoch)
@@ -298,21 +322,49 @@ def _prepare_folder(plan: Plan, run: RunDir) -> None:
 
 def _write_samples(plan: Plan, run: RunDir, epoch: float) -> None:
     """The same noise each time, drawn by the generator as it is now."""
-    config, trainer = plan.config, plan.trainer
-    blocks = generate(
-        trainer.sampler,
-        config.model.latent_dim,
-        config.output.sample_count,
-        config.training.seed,
-        trainer.device,
-    )
-    pixels = torch.cat([to_uint8(block) for block in blocks])
+    pixels = _draw(plan, plan.config.output.sample_count)
     write_png(run.samples / f"{epoch_stem(epoch)}.png", to_grid(pixels))
 
 
-def _save(plan: Plan, run: RunDir, keep_epoch: float | None) -> None:
+def _draw(plan: Plan, count: int) -> torch.Tensor:
+    """Pictures 0 .. count - 1 of the run's seed: (count, C, 28, 28) uint8."""
+    config, trainer = plan.config, plan.trainer
+    blocks = generate(
+        trainer.sampler, config.model.latent_dim, count, config.training.seed, trainer.device
+    )
+    return torch.cat([to_uint8(block) for block in blocks])
+
+
+def _reference(plan: Plan) -> Generator[Event, None, Reference | None]:
+    """The judge that the run scores itself with, if it does; it may have to be trained first."""
+    config = plan.config
+    if config.output.evaluate_every_epochs is None:
+        return None
+    finding = find_reference(
+        config.data.dataset,
+        lambda split: plan.dataset if split == "train" else _load_data(config, plan.offline, split),
+        locations.judges(),
+    )
+    while True:
+        try:
+            epoch = next(finding)
+        except StopIteration as found:
+            reference: Reference = found.value
+            return reference
+        yield JudgeTrained(epoch.epoch, epoch.epochs)
+
+
+def _score(plan: Plan, reference: Reference) -> dict[str, Any]:
+    """The fields of a metrics line that score a few samples, always of the same noise."""
+    seen = judge_images(reference.judge, _draw(plan, EVALUATION_SAMPLES))
+    distance = frechet_distance(reference.features, seen.features)
+    return {"frechet_distance": distance, "judge_sha256": reference.judge_sha256}
+
+
+def _state(plan: Plan, best_distance: float) -> State:
+    """What a checkpoint holds. Raises NonFiniteError rather than to keep what cannot go on."""
     plan.trainer.check_finite()
-    state: State = {
+    return {
         "mnistgan_version": __version__,
         "torch_version": str(torch.__version__),
         "threads": torch.get_num_threads(),
@@ -320,17 +372,15 @@ def _save(plan: Plan, run: RunDir, keep_epoch: float | None) -> None:
         "channels": plan.dataset.images.shape[1],
         "dataset_sha256": plan.dataset.sha256,
         "epoch": plan.trainer.step / plan.steps_per_epoch,
+        "best_distance": best_distance,
         "trainer": plan.trainer.state_dict(),
     }
-    save_checkpoint(run.latest, state, previous=run.previous)
-    if keep_epoch is not None:
-        save_checkpoint(run.checkpoints / f"{epoch_stem(keep_epoch)}.pt", state)
 
 
-def _load_data(config: Config, offline: bool) -> Dataset:
+def _load_data(config: Config, offline: bool, split: Split = "train") -> Dataset:
     return load_dataset(
         config.data.dataset,
-        "train",
+        split,
         root=config.data.root or locations.data_root(),
         cache=locations.cache(),
         offline=offline,

@@ -2,11 +2,12 @@
 
 from mnistgan.data.batches import Batches, to_unit_range
 from mnistgan.data.sample_files import is_sample_file, read_samples
-from mnistgan.data.sources import Dataset, load_dataset, load_shipped
+from mnistgan.data.sources import Dataset, Split, load_dataset, load_shipped
 
 __all__ = [
     "Batches",
     "Dataset",
+    "Split",
     "is_sample_file",
     "load_dataset",
     "load_shipped",

@@ -1,14 +1,22 @@
 """A new judge and its reference, from the two splits of a data set."""
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
+from pathlib import Path
 
 from torch import Tensor
 
+from mnistgan.data import Dataset, Split
 from mnistgan.evaluation.judge import RECIPE, JudgeEpoch, judge_images, train_judge
 from mnistgan.evaluation.neighbours import nearest_neighbours
-from mnistgan.evaluation.reference import Reference, measure_real
+from mnistgan.evaluation.reference import (
+    Reference,
+    load_reference,
+    measure_real,
+    save_reference,
+    shipped_reference,
+)
 from mnistgan.evaluation.scores import near_training, score
 
 REAL_COUNT = 10_000
@@ -42,7 +50,27 @@ def build_reference(
     return replace(reference, real=scores.to_mapping())
 
 
-def local_name(train: Digits, test: Digits) -> str:
+def find_reference(
+    name: str, load: Callable[[Split], Dataset], folder: Path
+) -> Generator[JudgeEpoch, None, Reference]:
+    """The judge of a data set: for MNIST the one that ships, else one of this machine.
+
+    The latter is looked for in `folder` by the digits that `load` gives, and trained where it is
+    not there. Raises DataError where the digits are not at hand.
+    """
+    if name == "mnist":
+        return shipped_reference()
+    train, test = load("train"), load("test")
+    digits = (train.images, train.labels), (test.images, test.labels)
+    judge_name = _local_name(*digits)
+    known = load_reference(folder, judge_name)
+    if known is not None:
+        return known
+    reference = yield from build_reference(judge_name, *digits)
+    return save_reference(folder, reference)
+
+
+def _local_name(train: Digits, test: Digits) -> str:
     """The name of a judge that this machine trains: by the digits and the recipe."""
     digest = hashlib.sha256(RECIPE.encode())
     for images, labels in (train, test):

@@ -91,7 +91,12 @@ def train_judge(images: Tensor, labels: Tensor, seed: int = 0) -> Iterator[Judge
 
     Small shifts, turns and sizes are drawn anew for each batch.
     """
-    torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):  # a training may wait for this with its own dropout
+        torch.manual_seed(seed)
+        yield from _train(images, labels)
+
+
+def _train(images: Tensor, labels: Tensor) -> Iterator[JudgeEpoch]:
     judge = Judge()
     optimizer = torch.optim.AdamW(judge.parameters(), lr=MAX_LR, weight_decay=WEIGHT_DECAY)
     steps = len(images) // BATCH_SIZE

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -113,9 +114,10 @@ def load_reference(folder: Path, name: str) -> Reference | None:
     if not (weights_path.exists() and seen_path.exists()):
         return None
     weights = weights_path.read_bytes()
-    judge = Judge()
+    with torch.device("meta"):  # draws no weights: the random state may be that of a training
+        judge = Judge()
     try:
-        judge.load_state_dict(safetensors.torch.load(weights))
+        judge.load_state_dict(safetensors.torch.load(weights), assign=True)
         seen = seen_path.read_bytes()
         tensors = safetensors.torch.load(seen)
         facts = json.loads(_metadata(seen)["facts"])

@@ -1,0 +1,404 @@
+"""The judge, the scores that real and spoilt digits get, and the command."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import (
+    assert_same,
+    idx_bytes,
+    metrics_without_timings,
+    picture,
+    resume_tiny,
+    train_tiny,
+    write_set,
+)
+from PIL import Image
+from torch import Tensor
+from typer.testing import Result
+
+from mnistgan.checkpoint import load_checkpoint
+from mnistgan.commands.evaluate import verdict
+from mnistgan.data import load_dataset, load_shipped
+from mnistgan.evaluation import build, cas, judge
+from mnistgan.evaluation.judge import Judge, judge_images
+from mnistgan.evaluation.neighbours import nearest_neighbours
+from mnistgan.evaluation.reference import (
+    SHIPPED_FOLDER,
+    Reference,
+    load_reference,
+    shipped_reference,
+)
+from mnistgan.evaluation.scores import Scores, near_training, score
+
+Cli = Callable[..., Result]
+KEYS = {
+    "schema", "frechet_distance", "kernel_distance", "classifier_score", "precision", "recall",
+    "density", "coverage", "class_histogram", "missing_classes", "unreadable", "label_accuracy",
+    "nearest_training_distance", "n", "seed", "judge", "judge_sha256", "reference", "samples",
+    "real",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def reference() -> Reference:
+    return shipped_reference()
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Tensor, Tensor]:
+    """2,500 real digits and their classes, all classes alike."""
+    shipped = load_shipped("")
+    return shipped.images[::2], shipped.labels[::2]
+
+
+def test_the_judge_is_small_and_knows_its_digits(
+    reference: Reference, digits: tuple[Tensor, Tensor]
+) -> None:
+    sizes = {path.suffix: path.stat().st_size for path in SHIPPED_FOLDER.glob("*v1.safetensors")}
+    assert sizes[".safetensors"] < 1_000_000
+    assert (SHIPPED_FOLDER / "mnist-judge-v1-reference.safetensors").stat().st_size < 1_600_000
+    assert reference.features.shape == (10_000, 64)
+    assert reference.features.dtype == torch.float16
+    assert reference.accuracy >= 0.994
+    seen = judge_images(reference.judge, digits[0])
+    assert (seen.labels == digits[1]).double().mean() > 0.995
+
+
+def test_the_reference_is_what_the_judge_sees_in_the_real_test_digits(
+    reference: Reference, full_mnist: Path
+) -> None:
+    test = load_dataset("mnist", "test", root=full_mnist, cache=Path("c"), offline=True)
+    seen = judge_images(reference.judge, test.images)
+    torch.testing.assert_close(seen.features.half(), reference.features, rtol=2e-3, atol=2e-2)
+    assert float((seen.labels == test.labels).double().mean()) == reference.accuracy
+    assert score(seen, reference).unreadable == pytest.approx(0.01, abs=0.001)
+
+
+def spoilt(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    floats = images.float()
+    noise = 0.2 * 255 * torch.randn(images.shape, generator=rng)
+    shuffle = torch.randperm(784, generator=rng)
+    return {
+        "noisy": (floats + noise).clamp(0, 255).byte(),
+        "blurred": torch.nn.functional.avg_pool2d(floats, 5, stride=1, padding=2).byte(),
+        "binarised": torch.where(images > 127, 255, 0).byte(),
+        "shuffled": images.flatten(1)[:, shuffle].view_as(images),
+        "uniform noise": torch.randint(0, 256, images.shape, generator=rng).byte(),
+        "no sevens": images[labels != 7],
+        "one class": images[labels == 3].repeat(5, 1, 1, 1),
+        "one digit": images[:1].expand(2000, 1, 28, 28),
+    }
+
+
+def test_what_spoils_digits_is_seen_by_the_metric_that_should_see_it(
+    reference: Reference, digits: tuple[Tensor, Tensor]
+) -> None:
+    def scored(images: Tensor) -> Scores:
+        return score(judge_images(reference.judge, images), reference)
+
+    images, labels = digits
+    real = scored(images)
+    bad = {name: scored(changed) for name, changed in spoilt(images, labels).items()}
+    # Real digits: at the floor for so few, every class, all readable.
+    assert real.frechet_distance < 1
+    assert abs(real.kernel_distance) < 0.05
+    assert real.classifier_score > 9.5
+    assert min(real.precision, real.recall, real.coverage) > 0.6
+    assert real.unreadable < 0.02
+    assert real.missing_classes == []
+    # Everything that was spoilt is further away.
+    assert all(other.frechet_distance > real.frechet_distance for other in bad.values())
+    assert all(bad[name].kernel_distance > real.kernel_distance + 0.01 for name in bad
+               if name not in ("binarised", "no sevens"))  # fmt: skip
+    # What cannot be read is told apart from what is merely one-sided.
+    assert bad["uniform noise"].unreadable > 0.99
+    assert bad["shuffled"].unreadable > 0.9
+    for name in ("noisy", "blurred", "shuffled"):
+        assert bad[name].unreadable > 3 * real.unreadable
+        assert bad[name].precision < real.precision - 0.1
+    for name in ("one class", "one digit"):
+        assert bad[name].recall < 0.2
+        assert bad[name].coverage < 0.2
+        assert bad[name].classifier_score < 1.5
+        assert len(bad[name].missing_classes) >= 8
+    assert bad["no sevens"].recall < real.recall - 0.03
+    assert bad["no sevens"].class_histogram[7] < 10
+
+
+def test_a_generator_that_copies_is_caught(reference: Reference) -> None:
+    training = load_shipped("").images
+    copies = training[torch.randint(1000, (2000,), generator=torch.Generator().manual_seed(0))]
+    near = near_training(nearest_neighbours(copies, training), reference)
+    assert near.near_copies > 1900
+    assert near.near_copies_real == pytest.approx(2)
+    assert near.median == 0
+    # Digits that are real but new are no copies.
+    new = near_training(nearest_neighbours(training[::5], training[1::5]), reference)
+    assert new.near_copies < 30
+
+
+def test_a_score_depends_neither_on_blocks_nor_on_threads(
+    reference: Reference, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def numbers() -> list[float]:
+        scores = score(judge_images(reference.judge, digits[0][::3]), reference)
+        return [
+            scores.frechet_distance, scores.kernel_distance, scores.classifier_score,
+            scores.precision, scores.recall, scores.density, scores.coverage, scores.unreadable,
+        ]  # fmt: skip
+
+    first, threads = numbers(), torch.get_num_threads()
+    assert numbers() == first
+    monkeypatch.setattr(judge, "JUDGE_BATCH", 64)
+    assert numbers() == pytest.approx(first, rel=1e-6, abs=1e-6)
+    try:
+        torch.set_num_threads(1)
+        assert numbers() == pytest.approx(first, rel=1e-6, abs=1e-6)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def evaluate(mnistgan: Cli, *words: object) -> dict[str, Any]:
+    result = mnistgan("evaluate", *words, "--json")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("\n") == 1
+    record: dict[str, Any] = json.loads(result.stdout)
+    return record
+
+
+def test_a_run_is_scored_into_its_folder(mnistgan: Cli) -> None:
+    run = train_tiny("training.ema_decay=0.9")
+    record = evaluate(mnistgan, "tiny", "--n", 200, "--out", "score.json")
+    assert record.keys() >= KEYS
+    assert record == json.loads(Path("score.json").read_text())
+    assert record == json.loads((run / "evaluations.jsonl").read_text())
+    assert (record["n"], record["seed"], record["label_accuracy"]) == (200, 0, None)
+    assert record["samples"]["weights"] == "ema"
+    assert record["samples"]["step"] == 12
+    assert record["judge"] == "mnist-judge-v1"
+    assert record["nearest_training_distance"] is None  # only the shipped digits are here
+    assert sum(record["class_histogram"]) == 200
+    again = evaluate(mnistgan, "runs/tiny/latest.pt", "--n", 200)
+    assert {**again, "created": None} == {**record, "created": None}
+    assert len((run / "evaluations.jsonl").read_text().splitlines()) == 2
+
+    table = mnistgan("evaluate", "tiny", "--n", 200)
+    for words in ("Fréchet distance", "real digits", "unreadable", "of 10 digits"):
+        assert words in table.stdout
+    assert "200 samples are few" in table.stderr
+    assert "no look for copies of training digits" in table.stderr
+
+
+def write_samples(images: np.ndarray, labels: np.ndarray) -> dict[str, str]:
+    """The same digits in every form that can be scored, by name of the form."""
+    np.savez("a.npz", images=images, labels=labels)
+    np.save("a.npy", images)
+    Path("a-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(images)))
+    Path("pngs").mkdir()
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(f"pngs/{index:05d}.png")
+    return {"npz": "a.npz", "npy": "a.npy", "idx": "a-idx3-ubyte.gz", "folder": "pngs"}
+
+
+def test_samples_of_any_program_get_the_same_scores(
+    mnistgan: Cli, digits: tuple[Tensor, Tensor]
+) -> None:
+    images, labels = digits[0][::10, 0].numpy(), digits[1][::10].numpy()
+    records = {
+        form: evaluate(mnistgan, path) for form, path in write_samples(images, labels).items()
+    }
+    own = {"label_accuracy", "samples", "created"}
+    plain = [{k: v for k, v in record.items() if k not in own} for record in records.values()]
+    assert all(record == plain[0] for record in plain)
+    assert plain[0]["n"] == 250
+    assert records["npz"]["label_accuracy"] > 0.98
+    assert records["npy"]["label_accuracy"] is None
+    assert records["npz"]["samples"]["path"] == "a.npz"
+
+
+def bad_samples() -> dict[str, str]:
+    """Files that cannot be scored, and the words that say why."""
+    rng = np.random.default_rng(0)
+    good = rng.integers(0, 256, (200, 28, 28), np.uint8)
+    np.save("shape.npy", good[:, :20])
+    np.save("dtype.npy", good / 255)
+    np.save("nan.npy", np.full((200, 28, 28), np.nan))
+    np.save("empty.npy", good[:0])
+    np.save("few.npy", good[:50])
+    np.save("objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.savez("names.npz", pictures=good)
+    np.savez("labels.npz", images=good, labels=good[:3, 0, 0])
+    Path("cut.npz").write_bytes(Path("labels.npz").read_bytes()[:1000])
+    Path("cut.npy").write_bytes(Path("shape.npy").read_bytes()[:1000])
+    Path("cut-idx3-ubyte").write_bytes(idx_bytes(good)[:5000])
+    Path("text.npz").write_text("no archive")
+    for name, mode, size in (("rgb", "RGB", 28), ("large", "L", 32)):
+        Path(name).mkdir()
+        Image.new(mode, (size, size)).save(f"{name}/0.png")
+    Path("broken").mkdir()
+    Path("broken/0.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    Path("nothing").mkdir()
+    return {
+        "shape.npy": r"expected images (N, 28, 28), found (200, 20, 28)",
+        "dtype.npy": "expected uint8 images in 0..255, found float64",
+        "nan.npy": "found float64",
+        "empty.npy": "found (0, 28, 28)",
+        "few.npy": "holds 50 images",
+        "objects.npy": "cannot be read",
+        "names.npz": "has no array 'images', only pictures",
+        "labels.npz": "expected 200 whole numbers as labels",
+        "cut.npz": "cannot be read",
+        "cut.npy": "cannot be read",
+        "cut-idx3-ubyte": "its header promises",
+        "text.npz": "cannot be read",
+        "rgb": "expected a gray picture of 28 x 28 pixels, found RGB of 28 x 28",
+        "large": "found L of 32 x 32",
+        "broken": "cannot be read",
+        "nothing": "is a folder, but not a run",
+        "missing.npz": "no such checkpoint",
+    }
+
+
+def test_what_cannot_be_scored_ends_in_one_line(mnistgan: Cli) -> None:
+    for target, expected in bad_samples().items():
+        result = mnistgan("evaluate", target)
+        assert result.exit_code == 1, target
+        assert expected in result.stderr, (target, result.stderr)
+        assert result.stderr.count("\n") == 1, (target, result.stderr)
+        assert target in result.stderr
+
+
+def test_what_needs_the_training_digits_is_refused_without_them(
+    mnistgan: Cli, digits: tuple[Tensor, Tensor]
+) -> None:
+    np.save("a.npy", digits[0][::10, 0].numpy())
+    for words in (["--cas"], ["--panel", "p.png"]):
+        result = mnistgan("evaluate", "a.npy", *words)
+        assert result.exit_code == 1
+        assert "need the training digits: training on only 5,000" in result.stderr
+    assert "ending in .png" in mnistgan("evaluate", "a.npy", "--panel", "p.gif").stderr
+
+
+def test_with_the_training_digits_copies_and_cas_are_told(
+    mnistgan: Cli, full_mnist: Path, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNISTGAN_DATA", str(full_mnist))
+    monkeypatch.setattr(cas, "STEPS", 40)
+    np.savez("a.npz", images=digits[0][::5, 0].numpy(), labels=digits[1][::5].numpy())
+    record = evaluate(mnistgan, "a.npz", "--cas", "--panel", "p.png")
+    assert record["nearest_training_distance"]["near_copies"] == 500
+    assert "500 copies of training digits found" in record["verdict"]
+    accuracy = record["classification_accuracy"]
+    assert accuracy["labels"] == "condition"
+    assert 0.5 < accuracy["generated"] <= 1
+    assert accuracy["generated"] == pytest.approx(accuracy["real"], abs=0.15)
+    panel = np.asarray(picture("p.png"))
+    assert panel.shape == (2 + 8 * 30, 2 + 16 * 30)
+    # The nearest training digit of a training digit is itself.
+    assert np.array_equal(panel[2:30, 2:30], panel[2:30, 32:60])
+
+
+def test_the_verdict_is_one_plain_sentence() -> None:
+    record = {
+        "class_histogram": [50, 100, 0, 120, 130, 100, 200, 30, 170, 100],
+        "missing_classes": [2],
+        "unreadable": 0.123,
+        "nearest_training_distance": {"near_copies": 40, "near_copies_real": 1.0},
+        "real": {"class_histogram": [100] * 10},
+    }
+    assert verdict(record) == (
+        "9 of 10 digits; 7 is rare (3.0 %); missing: 2; 12 % unreadable; "
+        "40 copies of training digits found"
+    )
+
+
+def test_a_local_judge_is_trained_once_and_marked(
+    mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "EPOCHS", 1)
+    images, labels = digits[0][::5].numpy()[:, 0], digits[1][::5].numpy()
+    write_set(Path("mine"), count=500)
+    for stem in ("train", "t10k"):
+        Path(f"mine/{stem}-images-idx3-ubyte.gz").write_bytes(idx_bytes(images))
+        Path(f"mine/{stem}-labels-idx1-ubyte.gz").write_bytes(idx_bytes(labels.astype(np.uint8)))
+    np.save("a.npy", images[::2])
+    record = evaluate(mnistgan, "a.npy", "--dataset", "./mine")
+    assert record["reference"]["local_judge"]
+    assert record["judge"].startswith("local-judge-")
+    monkeypatch.setattr(build, "train_judge", None)  # the second time it is there
+    again = evaluate(mnistgan, "a.npy", "--dataset", "./mine")
+    assert {**again, "created": None} == {**record, "created": None}
+
+
+def test_the_training_of_a_judge_leaves_the_random_state_alone(
+    digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "EPOCHS", 1)
+    before = torch.get_rng_state()
+    (first,) = judge.train_judge(digits[0][:256], digits[1][:256])
+    assert torch.equal(torch.get_rng_state(), before)
+    (second,) = judge.train_judge(digits[0][:256], digits[1][:256])
+    assert_same(first.judge.state_dict(), second.judge.state_dict())
+    assert isinstance(first.judge, Judge)
+
+
+def test_a_damaged_judge_is_named(tmp_path: Path) -> None:
+    for path in SHIPPED_FOLDER.glob("*.safetensors"):
+        (tmp_path / path.name).write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(Exception, match="mnist-judge-v1: the files of this judge are damaged"):
+        load_reference(tmp_path, "mnist-judge-v1")
+    assert load_reference(tmp_path, "another") is None
+
+
+SCORED = ("output.evaluate_every_epochs=0.001", "training.max_steps=14")
+
+
+@pytest.fixture
+def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnistgan.commands.train.EVALUATION_SAMPLES", 128)
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_a_run_that_scores_itself_trains_the_same_weights() -> None:
+    plain = load_checkpoint(train_tiny(*SCORED[1:], name="plain") / "latest.pt")["trainer"]
+    scored = load_checkpoint(train_tiny(*SCORED, name="scored") / "latest.pt")["trainer"]
+    del plain["window"], scored["window"]  # a line is written, and the means begin anew, at a score
+    assert_same(plain, scored)
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_the_best_checkpoint_is_that_of_the_lowest_distance_also_over_a_resume() -> None:
+    whole = train_tiny(*SCORED, name="whole")
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    scores = {line["step"]: line["frechet_distance"] for line in lines if "judge_sha256" in line}
+    assert list(scores) == [4, 8, 12]
+    best = load_checkpoint(whole / "best.pt")
+    assert best["trainer"]["step"] == min(scores, key=lambda step: scores[step])
+    assert best["best_distance"] == min(scores.values())
+
+    parts = train_tiny(*SCORED, name="parts", stop_after=9)
+    resume_tiny(parts)
+    assert_same(load_checkpoint(whole / "latest.pt"), load_checkpoint(parts / "latest.pt"))
+    assert_same(load_checkpoint(whole / "best.pt"), load_checkpoint(parts / "best.pt"))
+    assert metrics_without_timings(whole) == metrics_without_timings(parts)
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_scores_are_plotted_but_not_those_of_unlike_judges(mnistgan: Cli) -> None:
+    run = train_tiny(*SCORED)
+    assert mnistgan("plot-losses", "tiny").exit_code == 0
+    assert picture(run / "losses.png").size == (1350, 1440)
+    other = train_tiny(*SCORED, name="other")
+    text = (other / "metrics.jsonl").read_text()
+    name = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["judge_sha256"]
+    (other / "metrics.jsonl").write_text(text.replace(name, "0" * 64))
+    result = mnistgan("plot-losses", "tiny", "other")
+    assert result.exit_code == 1
+    assert "were scored by different judges" in result.stderr
