@@ -19,7 +19,8 @@ from mnistgan.run_dir import MetricsRecord, RunDir
 
 if TYPE_CHECKING:
     from mnistgan.commands.evaluate import Evaluated, Working
-    from mnistgan.commands.train import Event, Finished, Plan
+    from mnistgan.commands.train import Event, Finished
+    from mnistgan.commands.train_plan import Plan
 
 REDRAW_SECONDS = 0.2
 

@@ -12,7 +12,7 @@ from mnistgan.config import presets
 
 Cli = Callable[..., Result]
 REPOSITORY = Path(__file__).parent.parent
-COMMANDS = ["train", "sample", "plot-losses", "make-gif"]
+COMMANDS = ["train", "sample", "plot-losses", "make-gif", "evaluate", "train-judge"]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
