@@ -31,6 +31,12 @@ class Group(TyperGroup):
                 raise
             place = f"{error.filename}: " if error.filename else ""
             console.error(f"{place}{error.strerror}")
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+                raise
+            console.error(
+                "there is not enough memory; a smaller data.batch_size, model.width or --n may fit"
+            )
         raise typer.Exit(1)
 
 

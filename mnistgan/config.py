@@ -277,12 +277,13 @@ def _parse_yaml(text: bytes, origin: str) -> Any:
 
 def _problem(details: Any, origin: str, origins: Mapping[str, str]) -> str:
     key = ".".join(str(part) for part in details["loc"])
-    related = (
-        o
-        for name, o in origins.items()
+    # An override is to blame for its own key, for a section around it and for an item within it.
+    related = [
+        name
+        for name in origins
         if f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.")
-    )
-    source = next(related, origin)
+    ]
+    source = origins[related[0]] if related else origin
     match details["type"]:
         case "extra_forbidden":
             return f"{source}: {key}: unknown key{_near_key(key)}"

@@ -64,7 +64,7 @@ class Trainer:
         real = self.batches.next()
         with torch.no_grad():
             fake = self.generator(self.noise())
-        real_logits, fake_logits = self.judge(real, fake)
+        real_logits, fake_logits = self.discriminate(real, fake)
         d_loss = self.loss.discriminator(real_logits, fake_logits)
         self.d_optimizer.zero_grad()
         d_loss.backward()
@@ -90,7 +90,7 @@ class Trainer:
         shape = self.batches.batch_size, self.latent_dim
         return torch.randn(shape, generator=self.noise_rng, device=self.device)
 
-    def judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def discriminate(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """D's logits of two batches: in one pass, which reads and updates its weights once.
 
         Where D normalises over the batch it sees them apart, as in Radford et al. 2015: together
@@ -177,7 +177,8 @@ class Trainer:
             check_like(state[key], own[key], key)
         _check_optimizer(state["g_optimizer"], self.g_optimizer, "g_optimizer")
         _check_optimizer(state["d_optimizer"], self.d_optimizer, "d_optimizer")
-        check_like(state["window"], torch.empty(len(state["window"]), 4), "window")
+        rows = state["window"].shape[:1] if isinstance(state["window"], Tensor) else (0,)
+        check_like(state["window"], torch.empty(*rows, 4), "window")
         position, images = state["batches"]["position"], len(self.batches.order)
         if not 0 <= position <= images:
             raise misfit("batches.position", str(position), f"0 to {images}")
@@ -220,17 +221,20 @@ def _default_rng(device: torch.device) -> torch.Generator:
 
 def _check_optimizer(state: Any, optimizer: torch.optim.Optimizer, key: str) -> None:
     """The same settings; for each weight no state yet, or scalars and tensors of its shape."""
+    if not isinstance(state, dict) or not isinstance(state.get("state"), dict):
+        raise misfit(key, type(state).__name__, "the state of an optimizer")
     own = optimizer.state_dict()
-    check_like(state, {**own, "state": state.get("state", {})}, key)
+    check_like(state, {**own, "state": state["state"]}, key)
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     if set(state["state"]) not in (set(), set(range(len(weights)))):
         raise misfit(f"{key}.state", f"{len(state['state'])} entries", f"0 or {len(weights)}")
     names = _state_names(optimizer)
     for index, entry in state["state"].items():
-        if set(entry) != names:
-            raise misfit(f"{key}.state[{index}]", f"{sorted(entry)}", f"{sorted(names)}")
+        if not isinstance(entry, dict) or set(entry) != names:
+            raise misfit(f"{key}.state[{index}]", f"{list(entry)}", f"{sorted(names)}")
         for name, value in entry.items():
-            shape = () if value.ndim == 0 else weights[index].shape
+            is_scalar = isinstance(value, Tensor) and value.ndim == 0
+            shape = () if is_scalar else weights[index].shape
             check_like(value, torch.empty(shape), f"{key}.state[{index}].{name}")
 
 

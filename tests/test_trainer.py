@@ -147,7 +147,10 @@ def mutate(state: dict[str, Any], path: str, value: Any) -> None:
         ("d_optimizer/state", {0: {}}, "d_optimizer.state: expected 0 or 8, found 1"),
         ("d_optimizer/state/0/exp_avg", torch.zeros(1, 1), "d_optimizer.state"),
         ("d_optimizer/state/0", {"step": torch.tensor(1.0)}, "exp_avg"),
+        ("d_optimizer/state/0", {"step": 1, "exp_avg": 2, "exp_avg_sq": 3}, "found int"),
+        ("d_optimizer", [], "d_optimizer: expected the state of an optimizer"),
         ("window", torch.zeros(2, 3), "window"),
+        ("window", 5, "window: expected Tensor, found int"),
         ("generator/0.weight", torch.zeros(1, 1).expand(8, 8), "non-contiguous"),
     ],
 )

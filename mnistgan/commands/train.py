@@ -91,12 +91,10 @@ def run_plan(plan: Plan, stop: Callable[[], bool] = lambda: False) -> Iterator[E
         try:
             yield from _train(plan, run, stop)
         except NonFiniteError as error:
-            saved = (
-                f"last good checkpoint: {run.latest}" if run.latest.exists() else "none was saved"
-            )
+            good = run.latest if run.latest.exists() else "none"
             raise NonFiniteError(
-                f"{error}: the training stopped, {saved}; a new run with a smaller optimizer.lr "
-                "may do better"
+                f"{error}: the training stopped; last good checkpoint: {good}; a new run with a "
+                "smaller optimizer.lr may do better"
             ) from None
         except OSError as error:
             raise OutputError(
