@@ -143,6 +143,7 @@ def train(
             name=name,
             device=device,
             offline=offline or dry_run,
+            announce=console.note,
         )
     else:
         plan = use_case.plan_resume(
@@ -284,7 +285,7 @@ def evaluate(
     for text in done.notes:
         console.warning(text)
     console.show_evaluation(done.record, as_json=as_json)
-    for path in (panel, out, done.run and done.run.evaluations):
+    for path in (panel, out, done.written):
         if path:
             console.note(f"written: {path}")
 

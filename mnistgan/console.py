@@ -15,12 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from mnistgan.run_dir import MetricsRecord, RunDir
-
 if TYPE_CHECKING:
     from mnistgan.commands.evaluate import Evaluated, Working
     from mnistgan.commands.train import Event, Finished
     from mnistgan.commands.train_plan import Plan
+    from mnistgan.run_dir import MetricsRecord, RunDir
 
 REDRAW_SECONDS = 0.2
 
@@ -114,11 +113,11 @@ class TrainingProgress:
 
     def on_judge(self, epoch: int, epochs: int) -> None: ...
 
-    def on_started(self, run: RunDir, step: int) -> None: ...
+    def on_started(self, run: "RunDir", step: int) -> None: ...
 
     def on_step(self) -> None: ...
 
-    def on_measured(self, record: MetricsRecord) -> None: ...
+    def on_measured(self, record: "MetricsRecord") -> None: ...
 
     def on_epoch(self, epoch: int) -> None: ...
 
@@ -152,7 +151,7 @@ class PlainProgress(TrainingProgress):
     def on_judge(self, epoch: int, epochs: int) -> None:
         note(f"a judge of this data set is trained first, once: epoch {epoch}/{epochs}")
 
-    def on_started(self, run: RunDir, step: int) -> None:
+    def on_started(self, run: "RunDir", step: int) -> None:
         note(f"run     {run.path}" + (f", from step {step:,}" if step else ""))
 
     def on_epoch(self, epoch: int) -> None:
@@ -193,7 +192,7 @@ class LiveProgress(PlainProgress):
         if time.monotonic() - self.drawn_at >= REDRAW_SECONDS:
             self._redraw()
 
-    def on_measured(self, record: MetricsRecord) -> None:
+    def on_measured(self, record: "MetricsRecord") -> None:
         text = metrics_text(**record.model_dump(include=METRICS))
         if record.frechet_distance is not None:
             self.score = f"  Fréchet {record.frechet_distance:.2f}"

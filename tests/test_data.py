@@ -103,7 +103,11 @@ def test_a_silent_server_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [mirror])
         monkeypatch.setattr(sources, "STALLED_SECONDS", 0.3)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        dataset = load_dataset("mnist", "train", root=None, cache=Path("cache"), offline=False)
+        told: list[str] = []
+        dataset = load_dataset(
+            "mnist", "train", root=None, cache=Path("cache"), offline=False, announce=told.append
+        )
+    assert told == ["downloading mnist into cache/MNIST/raw"]
     assert "timed out" in (dataset.warning or "")
     assert list(Path("cache").iterdir()) == []  # nothing that a later run could take for a file
 

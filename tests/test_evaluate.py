@@ -196,6 +196,15 @@ def test_a_run_is_scored_into_its_folder(mnistgan: Cli) -> None:
     assert "no look for copies of training digits" in table.stderr
 
 
+def test_a_result_that_cannot_be_kept_is_still_told(mnistgan: Cli) -> None:
+    run = train_tiny()
+    (run / "evaluations.jsonl").mkdir()  # nothing can be appended to it, also by root
+    result = mnistgan("evaluate", "tiny", "--n", 200, "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["n"] == 200
+    assert "runs/tiny/evaluations.jsonl: not written: Is a directory" in result.stderr
+
+
 def write_samples(images: np.ndarray, labels: np.ndarray) -> dict[str, str]:
     """The same digits in every form that can be scored, by name of the form."""
     np.savez("a.npz", images=images, labels=labels)
@@ -235,6 +244,7 @@ def bad_samples() -> dict[str, str]:
     np.save("objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     np.savez("names.npz", pictures=good)
     np.savez("labels.npz", images=good, labels=good[:3, 0, 0])
+    np.savez("classes.npz", images=good, labels=np.arange(200))
     Path("cut.npz").write_bytes(Path("labels.npz").read_bytes()[:1000])
     Path("cut.npy").write_bytes(Path("shape.npy").read_bytes()[:1000])
     Path("cut-idx3-ubyte").write_bytes(idx_bytes(good)[:5000])
@@ -254,6 +264,7 @@ def bad_samples() -> dict[str, str]:
         "objects.npy": "cannot be read",
         "names.npz": "has no array 'images', only pictures",
         "labels.npz": "expected 200 whole numbers as labels",
+        "classes.npz": "expected labels in 0..9, found 0 to 199",
         "cut.npz": "cannot be read",
         "cut.npy": "cannot be read",
         "cut-idx3-ubyte": "its header promises",

@@ -50,7 +50,8 @@ class Evaluated:
     record: dict[str, Any]
     """The result, as JSON can hold it"""
     notes: tuple[str, ...]
-    run: RunDir | None
+    written: Path | None
+    """Where the result was kept"""
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,14 @@ def evaluate(
     if cas and training is not None:
         record["classification_accuracy"] = yield from _classification(samples, judged, training)
     record["verdict"] = verdict(record)
+    notes, written = _notes(record, why_not), None
     if samples.run is not None:
-        samples.run.append_evaluation(record)
-    yield Evaluated(record, _notes(record, why_not), samples.run)
+        try:
+            samples.run.append_evaluation(record)
+            written = samples.run.evaluations
+        except OSError as error:  # somebody else's run: the result is none the worse
+            notes.append(f"{samples.run.evaluations}: not written: {error.strerror}")
+    yield Evaluated(record, tuple(notes), written)
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
@@ -268,7 +274,7 @@ def _classification(
     return result
 
 
-def _notes(record: dict[str, Any], why_no_training: str) -> tuple[str, ...]:
+def _notes(record: dict[str, Any], why_no_training: str) -> list[str]:
     notes = []
     if record["n"] < ENOUGH:
         notes.append(
@@ -277,7 +283,7 @@ def _notes(record: dict[str, Any], why_no_training: str) -> tuple[str, ...]:
         )
     if why_no_training:
         notes.append(f"no look for copies of training digits: {why_no_training}")
-    return tuple(notes)
+    return notes
 
 
 def _check_count(count: int, target: str) -> None:

@@ -1,7 +1,7 @@
 """A training that was checked and built in memory, before anything of it is on disk."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,15 +81,17 @@ def plan_new(
     name: str | None,
     device: str,
     offline: bool,
+    announce: Callable[[str], None] = lambda text: None,
 ) -> Plan:
     """Check a configuration, load its data and build its networks. Writes nothing.
 
+    `announce` is told of what takes long, such as a download, before it begins.
     Raises ConfigError, DataError and DeviceError, and RunError where the name is taken.
     """
     config = load_config(source, overrides)
     RunDir.next_path(runs, name)
     target = resolve_device(device)
-    dataset = load_data(config, offline)
+    dataset = load_data(config, offline, announce=announce)
     trainer = Trainer(config, dataset.images, target)
     return Plan(config, dataset, trainer, runs, name, offline, _notes(dataset))
 
@@ -140,13 +142,19 @@ def planned_steps(config: Config, epoch_size: int) -> int:
     return min(steps, config.training.max_steps or steps)
 
 
-def load_data(config: Config, offline: bool, split: Split = "train") -> Dataset:
+def load_data(
+    config: Config,
+    offline: bool,
+    split: Split = "train",
+    announce: Callable[[str], None] = lambda text: None,
+) -> Dataset:
     return load_dataset(
         config.data.dataset,
         split,
         root=config.data.root or locations.data_root(),
         cache=locations.cache(),
         offline=offline,
+        announce=announce,
     )
 
 

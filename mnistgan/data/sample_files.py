@@ -40,6 +40,8 @@ def read_samples(path: Path) -> tuple[Tensor, Tensor | None]:
             f"{path}: expected {len(images)} whole numbers as labels, "
             f"found {labels.dtype} {labels.shape}"
         )
+    if labels is not None and not 0 <= labels.min() <= labels.max() <= 9:
+        raise DataError(f"{path}: expected labels in 0..9, found {labels.min()} to {labels.max()}")
     tensor = torch.from_numpy(np.array(images)[:, None])
     return tensor, None if labels is None else torch.from_numpy(labels.astype(np.int64))
 

@@ -11,7 +11,7 @@ import importlib.resources
 import io
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPException
@@ -114,13 +114,19 @@ NAMED_SETS: dict[str, NamedSet] = {
 
 
 def load_dataset(
-    name: str, split: Split, *, root: Path | None, cache: Path, offline: bool
+    name: str,
+    split: Split,
+    *,
+    root: Path | None,
+    cache: Path,
+    offline: bool,
+    announce: Callable[[str], None] = lambda text: None,
 ) -> Dataset:
     """One split of a named data set, or of a folder of IDX files, from the first source.
 
     `root` is a folder laid out as torchvision does (or holding the files themselves), `cache` a
-    folder of the same layout that a download may fill. Raises DataError where no source serves or
-    a file is damaged.
+    folder of the same layout that a download may fill, which is announced. Raises DataError where
+    no source serves or a file is damaged.
     """
     if name not in NAMED_SETS:
         return _load_folder(_expanded(Path(name)), split)
@@ -137,7 +143,11 @@ def load_dataset(
     folder = cache / named.raw_folder
     if _find(folder, named.images[split]) and _find(folder, named.labels[split]):
         return _read(name, named, folder, split, source=f"cache in {folder}")
-    problem = "the download was switched off" if offline else _download(name, split, cache)
+    if offline:
+        problem: str | None = "the download was switched off"
+    else:
+        announce(f"downloading {name} into {folder}")
+        problem = _download(name, split, cache)
     if problem is None:
         return _read(name, named, folder, split, source=f"download into {folder}")
     if name == "mnist" and split == "train":
