@@ -92,11 +92,11 @@ class TrainingProgress:
 
     def follow(self, events: "Iterable[Event]") -> Iterator["Event"]:
         """Pass the events on, and show them."""
-        from mnistgan.commands.train import EpochEnded, JudgeTrained, Measured, Started, Stepped
+        from mnistgan.commands.train import EpochEnded, JudgeEpoch, Measured, Started, Stepped
 
         for event in events:
             match event:
-                case JudgeTrained(epoch=epoch, epochs=epochs):
+                case JudgeEpoch(epoch=epoch, epochs=epochs):
                     self.on_judge(epoch, epochs)
                 case Started(run=run, step=step):
                     self.on_started(run, step)

@@ -1,3 +1,5 @@
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -5,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import TINY
 from typer.testing import Result
 
 from mnistgan import __version__
@@ -69,3 +72,48 @@ def test_the_readme_names_every_command_and_preset() -> None:
     readme = (REPOSITORY / "README.md").read_text()
     assert all(f"mnistgan {command}" in readme for command in COMMANDS)
     assert all(f"`{name}`" in readme or f"{name}.yaml" in readme for name in presets())
+
+
+def on_terminal(command: list[str], **environment: str) -> str:
+    """All that a process shows on a terminal of its own."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mnistgan", *command],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "COLUMNS": "100", "LINES": "30", **environment},
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(ours, 65536)
+        except OSError:  # the other end was closed
+            break
+    os.close(ours)
+    assert process.wait() == 0, shown
+    return shown.decode()
+
+
+TRAIN = ["train", "--offline", *TINY, "data.batch_size=4000", "training.max_steps=30"]
+COLOR = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m")
+
+
+def test_bars_and_numbers_stay_in_place_on_a_terminal() -> None:
+    shown = on_terminal(TRAIN, TERM="xterm-256color")
+    assert "\x1b[2K" in shown  # lines are drawn anew
+    assert COLOR.search(shown)
+    for text in ("epoch", "step", "/15", "D(x)", "D(G(z))", "images/s", "left", "finished at step"):
+        assert text in shown
+
+
+def test_no_color_is_respected_and_a_dumb_terminal_gets_plain_lines() -> None:
+    assert not COLOR.search(on_terminal(TRAIN, TERM="xterm-256color", NO_COLOR="1"))
+    plain = on_terminal(TRAIN, TERM="dumb")
+    assert "\x1b" not in plain
+    assert "epoch 2/2  step 30/30" in plain
+
+
+def test_narrow_terminals_do_not_break() -> None:
+    assert "finished at step 30" in on_terminal(TRAIN, TERM="xterm", COLUMNS="40")

@@ -24,7 +24,7 @@ from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint
 from mnistgan.commands.evaluate import verdict
-from mnistgan.data import load_dataset, load_shipped
+from mnistgan.data import load_dataset, load_shipped, sources
 from mnistgan.evaluation import build, cas, judge
 from mnistgan.evaluation.judge import Judge, judge_images
 from mnistgan.evaluation.neighbours import nearest_neighbours
@@ -330,22 +330,46 @@ def test_the_verdict_is_one_plain_sentence() -> None:
     )
 
 
+def write_real_set(folder: Path, digits: tuple[Tensor, Tensor]) -> None:
+    """A folder of IDX files with 500 real digits in both splits."""
+    write_set(folder)
+    images, labels = digits[0][::5, 0].numpy(), digits[1][::5].numpy().astype(np.uint8)
+    for stem in ("train", "t10k"):
+        (folder / f"{stem}-images-idx3-ubyte.gz").write_bytes(idx_bytes(images))
+        (folder / f"{stem}-labels-idx1-ubyte.gz").write_bytes(idx_bytes(labels))
+
+
 def test_a_local_judge_is_trained_once_and_marked(
     mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "EPOCHS", 1)
-    images, labels = digits[0][::5].numpy()[:, 0], digits[1][::5].numpy()
-    write_set(Path("mine"), count=500)
-    for stem in ("train", "t10k"):
-        Path(f"mine/{stem}-images-idx3-ubyte.gz").write_bytes(idx_bytes(images))
-        Path(f"mine/{stem}-labels-idx1-ubyte.gz").write_bytes(idx_bytes(labels.astype(np.uint8)))
-    np.save("a.npy", images[::2])
+    write_real_set(Path("mine"), digits)
+    images = digits[0][:, 0].numpy()
+    np.save("a.npy", images[::10])
     record = evaluate(mnistgan, "a.npy", "--dataset", "./mine")
     assert record["reference"]["local_judge"]
     assert record["judge"].startswith("local-judge-")
     monkeypatch.setattr(build, "train_judge", None)  # the second time it is there
     again = evaluate(mnistgan, "a.npy", "--dataset", "./mine")
     assert {**again, "created": None} == {**record, "created": None}
+
+
+def test_train_judge_writes_a_judge_that_can_be_read_back(
+    mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "EPOCHS", 1)
+    write_real_set(Path("mine"), digits)
+    result = mnistgan("train-judge", "--dataset", "./mine", "--name", "own", "--out", "judges")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "judges/own.safetensors\n"
+    own = load_reference(Path("judges"), "own")
+    assert own is not None
+    assert own.judge_sha256 in result.stderr
+    assert f"{100 * own.accuracy:.2f} %" in result.stderr
+    monkeypatch.setattr(sources, "_download", lambda *_: "there is no network")
+    refused = mnistgan("train-judge")  # only the shipped digits are here
+    assert refused.exit_code == 1
+    assert "a judge needs the whole data set" in refused.stderr
 
 
 def test_the_training_of_a_judge_leaves_the_random_state_alone(

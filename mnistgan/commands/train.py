@@ -15,7 +15,7 @@ from mnistgan.checkpoint import State, save_checkpoint
 from mnistgan.commands.train_plan import Plan, load_data, plan_new, plan_resume, written_at
 from mnistgan.errors import NonFiniteError, OutputError, RunError
 from mnistgan.evaluation.build import find_reference
-from mnistgan.evaluation.judge import judge_images
+from mnistgan.evaluation.judge import JudgeEpoch, judge_images
 from mnistgan.evaluation.metrics import frechet_distance
 from mnistgan.evaluation.reference import Reference
 from mnistgan.files import remove_temporary_files
@@ -23,7 +23,7 @@ from mnistgan.generation import generate
 from mnistgan.images import to_grid, to_uint8, write_png
 from mnistgan.run_dir import MetricsRecord, RunDir, epoch_stem
 
-__all__ = ["plan_new", "plan_resume", "run_plan"]
+__all__ = ["JudgeEpoch", "plan_new", "plan_resume", "run_plan"]
 
 EVALUATION_SAMPLES = 2_560
 """Of a run that scores itself: quick, and enough to rank its own checkpoints."""
@@ -52,14 +52,6 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class JudgeTrained:
-    """A judge of this data set is trained first, once on this machine; so many epochs are done."""
-
-    epoch: int
-    epochs: int
-
-
-@dataclass(frozen=True)
 class EpochEnded:
     epoch: int
 
@@ -73,7 +65,7 @@ class Finished:
     complete: bool
 
 
-Event = JudgeTrained | Started | Stepped | Measured | EpochEnded | Finished
+Event = JudgeEpoch | Started | Stepped | Measured | EpochEnded | Finished
 
 
 def run_plan(plan: Plan, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
@@ -197,23 +189,20 @@ def _draw(plan: Plan, count: int) -> torch.Tensor:
     return torch.cat([to_uint8(block) for block in blocks])
 
 
-def _reference(plan: Plan) -> Generator[Event, None, Reference | None]:
+def _reference(plan: Plan) -> Generator[JudgeEpoch, None, Reference | None]:
     """The judge that the run scores itself with, if it does; it may have to be trained first."""
     config = plan.config
     if config.output.evaluate_every_epochs is None:
         return None
-    finding = find_reference(
-        config.data.dataset,
-        lambda split: plan.dataset if split == "train" else load_data(config, plan.offline, split),
-        locations.judges(),
+    return (
+        yield from find_reference(
+            config.data.dataset,
+            lambda split: (
+                plan.dataset if split == "train" else load_data(config, plan.offline, split)
+            ),
+            locations.judges(),
+        )
     )
-    while True:
-        try:
-            epoch = next(finding)
-        except StopIteration as found:
-            reference: Reference = found.value
-            return reference
-        yield JudgeTrained(epoch.epoch, epoch.epochs)
 
 
 def _score(plan: Plan, reference: Reference) -> dict[str, Any]:
