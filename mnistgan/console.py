@@ -176,7 +176,7 @@ class LiveProgress(PlainProgress):
         epochs = max(1, round(plan.total_steps / plan.steps_per_epoch))
         self.epoch_bar = self.bars.add_task("epoch", total=epochs)
         self.step_bar = self.bars.add_task("step", total=plan.steps_per_epoch)
-        self.line = Text("the first numbers come soon", style="dim", no_wrap=True)
+        self.line = Text("the first numbers come soon", style="dim")
         self.live = Live(self._draw(), console=messages, auto_refresh=False, transient=True)
         self.drawn_at = 0.0
         self.score = ""
@@ -196,14 +196,10 @@ class LiveProgress(PlainProgress):
         text = metrics_text(**record.model_dump(include=METRICS))
         if record.frechet_distance is not None:
             self.score = f"  Fréchet {record.frechet_distance:.2f}"
-        self.line = Text(
-            f"{text}{self.score}  {clock(self.seconds_left)} left",
-            no_wrap=True,
-            overflow="ellipsis",
-        )
+        self.line = Text(f"{text}{self.score}  {clock(self.seconds_left)} left")
 
     def on_epoch(self, epoch: int) -> None:
-        self.live.console.print(Text(f"epoch {epoch:3d}  {self.epoch_text()}", overflow="ellipsis"))
+        self.live.console.print(Text(f"epoch {epoch:3d}  {self.epoch_text()}"))
         self._redraw()
 
     def _redraw(self) -> None:

@@ -1,6 +1,7 @@
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from conftest import TINY
 from typer.testing import Result
 
 from mnistgan import __version__
+from mnistgan.cli import StopRequest
 from mnistgan.config import presets
 
 Cli = Callable[..., Result]
@@ -116,4 +118,19 @@ def test_no_color_is_respected_and_a_dumb_terminal_gets_plain_lines() -> None:
 
 
 def test_narrow_terminals_do_not_break() -> None:
-    assert "finished at step 30" in on_terminal(TRAIN, TERM="xterm", COLUMNS="40")
+    shown = on_terminal(TRAIN, TERM="xterm", COLUMNS="40")
+    assert "finished at step 30" in shown
+    assert "left" in shown
+
+
+def test_the_first_ctrl_c_asks_for_a_stop_and_the_second_one_stops_at_once() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with StopRequest() as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        assert stop.signal == signal.SIGINT
+        with pytest.raises(SystemExit) as left:
+            os.kill(os.getpid(), signal.SIGINT)
+    assert left.value.code == 130
+    assert signal.getsignal(signal.SIGINT) is before
