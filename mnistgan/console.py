@@ -196,7 +196,8 @@ class LiveProgress(PlainProgress):
         text = metrics_text(**record.model_dump(include=METRICS))
         if record.frechet_distance is not None:
             self.score = f"  Fréchet {record.frechet_distance:.2f}"
-        self.line = Text(f"{text}{self.score}  {clock(self.seconds_left)} left")
+        text = f"{text}{self.score}  {clock(self.seconds_left)} left"
+        self.line = Text(text, no_wrap=False, overflow="fold")
 
     def on_epoch(self, epoch: int) -> None:
         self.live.console.print(Text(f"epoch {epoch:3d}  {self.epoch_text()}"))
