@@ -137,14 +137,13 @@ RESUMABLE_KEYS = (
 )
 
 
-def load_config(source: str | None, overrides: Sequence[str] = ()) -> Config:
-    """The configuration of a YAML file or of a preset (None: the defaults), with `key=value` words.
+def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
+    """The configuration of a YAML file or of a preset, with `key=value` words.
 
     Raises ConfigError with all problems of the file and of the overrides, a line each.
     """
-    path = None if source is None else find_config(source)
-    values = {} if path is None else read_yaml(path)
-    return apply_overrides(values, overrides, origin=str(path or "defaults"))
+    path = find_config(source)
+    return apply_overrides(read_yaml(path), overrides, origin=str(path))
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str], origin: str) -> Config:

@@ -4,9 +4,11 @@ config.yaml         the complete configuration; its presence makes a folder a ru
 run.json            versions, device, threads, seed, and the data set with its SHA-256
 metrics.jsonl       one object every `output.log_every_steps`
 latest.pt           all that is needed to go on; previous.pt is the one before
+best.pt             the one with the lowest Fréchet distance, where the run scores itself
 checkpoints/        the epochs that `output.keep_every_epochs` asks for
 samples/            the same noise, drawn again and again
-generated/, losses.png, training.gif    made by the other commands, safe to delete
+generated/, losses.png, training.gif, evaluations.jsonl
+                    made by the other commands, safe to delete
 """
 
 import json

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mnistgan.config import Config, differing_keys, find_config, load_config, presets
+from mnistgan.config import differing_keys, find_config, load_config, presets
 from mnistgan.errors import ConfigError
 
 
@@ -120,8 +120,8 @@ def test_a_missing_file_suggests_the_preset_of_that_name() -> None:
 
 
 def test_a_resume_may_change_the_length_but_not_the_game() -> None:
-    config = Config()
-    longer = load_config(None, ["training.epochs=40", "output.log_every_steps=1"])
-    other = load_config(None, ["optimizer.lr=1e-3", "data.batch_size=8"])
+    config = load_config("mlp")
+    longer = load_config("mlp", ["training.epochs=40", "output.log_every_steps=1"])
+    other = load_config("mlp", ["optimizer.lr=1e-3", "data.batch_size=8"])
     assert differing_keys(config, longer) == []
     assert differing_keys(config, other) == ["data.batch_size", "optimizer.lr"]

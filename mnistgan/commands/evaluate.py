@@ -107,7 +107,7 @@ def evaluate(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "mnistgan": __version__,
         "torch": str(torch.__version__),
-        "device": device,
+        "device": str(resolve_device(device)),
         "n": len(samples.images),
         "seed": seed,
         **scores.to_mapping(),

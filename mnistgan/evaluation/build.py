@@ -17,7 +17,7 @@ from mnistgan.evaluation.reference import (
     save_reference,
     shipped_reference,
 )
-from mnistgan.evaluation.scores import near_training, score
+from mnistgan.evaluation.scores import score
 
 REAL_COUNT = 10_000
 Digits = tuple[Tensor, Tensor]
@@ -45,7 +45,7 @@ def build_reference(
         real,
         unreadable=real_test.unreadable,
         label_accuracy=real_test.label_accuracy,
-        nearest_training_distance=near_training(test_neighbours, reference),
+        nearest_training_distance=real_test.nearest_training_distance,
     )
     return replace(reference, real=scores.to_mapping())
 
