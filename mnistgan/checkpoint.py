@@ -20,7 +20,6 @@ from mnistgan.files import TEMPORARY_SUFFIX, atomic_write, sync_file
 FORMAT_VERSION = 1
 MAX_BYTES = 8 * 2**30
 DIGEST_BYTES = 64
-NO_COMMENT = (0).to_bytes(2, "little")
 COMMENT_LENGTH = DIGEST_BYTES.to_bytes(2, "little")
 
 State = dict[str, Any]
@@ -35,7 +34,8 @@ def save_checkpoint(path: Path, state: State, previous: Path | None = None) -> N
     torch.save({"format_version": FORMAT_VERSION, **state}, archive)
     # A zip file ends in the length of its comment, then the comment: here the SHA-256 of all
     # before it. `torch.load` looks at no checksum and takes a flipped bit for a weight.
-    body = archive.getvalue()[: -len(NO_COMMENT)] + COMMENT_LENGTH
+    body = archive.getbuffer()
+    body[-len(COMMENT_LENGTH) :] = COMMENT_LENGTH
     with atomic_write(path) as file:
         file.write(body)
         file.write(_digest(body))
@@ -141,8 +141,8 @@ def _read_verified(path: Path) -> io.BytesIO:
     archive = io.BytesIO(contents)
     if not zipfile.is_zipfile(archive):
         raise CheckpointError(_damaged(path, "it is empty, cut short, or no checkpoint at all"))
-    body, digest = contents[:-DIGEST_BYTES], contents[-DIGEST_BYTES:]
-    if not body.endswith(COMMENT_LENGTH):
+    body, digest = memoryview(contents)[:-DIGEST_BYTES], contents[-DIGEST_BYTES:]
+    if body[-len(COMMENT_LENGTH) :] != COMMENT_LENGTH:
         raise CheckpointError(_damaged(path, "it carries no checksum: another program wrote it"))
     if digest != _digest(body):
         raise CheckpointError(_damaged(path, "its checksum is wrong"))
@@ -156,7 +156,7 @@ def _read_verified(path: Path) -> io.BytesIO:
     return archive
 
 
-def _digest(body: bytes) -> bytes:
+def _digest(body: memoryview) -> bytes:
     return hashlib.sha256(body).hexdigest().encode()
 
 

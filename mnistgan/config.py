@@ -19,6 +19,8 @@ DATASET_NAMES: tuple[str, ...] = DatasetName.__args__  # type: ignore[attr-defin
 
 Architecture = Literal["mlp", "dcgan"]
 AdversarialLoss = Literal["bce"]
+Precision = Literal["auto", "fp32", "bf16"]
+Compilation = Literal["auto", "on", "off"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -74,6 +76,10 @@ class TrainingConfig(Section):
     seed: int = Field(0, ge=0, lt=2**63)
     ema_decay: float | None = Field(None, ge=0, lt=1)
     """Decay per step of the averaged generator that samples are drawn from; null: no averaging."""
+    precision: Precision = "auto"
+    """Of the matrix products and convolutions of a step; weights and updates are float32 always."""
+    compile: Compilation = "auto"
+    """Whether torch.compile rewrites the two networks."""
 
 
 class OutputConfig(Section):

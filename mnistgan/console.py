@@ -62,7 +62,8 @@ def plan_table(plan: "Plan") -> Table:
         f"betas {config.optimizer.betas[0]:g} and {config.optimizer.betas[1]:g}",
         "length": f"{epochs:g} epochs of {plan.steps_per_epoch:,} steps, batches of "
         f"{config.data.batch_size}: {plan.total_steps:,} steps",
-        "device": f"{trainer.device}, seed {config.training.seed}",
+        "device": f"{trainer.device}, {config.training.precision}"
+        f"{', compiled' if config.training.compile == 'on' else ''}, seed {config.training.seed}",
     }
     for name, text in rows.items():
         table.add_row(name, Text(text))

@@ -41,6 +41,9 @@ class Trainer:
         self.loss = LOSSES[config.loss.adversarial]
         self.generator = build_generator(config.model, channels).to(device)
         self.discriminator = build_discriminator(config.model, channels).to(device)
+        self.autocast = torch.autocast(
+            device.type, torch.bfloat16, enabled=config.training.precision == "bf16"
+        )
         self.normalises_batches = any(
             isinstance(module, nn.BatchNorm2d) for module in self.discriminator.modules()
         )
@@ -48,6 +51,9 @@ class Trainer:
         self.d_optimizer = build_optimizer(config.optimizer, self.discriminator)
         self.ema_decay = config.training.ema_decay
         self.ema = copy.deepcopy(self.generator) if self.ema_decay is not None else None
+        if config.training.compile == "on":
+            self.generator.compile()
+            self.discriminator.compile()
         self.batches = Batches(images.to(device), config.data.batch_size, seed)
         self.noise_rng = torch.Generator(device).manual_seed(seed)
         self.step = 0
@@ -63,7 +69,7 @@ class Trainer:
         # Update D: raise its logits on real images, lower them on generated ones.
         real = self.batches.next()
         with torch.no_grad():
-            fake = self.generator(self.noise())
+            fake = self.generate()
         real_logits, fake_logits = self.discriminate(real, fake)
         d_loss = self.loss.discriminator(real_logits, fake_logits)
         self.d_optimizer.zero_grad()
@@ -72,7 +78,7 @@ class Trainer:
 
         # Update G: raise D's logits on new generated images; D is held still.
         self.discriminator.requires_grad_(False)
-        new_fake_logits = self.discriminator(self.generator(self.noise()))
+        new_fake_logits = self.judge(self.generate())
         g_loss = self.loss.generator(real_logits.detach(), new_fake_logits)
         self.g_optimizer.zero_grad()
         g_loss.backward()
@@ -84,6 +90,18 @@ class Trainer:
             update_ema(self.ema, self.generator, self.ema_decay)
         self.step += 1
         self.window.append(self._measure(d_loss, g_loss, real_logits, fake_logits))
+
+    def generate(self) -> Tensor:
+        """G's images of fresh noise: (batch_size, C, 28, 28)."""
+        with self.autocast:
+            images: Tensor = self.generator(self.noise())
+        return images
+
+    def judge(self, images: Tensor) -> Tensor:
+        """D's logits (B,), in float32 whatever D computes in."""
+        with self.autocast:
+            logits: Tensor = self.discriminator(images)
+        return logits.float()
 
     def noise(self) -> Tensor:
         """Fresh z (batch_size, latent_dim) from a standard normal."""
@@ -97,8 +115,8 @@ class Trainer:
         they would be another game.
         """
         if self.normalises_batches:
-            return self.discriminator(real), self.discriminator(fake)
-        real_logits, fake_logits = self.discriminator(torch.cat((real, fake))).chunk(2)
+            return self.judge(real), self.judge(fake)
+        real_logits, fake_logits = self.judge(torch.cat((real, fake))).chunk(2)
         return real_logits, fake_logits
 
     def means(self) -> StepMeans:

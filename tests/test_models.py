@@ -11,6 +11,7 @@ from mnistgan.models import (
     build_generator,
     parameter_count,
 )
+from mnistgan.models.dropout import Dropout
 
 
 def test_the_names_in_the_configuration_are_those_of_the_table() -> None:
@@ -77,3 +78,20 @@ def test_parameter_count_of_mlp_by_hand() -> None:
     sizes = [100, 256, 512, 1024, 784]
     by_hand = sum((a + 1) * b for a, b in pairwise(sizes))
     assert parameter_count(build_generator(ModelConfig(), 1)) == by_hand
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    x = torch.ones(1000, 401, requires_grad=True)  # not a multiple of the four masks of a draw
+    dropout = Dropout(0.3)
+    y = dropout(x)
+    y.sum().backward()
+    dropped = y == 0
+    spread = (0.3 * 0.7 / 1000) ** 0.5
+    assert dropped.double().mean().item() == pytest.approx(0.3, abs=5 * spread / 401**0.5)
+    assert (dropped.double().mean(dim=0) - 0.3).abs().max() < 5 * spread  # in each of the masks
+    neighbours = (dropped[:, 1:] & dropped[:, :-1]).double().mean().item()
+    assert neighbours == pytest.approx(0.3 * 0.3, abs=0.002)  # independent of each other
+    torch.testing.assert_close(y[~dropped], torch.full_like(y[~dropped], 1 / 0.7))
+    assert torch.equal(x.grad == 0, dropped)
+    assert torch.equal(dropout.eval()(x), x)

@@ -13,6 +13,7 @@ import torch
 from mnistgan import __version__, locations
 from mnistgan.checkpoint import State, save_checkpoint
 from mnistgan.commands.train_plan import Plan, load_data, plan_new, plan_resume, written_at
+from mnistgan.devices import keep_freed_memory
 from mnistgan.errors import NonFiniteError, OutputError, RunError
 from mnistgan.evaluation.build import find_reference
 from mnistgan.evaluation.judge import JudgeEpoch, judge_images
@@ -74,6 +75,7 @@ def run_plan(plan: Plan, stop: Callable[[], bool] = lambda: False) -> Iterator[E
     Yields what happens, as it happens. Raises NonFiniteError, naming the last good checkpoint, and
     RunError where another process trains this run.
     """
+    keep_freed_memory()
     run = plan.resumed or RunDir.create(plan.runs, plan.name, plan.config)
     with run.lock():
         if written_at(run.latest) != plan.read_at:
@@ -242,6 +244,8 @@ def _describe(plan: Plan) -> dict[str, object]:
         if device.type == "cuda"
         else platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
+        "precision": plan.config.training.precision,
+        "compile": plan.config.training.compile,
         "seed": plan.config.training.seed,
         "dataset": {
             "name": plan.dataset.name,

@@ -18,9 +18,9 @@ from mnistgan.config import (
     parse_overrides,
 )
 from mnistgan.data import Dataset, Split, load_dataset, load_shipped
-from mnistgan.devices import resolve_device
+from mnistgan.devices import resolve_compilation, resolve_device, resolve_precision
 from mnistgan.errors import ConfigError, RunError
-from mnistgan.models import parameter_count
+from mnistgan.models import build_discriminator, build_generator, parameter_count
 from mnistgan.run_dir import RunDir
 from mnistgan.trainer import Trainer, steps_per_epoch
 
@@ -92,6 +92,7 @@ def plan_new(
     RunDir.next_path(runs, name)
     target = resolve_device(device)
     dataset = load_data(config, offline, announce=announce)
+    config = _resolved(config, dataset, target)
     trainer = Trainer(config, dataset.images, target)
     return Plan(config, dataset, trainer, runs, name, offline, _notes(dataset))
 
@@ -121,6 +122,7 @@ def plan_resume(
                 f"cp {run.previous} {run.latest}"
             )
         dataset = load_data(config, offline)
+        config = _resolved(config, dataset, target)
         trainer = Trainer(config, dataset.images, target)
         return Plan(config, dataset, trainer, runs, None, offline, _notes(dataset), run)
     read_at = written_at(run.latest)
@@ -134,6 +136,22 @@ def plan_resume(
         best_distance = entry(state, "best_distance", float)
     notes = (*_notes(dataset), *_inexact(state, target))
     return Plan(config, dataset, trainer, runs, None, offline, notes, run, read_at, best_distance)
+
+
+def _resolved(config: Config, dataset: Dataset, device: torch.device) -> Config:
+    """`config` with what `auto` stands for here: a resume, wherever, goes on with the same."""
+    channels = dataset.images.shape[1]
+    with torch.device("meta"):  # sizes only
+        networks = (
+            build_generator(config.model, channels),
+            build_discriminator(config.model, channels),
+        )
+    weights = sum(map(parameter_count, networks))
+    decided = {
+        "precision": resolve_precision(config.training.precision, device, weights),
+        "compile": resolve_compilation(config.training.compile),
+    }
+    return config.model_copy(update={"training": config.training.model_copy(update=decided)})
 
 
 def planned_steps(config: Config, epoch_size: int) -> int:

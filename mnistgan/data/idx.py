@@ -37,7 +37,9 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
     if len(payload) != expected or extra:
         found = f"more than {expected}" if extra else str(len(payload))
         raise DataError(f"{path}: damaged: its header promises {expected} bytes, found {found}")
-    if sha256 is not None and hashlib.sha256(header + payload).hexdigest() != sha256:
+    digest = hashlib.sha256(header)
+    digest.update(payload)
+    if sha256 is not None and digest.hexdigest() != sha256:
         raise DataError(
             f"{path}: damaged: its contents are not those of the published file (SHA-256 differs); "
             "fetch it again"

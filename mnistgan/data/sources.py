@@ -50,7 +50,7 @@ class Dataset:
     @cached_property
     def sha256(self) -> str:
         """Of the pixels, in order: the same for the same digits from any source."""
-        return hashlib.sha256(self.images.numpy().tobytes()).hexdigest()
+        return hashlib.sha256(self.images.numpy().data).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def _dataset(
 ) -> Dataset:
     return Dataset(
         name,
-        torch.from_numpy(np.ascontiguousarray(images)[:, None].copy()),
+        torch.from_numpy(np.array(images[:, None], order="C")),
         torch.from_numpy(labels.astype(np.int64)),
         *args,
         **kwargs,

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from mnistgan.models.dropout import Dropout
 from mnistgan.models.widths import scaled
 
 IMAGE_SIZE = 28
@@ -33,7 +34,7 @@ class Discriminator(nn.Sequential):
         layers: list[nn.Module] = [nn.Flatten()]
         sizes = [channels * IMAGE_SIZE**2, *scaled(HIDDEN[::-1], width)]
         for inputs, outputs in pairwise(sizes):
-            layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2), nn.Dropout(0.3)]
+            layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2), Dropout(0.3)]
         super().__init__(*layers, nn.Linear(sizes[-1], 1))
 
     def forward(self, images: Tensor) -> Tensor:

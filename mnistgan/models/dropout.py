@@ -1,0 +1,23 @@
+"""Dropout whose masks cost a fraction of torch's on the CPU."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Dropout(nn.Dropout):
+    """Zeroes elements with probability p, and divides the rest by 1 - p (Srivastava et al. 2014).
+
+    On the CPU torch draws a double for each element, on one core: a fifth of a step of `mlp`. Here
+    each draw of 64 bits makes four masks, so that p is one of 65,536 values.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or x.device.type != "cpu":
+            return functional.dropout(x, self.p, self.training)
+        count = x.numel()
+        draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        bits = draws.view(torch.int16)[:count].view(x.shape)
+        dropped = round(self.p * 2**16)
+        kept = (bits >= dropped - 2**15).to(x.dtype)
+        return x * kept.mul_(2**16 / (2**16 - dropped))

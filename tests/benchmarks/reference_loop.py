@@ -1,0 +1,71 @@
+"""What a good tutorial writes: torchvision's data set, a DataLoader, Adam, `.item()` each step.
+
+    python tests/benchmarks/reference_loop.py FOLDER mlp 32 600
+
+FOLDER has MNIST as torchvision leaves it after a download. Prints the images a second after a
+warm-up. It shares its networks with mnistgan, but for the dropout, so that only the loop differs.
+"""
+
+import sys
+import time
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+from mnistgan.config import load_config
+from mnistgan.models import build_discriminator, build_generator
+
+WARM_UP_STEPS = 50
+
+
+def main(folder: str, preset: str, batch_size: int, steps: int) -> None:
+    config = load_config(preset)
+    to_unit_range = transforms.Compose([transforms.ToTensor(), transforms.Normalize(0.5, 0.5)])
+    data = datasets.MNIST(folder, train=True, transform=to_unit_range)
+    loader = DataLoader(data, batch_size=batch_size, shuffle=True, drop_last=True)
+    generator = build_generator(config.model, 1)
+    discriminator = with_plain_dropout(build_discriminator(config.model, 1))
+    settings = {"lr": config.optimizer.lr, "betas": config.optimizer.betas}
+    g_optimizer = torch.optim.Adam(generator.parameters(), **settings)
+    d_optimizer = torch.optim.Adam(discriminator.parameters(), **settings)
+    criterion = nn.BCEWithLogitsLoss()
+    ones, zeros = torch.ones(batch_size), torch.zeros(batch_size)
+
+    d_losses, g_losses = [], []
+    started_at = time.perf_counter()
+    while len(g_losses) < steps:
+        for real, _ in loader:
+            d_optimizer.zero_grad()
+            fake = generator(torch.randn(batch_size, config.model.latent_dim))
+            d_loss = criterion(discriminator(real), ones)
+            d_loss = d_loss + criterion(discriminator(fake.detach()), zeros)
+            d_loss.backward()
+            d_optimizer.step()
+
+            g_optimizer.zero_grad()
+            fake = generator(torch.randn(batch_size, config.model.latent_dim))
+            g_loss = criterion(discriminator(fake), ones)
+            g_loss.backward()
+            g_optimizer.step()
+
+            d_losses.append(d_loss.item())
+            g_losses.append(g_loss.item())
+            if len(g_losses) == WARM_UP_STEPS:
+                started_at = time.perf_counter()
+            if len(g_losses) == steps:
+                break
+    seconds = time.perf_counter() - started_at
+    print(max(0, steps - WARM_UP_STEPS) * batch_size / seconds)
+
+
+def with_plain_dropout(network: nn.Module) -> nn.Module:
+    for name, module in network.named_children():
+        if isinstance(module, nn.Dropout):
+            setattr(network, name, nn.Dropout(module.p))
+    return network
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

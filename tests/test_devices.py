@@ -1,0 +1,99 @@
+import json
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from conftest import TINY, assert_same, resume_tiny, train_tiny
+
+from mnistgan import devices
+from mnistgan.checkpoint import load_checkpoint
+from mnistgan.config import load_config
+from mnistgan.devices import MIN_WEIGHTS_FOR_BF16, resolve_compilation, resolve_precision
+from mnistgan.errors import ConfigError
+from mnistgan.trainer import Trainer
+
+CPU = torch.device("cpu")
+IMAGES = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8)
+
+
+def has_bf16(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
+
+
+def test_precision_is_decided_by_the_cpu_and_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    has_bf16(monkeypatch, True)
+    assert resolve_precision("auto", CPU, MIN_WEIGHTS_FOR_BF16) == "bf16"
+    assert resolve_precision("auto", CPU, MIN_WEIGHTS_FOR_BF16 - 1) == "fp32"
+    assert resolve_precision("fp32", CPU, MIN_WEIGHTS_FOR_BF16) == "fp32"
+    has_bf16(monkeypatch, False)
+    assert resolve_precision("auto", CPU, MIN_WEIGHTS_FOR_BF16) == "fp32"
+    assert resolve_precision("bf16", CPU, 1) == "bf16"
+
+
+def test_a_resume_goes_on_in_the_precision_it_began_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on a CPU that would decide otherwise."""
+    monkeypatch.setattr(devices, "MIN_WEIGHTS_FOR_BF16", 1)
+    has_bf16(monkeypatch, True)
+    whole = train_tiny(name="whole")
+    run = train_tiny(stop_after=7)
+    assert yaml.safe_load((run / "config.yaml").read_text())["training"]["precision"] == "bf16"
+    info = json.loads((run / "run.json").read_text())
+    assert (info["precision"], info["compile"]) == ("bf16", "off")
+    has_bf16(monkeypatch, False)
+    resume_tiny(run)
+    states = (load_checkpoint(path / "latest.pt")["trainer"] for path in (run, whole))
+    assert_same(*states)
+
+
+def test_bf16_rounds_the_step_and_keeps_the_weights() -> None:
+    trainers = [
+        Trainer(load_config("mlp", [*TINY, f"training.precision={precision}"]), IMAGES, CPU)
+        for precision in ("fp32", "bf16")
+    ]
+    for trainer in trainers:
+        trainer.train_step()
+        networks = (trainer.generator, trainer.discriminator)
+        assert {weight.dtype for net in networks for weight in net.parameters()} == {torch.float32}
+    fp32, bf16 = (torch.tensor(trainer.means()) for trainer in trainers)
+    assert not torch.equal(fp32, bf16)
+    torch.testing.assert_close(bf16, fp32, rtol=5e-2, atol=0)
+
+
+def test_compilation_is_off_unless_asked_for_and_needs_a_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert resolve_compilation("auto") == "off"
+    monkeypatch.setenv("CXX", sys.executable)
+    assert resolve_compilation("on") == "on"
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert resolve_compilation("auto") == "off"
+    with pytest.raises(ConfigError, match=r"training\.compile: .* there is no no-such-compiler"):
+        resolve_compilation("on")
+
+
+FAULTS = """
+import resource, sys, torch
+from mnistgan.devices import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+def touch():
+    for size in (24, 48, 36):
+        torch.ones(size * 2**18).add(1)
+touch()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    touch()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="Requires: glibc")
+def test_freed_memory_is_not_fetched_from_the_system_again() -> None:
+    def faults(mode: str) -> int:
+        command = [sys.executable, "-c", FAULTS, mode]
+        return int(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    assert faults("keep") < faults("default") / 10
