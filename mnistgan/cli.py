@@ -189,6 +189,9 @@ def sample(
     seed: Annotated[
         int, typer.Option(help="Picture i of a seed is always the same.", **SEED_RANGE)
     ] = 0,
+    label: Annotated[
+        int | None, typer.Option("--class", min=0, help="Of a conditional model: only this digit.")
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option(help="NAME.png: a grid; NAME.npz: an array; NAME/: a folder of PNG files."),
@@ -202,7 +205,7 @@ def sample(
     """
     from mnistgan.commands.sample import sample as use_case
 
-    done = use_case(ckpt, runs=runs, count=n, seed=seed, out=out, device=device)
+    done = use_case(ckpt, runs=runs, count=n, seed=seed, label=label, out=out, device=device)
     console.note(f"{done.count:,} digits from {done.checkpoint}")
     console.result(str(done.out))
 
@@ -249,7 +252,12 @@ def evaluate(
     target: Annotated[
         str, typer.Argument(help="A run, a checkpoint, an .npz, .npy or IDX file, a PNG folder.")
     ],
-    n: Annotated[int, typer.Option("--n", min=100, max=100_000, help="How many digits.")] = 10_000,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n", min=100, max=100_000, help="How many digits. Default: 10,000; stacked: 26,000."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the samples of a generator.", **SEED_RANGE)] = 0,
     dataset: Annotated[
         str | None,

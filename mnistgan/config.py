@@ -7,21 +7,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mnistgan.errors import ConfigError
 
 MAX_FILE_BYTES = 64 * 1024
 COMMAND_LINE = "command line"
 
-DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "qmnist", "emnist-digits"]
+DatasetName = Literal[
+    "mnist", "fashion-mnist", "kmnist", "qmnist", "emnist-digits", "stacked-mnist"
+]
 DATASET_NAMES: tuple[str, ...] = DatasetName.__args__  # type: ignore[attr-defined]
 
-Architecture = Literal["mlp", "dcgan"]
-AdversarialLoss = Literal["bce"]
+Architecture = Literal["mlp", "dcgan", "conv", "resnet"]
+AdversarialLoss = Literal["bce", "minimax", "lsgan", "hinge", "wgan", "wgan-gp", "relativistic"]
+Schedule = Literal["constant", "linear", "cosine"]
 Precision = Literal["auto", "fp32", "bf16"]
 Compilation = Literal["auto", "on", "off"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
+Argument = Annotated[float | bool | tuple[float, ...], Field(union_mode="left_to_right")]
 
 
 class Section(BaseModel):
@@ -56,23 +60,97 @@ class ModelConfig(Section):
     """Length of the noise vector z, drawn from a standard normal."""
     width: float = Field(1.0, ge=1 / 64, le=8)
     """Multiplies every hidden width and channel count."""
+    conditional: bool = False
+    """Whether G and D are told the class of each image."""
+    spectral_norm: bool = False
+    """Divides each weight of D by its largest singular value."""
 
 
 class LossConfig(Section):
+    """What D and G minimise, and what keeps D in bounds."""
+
     adversarial: AdversarialLoss = "bce"
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    """D is asked to believe in real images with 1 minus this only."""
+    r1: float = Field(0.0, ge=0, le=1e6)
+    """Weight of the penalty on D's gradient at real images."""
+    r2: float = Field(0.0, ge=0, le=1e6)
+    """Weight of the penalty on D's gradient at generated images."""
+    penalty_every_steps: int = Field(1, ge=1, le=1000)
+    """R1 and R2 at each k-th update of D only, k times as heavy."""
+    gradient_penalty: float = Field(0.0, ge=0, le=1e6)
+    """Weight of the penalty on gradients of D whose norm is not 1, between real and generated."""
+    weight_clip: float | None = Field(None, gt=0, le=1e3)
+    """Largest absolute value of D's weights; null: no clipping."""
+
+    @model_validator(mode="after")
+    def makes_sense(self) -> Self:
+        problems = [problem for problem, applies in self._contradictions() if applies]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _contradictions(self) -> list[tuple[str, bool]]:
+        critic = self.adversarial in ("wgan", "wgan-gp")
+        penalised = self.gradient_penalty > 0 or self.r1 > 0 or self.r2 > 0
+        return [
+            (
+                "label_smoothing needs a D that says probabilities: bce or minimax",
+                self.label_smoothing > 0 and self.adversarial not in ("bce", "minimax"),
+            ),
+            (
+                "weight_clip and gradient penalties are two ways to bound the same slope: "
+                "choose one",
+                self.weight_clip is not None and penalised,
+            ),
+            (
+                "wgan needs weight_clip (0.01 in the paper), or its losses have no bound",
+                self.adversarial == "wgan" and self.weight_clip is None,
+            ),
+            (
+                "wgan-gp needs gradient_penalty (10 in the paper)",
+                self.adversarial == "wgan-gp" and self.gradient_penalty == 0,
+            ),
+            (
+                "weight_clip and gradient_penalty belong to wgan and wgan-gp",
+                not critic and (self.weight_clip is not None or self.gradient_penalty > 0),
+            ),
+        ]
+
+
+class AugmentConfig(Section):
+    """What happens to real and generated images alike, before D sees them."""
+
+    translation: int = Field(0, ge=0, le=14)
+    """Pixels that an image is moved by at most, each way."""
+    instance_noise: float = Field(0.0, ge=0, le=10)
+    """Standard deviation of the noise on the pixels at the start; it falls linearly to 0."""
 
 
 class OptimizerConfig(Section):
-    """Adam, the same settings for G and D."""
+    """The same settings for G and D, but for `d_lr`."""
 
+    name: str = "adam"
+    """Any optimizer of torch.optim, in small letters."""
     lr: float = Field(2e-4, gt=0, le=1)
+    d_lr: float | None = Field(None, gt=0, le=1)
+    """Learning rate of D; null: that of G."""
     betas: tuple[Beta, Beta] = (0.5, 0.999)
+    """For the optimizers that have them."""
+    arguments: dict[str, Argument] = {}
+    """Further arguments of that optimizer."""
+    schedule: Schedule = "constant"
+    """How the learning rates go to 0 over training.epochs."""
+    decay_from: float = Field(0.0, ge=0, lt=1)
+    """The share of training.epochs after which they begin to fall."""
 
 
 class TrainingConfig(Section):
     epochs: int = Field(20, ge=1, le=1_000_000)
     max_steps: int | None = Field(None, ge=1)
     """Stops the training early, after so many updates of G; null: never."""
+    d_updates: int = Field(1, ge=1, le=100)
+    """Updates of D for each update of G."""
     seed: int = Field(0, ge=0, lt=2**63)
     ema_decay: float | None = Field(None, ge=0, lt=1)
     """Decay per step of the averaged generator that samples are drawn from; null: no averaging."""
@@ -100,9 +178,19 @@ class Config(Section):
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
     output: OutputConfig = OutputConfig()
+
+    @model_validator(mode="after")
+    def scores_itself_by_single_digits(self) -> Self:
+        if self.data.dataset == "stacked-mnist" and self.output.evaluate_every_epochs is not None:
+            raise ValueError(
+                "output.evaluate_every_epochs scores single digits, which data.dataset "
+                "stacked-mnist has not; leave it null"
+            )
+        return self
 
     @classmethod
     def from_mapping(
@@ -157,8 +245,10 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str], origin:
     merged = copy.deepcopy(dict(values))
     origins: dict[str, str] = {}
     for key, value in parse_overrides(overrides).items():
-        section, _, name = key.rpartition(".")
-        target = merged.setdefault(section, {}) if section else merged
+        *sections, name = key.split(".")
+        target: Any = merged
+        for section in sections:
+            target = target.setdefault(section, {}) if isinstance(target, dict) else None
         if isinstance(target, dict):
             target[name] = value
         origins[key] = COMMAND_LINE
@@ -190,7 +280,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def differing_keys(left: Config, right: Config) -> list[str]:
     """Dotted keys whose values differ, those that a resume may change left out."""
     a, b = flatten(left.to_mapping()), flatten(right.to_mapping())
-    return [key for key in a if key not in RESUMABLE_KEYS and a[key] != b[key]]
+    keys = [key for key in (*a, *(b.keys() - a.keys())) if key not in RESUMABLE_KEYS]
+    return [key for key in keys if a.get(key) != b.get(key)]
 
 
 def presets() -> dict[str, Path]:
@@ -296,6 +387,8 @@ def _problem(details: Any, origin: str, origins: Mapping[str, str]) -> str:
             text = "should be a section of keys"
         case "value_error":
             text = str(details["ctx"]["error"])
+            if isinstance(details["input"], Mapping):  # a combination of keys, no single value
+                return ": ".join(filter(None, (source, key, text)))
         case _:
             text = details["msg"].removeprefix("Input ")
     return f"{source}: {key}: {text}; found {_shorten(details['input'])}"

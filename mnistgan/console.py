@@ -257,6 +257,9 @@ def show_evaluation(record: dict[str, Any], as_json: bool) -> None:
     table.add_column("samples", justify="right")
     table.add_column("real digits", justify="right")
     table.add_column("")
+    if record["modes"] is not None:
+        table.add_row("modes", f"{record['modes']:,}", "1,000", "triples of digits that occur")
+        table.add_row("KL to uniform", f"{record['kl_uniform']:.3f}", "", "of the triples, in nats")
     for key, (name, form, meaning) in SCORE_ROWS.items():
         if record[key] is not None:
             table.add_row(name, form.format(record[key]), form.format(record["real"][key]), meaning)
@@ -271,10 +274,9 @@ def show_evaluation(record: dict[str, Any], as_json: bool) -> None:
         shown = (f"{cas[kind]:.2%} ± {cas[f'{kind}_spread']:.2%}" for kind in ("generated", "real"))
         table.add_row("trained on these, tested on real", *shown, f"labels by the {cas['labels']}")
     results.print(table)
-    histogram = "  ".join(
-        f"{digit}: {count}" for digit, count in enumerate(record["class_histogram"])
-    )
-    results.print(f"digits  {histogram}")
+    if record["class_histogram"] is not None:
+        counts = enumerate(record["class_histogram"])
+        results.print("digits  " + "  ".join(f"{digit}: {count}" for digit, count in counts))
     results.print(record["verdict"], markup=False)
     local = " (trained on this machine)" if record["reference"]["local_judge"] else ""
     note(f"judge: {record['judge']}{local}, {record['judge_sha256'][:12]}")

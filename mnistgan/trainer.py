@@ -1,18 +1,33 @@
 """The heart: the two networks, one step of their game, and all of its state."""
 
 import copy
+import inspect
 import math
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mnistgan.augment import add_noise, translate
 from mnistgan.checkpoint import check_like, misfit
 from mnistgan.config import Config, OptimizerConfig
 from mnistgan.data import Batches
-from mnistgan.errors import NonFiniteError
-from mnistgan.losses import LOSSES
+from mnistgan.errors import ConfigError, NonFiniteError
+from mnistgan.losses import LOSSES, label_smoothing
 from mnistgan.models import build_discriminator, build_generator
+from mnistgan.regularizers import clip_weights, gradient_penalty, zero_centred_penalty
+
+# Those that need a closure or sparse gradients, or take matrices only, cannot train these networks.
+UNUSABLE = {"optimizer", "lbfgs", "sparseadam", "muon"}
+OPTIMIZERS: dict[str, Any] = {
+    name.lower(): kind
+    for name, kind in vars(torch.optim).items()
+    if isinstance(kind, type)
+    and issubclass(kind, torch.optim.Optimizer)
+    and name.lower() not in UNUSABLE
+}
+# How torch computes an update, not what it is.
+SETTINGS = {"foreach", "capturable", "differentiable", "maximize"}
 
 
 class StepMeans(NamedTuple):
@@ -24,6 +39,11 @@ class StepMeans(NamedTuple):
     d_fake: float
 
 
+class PenaltyWeights(NamedTuple):
+    r1: float
+    r2: float
+
+
 class Trainer:
     """Generator, discriminator, their optimizers, the batches and all random states.
 
@@ -31,31 +51,39 @@ class Trainer:
     steps, to the bit on the CPU; so does one that loaded the state of another.
     """
 
-    def __init__(self, config: Config, images: Tensor, device: torch.device) -> None:
-        """images: the whole data set, (N, C, 28, 28) uint8."""
+    def __init__(
+        self, config: Config, images: Tensor, labels: Tensor, epoch_size: int, device: torch.device
+    ) -> None:
+        """images: the whole data set, (N, C, 28, 28) uint8; labels: (N,), their classes from 0 on.
+
+        `epoch_size` images are an epoch. Raises ConfigError for an optimizer that there is not.
+        """
         seed = config.training.seed
         torch.manual_seed(seed)
-        channels = images.shape[1]
+        channels, classes = images.shape[1], int(labels.max()) + 1
+        self.config = config
         self.device = device
-        self.latent_dim = config.model.latent_dim
         self.loss = LOSSES[config.loss.adversarial]
-        self.generator = build_generator(config.model, channels).to(device)
-        self.discriminator = build_discriminator(config.model, channels).to(device)
+        self.generator = build_generator(config.model, channels, classes).to(device)
+        self.discriminator = build_discriminator(config.model, channels, classes).to(device)
         self.autocast = torch.autocast(
             device.type, torch.bfloat16, enabled=config.training.precision == "bf16"
         )
         self.normalises_batches = any(
             isinstance(module, nn.BatchNorm2d) for module in self.discriminator.modules()
         )
-        self.g_optimizer = build_optimizer(config.optimizer, self.generator)
-        self.d_optimizer = build_optimizer(config.optimizer, self.discriminator)
+        self.g_optimizer = build_optimizer(config.optimizer, config.optimizer.lr, self.generator)
+        self.d_optimizer = build_optimizer(
+            config.optimizer, config.optimizer.d_lr or config.optimizer.lr, self.discriminator
+        )
         self.ema_decay = config.training.ema_decay
         self.ema = copy.deepcopy(self.generator) if self.ema_decay is not None else None
         if config.training.compile == "on":
             self.generator.compile()
             self.discriminator.compile()
-        self.batches = Batches(images.to(device), config.data.batch_size, seed)
+        self.batches = Batches(images.to(device), labels.to(device), config.data.batch_size, seed)
         self.noise_rng = torch.Generator(device).manual_seed(seed)
+        self.scheduled_steps = config.training.epochs * steps_per_epoch(config, epoch_size)
         self.step = 0
         self.window: list[Tensor] = []
 
@@ -65,21 +93,33 @@ class Trainer:
         return self.generator if self.ema is None else self.ema
 
     def train_step(self) -> None:
-        """One update of D, then one of G (Goodfellow et al. 2014, algorithm 1, with k = 1)."""
-        # Update D: raise its logits on real images, lower them on generated ones.
-        real = self.batches.next()
-        with torch.no_grad():
-            fake = self.generate()
-        real_logits, fake_logits = self.discriminate(real, fake)
-        d_loss = self.loss.discriminator(real_logits, fake_logits)
-        self.d_optimizer.zero_grad()
-        d_loss.backward()
-        self.d_optimizer.step()
+        """k updates of D, then one of G (Goodfellow et al. 2014, algorithm 1)."""
+        self._set_learning_rates()
+        for _ in range(self.config.training.d_updates):
+            # Update D: raise its logits on real images, lower them on generated ones.
+            real, labels = self.batches.next()
+            with torch.no_grad():
+                fake = self.generate(labels)
+            real, fake = self.augment(real), self.augment(fake)
+            penalty_weights = self._penalty_weights()
+            real.requires_grad_(penalty_weights.r1 > 0)
+            fake.requires_grad_(penalty_weights.r2 > 0)
+            real_logits, fake_logits = self.discriminate(real, fake, labels)
+            d_loss = self.loss.discriminator(real_logits, fake_logits)
+            self.d_optimizer.zero_grad()
+            (d_loss + self.regularization(real, fake, real_logits, fake_logits, labels)).backward()
+            self.d_optimizer.step()
+            if self.config.loss.weight_clip is not None:
+                clip_weights(self.discriminator, self.config.loss.weight_clip)
 
         # Update G: raise D's logits on new generated images; D is held still.
         self.discriminator.requires_grad_(False)
-        new_fake_logits = self.judge(self.generate())
-        g_loss = self.loss.generator(real_logits.detach(), new_fake_logits)
+        new_fake = self.augment(self.generate(labels))
+        if self.loss.generator_sees_real:
+            new_real_logits, new_fake_logits = self.discriminate(real.detach(), new_fake, labels)
+        else:
+            new_real_logits, new_fake_logits = real_logits.detach(), self.judge(new_fake, labels)
+        g_loss = self.loss.generator(new_real_logits, new_fake_logits)
         self.g_optimizer.zero_grad()
         g_loss.backward()
         self.g_optimizer.step()
@@ -91,33 +131,77 @@ class Trainer:
         self.step += 1
         self.window.append(self._measure(d_loss, g_loss, real_logits, fake_logits))
 
-    def generate(self) -> Tensor:
-        """G's images of fresh noise: (batch_size, C, 28, 28)."""
+    def generate(self, labels: Tensor) -> Tensor:
+        """G's images of fresh noise, of the classes `labels` (B,): (B, C, 28, 28)."""
         with self.autocast:
-            images: Tensor = self.generator(self.noise())
-        return images
+            images: Tensor = self.generator(self.noise(), labels)
+        return images.float()
 
-    def judge(self, images: Tensor) -> Tensor:
+    def judge(self, images: Tensor, labels: Tensor) -> Tensor:
         """D's logits (B,), in float32 whatever D computes in."""
         with self.autocast:
-            logits: Tensor = self.discriminator(images)
+            logits: Tensor = self.discriminator(images, labels)
         return logits.float()
 
     def noise(self) -> Tensor:
         """Fresh z (batch_size, latent_dim) from a standard normal."""
-        shape = self.batches.batch_size, self.latent_dim
+        shape = self.batches.batch_size, self.config.model.latent_dim
         return torch.randn(shape, generator=self.noise_rng, device=self.device)
 
-    def discriminate(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def augment(self, images: Tensor) -> Tensor:
+        """What D sees of images (B, C, 28, 28)."""
+        config = self.config.augment
+        left = max(0.0, 1 - self.step / self.scheduled_steps)
+        moved = translate(images, config.translation, self.noise_rng)
+        return add_noise(moved, config.instance_noise * left, self.noise_rng)
+
+    def discriminate(self, real: Tensor, fake: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """D's logits of two batches: in one pass, which reads and updates its weights once.
 
         Where D normalises over the batch it sees them apart, as in Radford et al. 2015: together
         they would be another game.
         """
         if self.normalises_batches:
-            return self.judge(real), self.judge(fake)
-        real_logits, fake_logits = self.judge(torch.cat((real, fake))).chunk(2)
+            return self.judge(real, labels), self.judge(fake, labels)
+        both = self.judge(torch.cat((real, fake)), torch.cat((labels, labels)))
+        real_logits, fake_logits = both.chunk(2)
         return real_logits, fake_logits
+
+    def regularization(
+        self, real: Tensor, fake: Tensor, real_logits: Tensor, fake_logits: Tensor, labels: Tensor
+    ) -> Tensor:
+        """What D minimises beside its loss, a scalar."""
+        config, weights = self.config.loss, self._penalty_weights()
+        total = torch.zeros((), device=self.device)
+        if weights.r1 > 0:
+            total = total + weights.r1 * zero_centred_penalty(real_logits, real)
+        if weights.r2 > 0:
+            total = total + weights.r2 * zero_centred_penalty(fake_logits, fake)
+        if config.gradient_penalty > 0:
+            penalty = gradient_penalty(
+                lambda images: self.judge(images, labels), real, fake, self.noise_rng
+            )
+            total = total + config.gradient_penalty * penalty
+        if config.label_smoothing > 0:
+            total = total + label_smoothing(real_logits, config.label_smoothing)
+        return total
+
+    def _penalty_weights(self) -> PenaltyWeights:
+        """R1's and R2's at this step: at each k-th k times as heavy (Karras et al. 2020, 3.1)."""
+        config = self.config.loss
+        every = config.penalty_every_steps
+        scale = every if self.step % every == 0 else 0
+        return PenaltyWeights(scale * config.r1, scale * config.r2)
+
+    def _set_learning_rates(self) -> None:
+        config = self.config.optimizer
+        factor = learning_rate_factor(config, self.step / self.scheduled_steps)
+        for optimizer, lr in (
+            (self.g_optimizer, config.lr),
+            (self.d_optimizer, config.d_lr or config.lr),
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = factor * lr
 
     def means(self) -> StepMeans:
         """The means over the steps in the window. This waits for the device.
@@ -212,8 +296,42 @@ class Trainer:
         return torch.cat((losses, beliefs.mean(dim=1)))
 
 
-def build_optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.Adam(network.parameters(), lr=config.lr, betas=config.betas, fused=True)
+def build_optimizer(
+    config: OptimizerConfig, lr: float, network: nn.Module
+) -> torch.optim.Optimizer:
+    """The optimizer of torch.optim that `config` names. Raises ConfigError."""
+    if config.name not in OPTIMIZERS:
+        raise ConfigError(
+            f"optimizer.name: expected one of {', '.join(OPTIMIZERS)}, found {config.name!r}"
+        )
+    kind = OPTIMIZERS[config.name]
+    known = inspect.signature(kind).parameters.keys() - {"params", "lr", *SETTINGS}
+    offered: dict[str, Any] = {"betas": config.betas, "fused": True}
+    arguments = {name: value for name, value in offered.items() if name in known}
+    unknown = config.arguments.keys() - (known - offered.keys())
+    if unknown:
+        raise ConfigError(
+            f"optimizer.arguments: {config.name} has no {', '.join(sorted(unknown))}; it takes "
+            f"{', '.join(sorted(known - offered.keys()))}"
+        )
+    try:
+        optimizer: torch.optim.Optimizer = kind(
+            network.parameters(), lr=lr, **arguments, **config.arguments
+        )
+        return optimizer
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"optimizer.arguments: {config.name}: {error}") from None
+
+
+def learning_rate_factor(config: OptimizerConfig, progress: float) -> float:
+    """What the learning rates are multiplied by at `progress`, 0..1, of the training."""
+    fallen = max(0.0, min(1.0, (progress - config.decay_from) / (1 - config.decay_from)))
+    factors = {
+        "constant": 1.0,
+        "linear": 1 - fallen,
+        "cosine": (1 + math.cos(math.pi * fallen)) / 2,
+    }
+    return factors[config.schedule]
 
 
 @torch.no_grad()
@@ -238,28 +356,20 @@ def _default_rng(device: torch.device) -> torch.Generator:
 
 
 def _check_optimizer(state: Any, optimizer: torch.optim.Optimizer, key: str) -> None:
-    """The same settings; for each weight no state yet, or scalars and tensors of its shape."""
+    """The same settings; no state yet, or one of the same structure for each weight."""
     if not isinstance(state, dict) or not isinstance(state.get("state"), dict):
         raise misfit(key, type(state).__name__, "the state of an optimizer")
-    own = optimizer.state_dict()
-    check_like(state, {**own, "state": state["state"]}, key)
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    if set(state["state"]) not in (set(), set(range(len(weights)))):
-        raise misfit(f"{key}.state", f"{len(state['state'])} entries", f"0 or {len(weights)}")
-    names = _state_names(optimizer)
-    for index, entry in state["state"].items():
-        if not isinstance(entry, dict) or set(entry) != names:
-            raise misfit(f"{key}.state[{index}]", f"{list(entry)}", f"{sorted(names)}")
-        for name, value in entry.items():
-            is_scalar = isinstance(value, Tensor) and value.ndim == 0
-            shape = () if is_scalar else weights[index].shape
-            check_like(value, torch.empty(shape), f"{key}.state[{index}].{name}")
+    template = optimizer.state_dict()
+    if state["state"]:
+        template["state"] = _stepped(optimizer).state_dict()["state"]
+    check_like(state, template, key)
 
 
-def _state_names(optimizer: torch.optim.Optimizer) -> set[str]:
-    """What an optimizer of this kind remembers of each weight, seen by one step of it."""
-    weight = nn.Parameter(torch.zeros(1))
-    weight.grad = torch.zeros(1)
-    probe = type(optimizer)([weight], **optimizer.defaults)
-    probe.step()
-    return set(probe.state[weight])
+def _stepped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """A twin, of its own weights, that has taken a step: it remembers what such optimizers do."""
+    twin = copy.deepcopy(optimizer)
+    for group in twin.param_groups:
+        for weight in group["params"]:
+            weight.grad = torch.zeros_like(weight)
+    twin.step()
+    return twin

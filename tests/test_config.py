@@ -95,7 +95,17 @@ def test_the_command_line_is_named_where_it_is_to_blame() -> None:
         ("training: {seed: 99999999999999999999}", "training.seed"),
         ("training: {ema_decay: 1}", "should be less than 1"),
         ("loss: {adversarial: bec}", "should be 'bce'"),
-        ("model: {architecture: resnet}", "should be 'mlp' or 'dcgan'"),
+        ("model: {architecture: resnot}", "should be 'mlp', 'dcgan', 'conv' or 'resnet'"),
+        ("model: {conditional: perhaps}", "model.conditional: should be a valid boolean"),
+        ("loss: {adversarial: wgan}", "loss: wgan needs weight_clip"),
+        ("loss: {adversarial: wgan-gp}", "loss: wgan-gp needs gradient_penalty"),
+        ("loss: {adversarial: wgan, weight_clip: 0.01, r1: 1}", "choose one"),
+        ("loss: {adversarial: wgan, weight_clip: 1, label_smoothing: 0.1}", "bce or minimax"),
+        ("loss: {adversarial: hinge, label_smoothing: 0.1}", "bce or minimax"),
+        ("loss: {gradient_penalty: 10}", "belong to wgan and wgan-gp"),
+        ("optimizer: {arguments: {alpha: nan}}", "optimizer.arguments.alpha"),
+        ("optimizer: {schedule: stepwise}", "should be 'constant', 'linear' or 'cosine'"),
+        ("data: {dataset: stacked-mnist}\noutput: {evaluate_every_epochs: 1}", "single digits"),
         ("data: {dataset: mnits}", "did you mean mnist?"),
     ],
 )  # fmt: skip
@@ -125,3 +135,19 @@ def test_a_resume_may_change_the_length_but_not_the_game() -> None:
     other = load_config("mlp", ["optimizer.lr=1e-3", "data.batch_size=8"])
     assert differing_keys(config, longer) == []
     assert differing_keys(config, other) == ["data.batch_size", "optimizer.lr"]
+
+
+def test_the_arguments_of_an_optimizer_are_numbers_booleans_and_lists() -> None:
+    text = "optimizer: {name: rmsprop, arguments: {alpha: 0.9, centered: true, weights: [1, 2]}}"
+    Path("c.yaml").write_text(text)
+    arguments = load_config("c.yaml", ["optimizer.arguments.eps=1e-6"]).optimizer.arguments
+    assert arguments == {"alpha": 0.9, "centered": True, "weights": (1.0, 2.0), "eps": 1e-6}
+    assert differing_keys(
+        load_config("mlp"), load_config("mlp", ["optimizer.arguments.eps=1"])
+    ) == ["optimizer.arguments.eps"]
+
+
+def test_wgan_takes_neither_bound_alone_from_the_other() -> None:
+    for name, bound in (("wgan", "weight_clip: 0.01"), ("wgan-gp", "gradient_penalty: 10")):
+        Path("c.yaml").write_text(f"loss: {{adversarial: {name}, {bound}}}")
+        assert load_config("c.yaml").loss.adversarial == name

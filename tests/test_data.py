@@ -168,37 +168,41 @@ def test_images_of_another_size_or_count_are_refused() -> None:
         load_dataset("./mine", "train", **NONE)
 
 
-def numbered(count: int) -> torch.Tensor:
-    """Images whose first pixel is their number."""
+def numbered(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images whose first pixel is their number, and the numbers as labels."""
     images = torch.zeros(count, 1, 28, 28, dtype=torch.uint8)
     images[:, 0, 0, 0] = torch.arange(count)
-    return images
+    return images, torch.arange(count)
 
 
-def numbers(batch: torch.Tensor) -> list[int]:
-    return ((batch[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
+def numbers(batch: tuple[torch.Tensor, torch.Tensor]) -> list[int]:
+    """Those of the images, which are those of the labels."""
+    images, labels = batch
+    seen = ((images[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
+    assert seen == labels.tolist()
+    return seen
 
 
 def test_batches_are_full_and_every_pass_sees_every_image_once() -> None:
-    batches = Batches(numbered(10), batch_size=4, seed=0)
+    batches = Batches(*numbered(10), batch_size=4, seed=0)
     seen = [number for _ in range(5) for number in numbers(batches.next())]  # two passes
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
     assert seen[:10] != seen[10:]
 
 
 def test_a_batch_may_be_larger_than_the_set() -> None:
-    seen = numbers(Batches(numbered(3), batch_size=7, seed=0).next())
+    seen = numbers(Batches(*numbered(3), batch_size=7, seed=0).next())
     assert sorted(seen[:3]) == sorted(seen[3:6]) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 7])
 def test_batches_go_on_where_they_stood(steps: int) -> None:
-    one, other = (Batches(numbered(10), batch_size=4, seed=3) for _ in range(2))
+    one, other = (Batches(*numbered(10), batch_size=4, seed=3) for _ in range(2))
     for _ in range(steps):
         one.next()
     other.load_state_dict(one.state_dict())
     for _ in range(6):
-        assert torch.equal(one.next(), other.next())
+        assert numbers(one.next()) == numbers(other.next())
 
 
 def test_the_range_of_pixels() -> None:

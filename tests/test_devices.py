@@ -17,6 +17,7 @@ from mnistgan.trainer import Trainer
 
 CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8)
+LABELS = torch.arange(50) % 10
 
 
 def has_bf16(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
@@ -50,7 +51,13 @@ def test_a_resume_goes_on_in_the_precision_it_began_with(monkeypatch: pytest.Mon
 
 def test_bf16_rounds_the_step_and_keeps_the_weights() -> None:
     trainers = [
-        Trainer(load_config("mlp", [*TINY, f"training.precision={precision}"]), IMAGES, CPU)
+        Trainer(
+            load_config("mlp", [*TINY, f"training.precision={precision}"]),
+            IMAGES,
+            LABELS,
+            len(IMAGES),
+            CPU,
+        )
         for precision in ("fp32", "bf16")
     ]
     for trainer in trainers:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mnistgan.config import AdversarialLoss
-from mnistgan.losses import LOSSES, bce_discriminator, bce_generator
+from mnistgan.losses import LOSSES, bce_discriminator, bce_generator, label_smoothing
 
 
 def test_the_names_in_the_configuration_are_those_of_the_table() -> None:
@@ -39,3 +39,58 @@ def test_bce_of_a_certain_discriminator_stays_finite() -> None:
     certain = torch.tensor([1e4])
     assert bce_discriminator(certain, -certain).item() == 0
     assert bce_generator(certain, -certain).item() == pytest.approx(1e4)
+
+
+REAL, FAKE = torch.tensor([2.0, -0.5]), torch.tensor([-3.0, 0.25])
+
+
+def log1pexp(x: float) -> float:
+    return math.log1p(math.exp(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "d_loss", "g_loss"),
+    [
+        (
+            "minimax",
+            (log1pexp(-2) + log1pexp(0.5)) / 2 + (log1pexp(-3) + log1pexp(0.25)) / 2,
+            -(log1pexp(-3) + log1pexp(0.25)) / 2,
+        ),
+        ("lsgan", (1 + 2.25 + 9 + 0.0625) / 4, (16 + 0.5625) / 4),
+        ("hinge", (0 + 1.5) / 2 + (0 + 1.25) / 2, (3 - 0.25) / 2),
+        ("wgan", (-3 + 0.25) / 2 - (2 - 0.5) / 2, (3 - 0.25) / 2),
+        ("wgan-gp", (-3 + 0.25) / 2 - (2 - 0.5) / 2, (3 - 0.25) / 2),
+        ("relativistic", (log1pexp(-5) + log1pexp(0.75)) / 2, (log1pexp(5) + log1pexp(-0.75)) / 2),
+    ],
+)
+def test_losses_at_hand_made_logits(name: str, d_loss: float, g_loss: float) -> None:
+    loss = LOSSES[name]
+    assert loss.discriminator(REAL, FAKE).item() == pytest.approx(d_loss, rel=1e-6)
+    assert loss.generator(REAL, FAKE).item() == pytest.approx(g_loss, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_each_side_pulls_its_own_way(name: str) -> None:
+    """D wants higher logits on real images and lower ones on fakes; G wants those higher."""
+    real, fake = torch.zeros(3, requires_grad=True), torch.zeros(3, requires_grad=True)
+    real_slope, fake_slope = torch.autograd.grad(
+        LOSSES[name].discriminator(real, fake), (real, fake), materialize_grads=True
+    )
+    (g_slope,) = torch.autograd.grad(LOSSES[name].generator(real, fake), fake)
+    assert (real_slope < 0).all()
+    assert (g_slope < 0).all()
+    assert (fake_slope > 0).all() or name == "lsgan"  # at 0 already where it wants them
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_a_loss_says_of_itself(name: str) -> None:
+    loss, shifted = LOSSES[name], REAL + 1
+    changes = loss.generator(REAL, FAKE) != loss.generator(shifted, FAKE)
+    assert changes == loss.generator_sees_real
+
+
+def test_label_smoothing_is_the_cross_entropy_of_softer_targets() -> None:
+    logits = torch.randn(64)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.full((64,), 0.9))
+    smoothed = torch.nn.functional.softplus(-logits).mean() + label_smoothing(logits, 0.1)
+    torch.testing.assert_close(smoothed, expected)

@@ -1,3 +1,4 @@
+import copy
 from itertools import pairwise
 
 import pytest
@@ -12,6 +13,9 @@ from mnistgan.models import (
     parameter_count,
 )
 from mnistgan.models.dropout import Dropout
+from mnistgan.models.resnet import Block
+from mnistgan.models.sizes import Projection
+from mnistgan.models.spectral import spectral_norm
 
 
 def test_the_names_in_the_configuration_are_those_of_the_table() -> None:
@@ -21,12 +25,104 @@ def test_the_names_in_the_configuration_are_those_of_the_table() -> None:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("width", [1 / 64, 0.5])
-def test_shapes_and_ranges(architecture: str, channels: int, width: float) -> None:
-    config = ModelConfig(architecture=architecture, latent_dim=7, width=width)
-    images = build_generator(config, channels)(3 * torch.randn(4, 7))
+@pytest.mark.parametrize("conditional", [False, True])
+def test_shapes_and_range(
+    architecture: str, channels: int, width: float, conditional: bool
+) -> None:
+    config = ModelConfig(
+        architecture=architecture, latent_dim=7, width=width, conditional=conditional
+    )
+    labels = torch.arange(4)
+    images = build_generator(config, channels, 10)(3 * torch.randn(4, 7), labels)
     assert images.shape == (4, channels, 28, 28)
     assert images.abs().max() <= 1
-    assert build_discriminator(config, channels)(images).shape == (4,)
+    assert build_discriminator(config, channels, 10)(images, labels).shape == (4,)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_classes_matter_only_where_they_are_asked_for(architecture: str) -> None:
+    torch.manual_seed(0)
+    z, images = torch.randn(4, 100), torch.randn(4, 1, 28, 28)
+    ones, twos = torch.full((2, 4), 1) + torch.tensor([[0], [1]])
+    for conditional in (False, True):
+        config = ModelConfig(architecture=architecture, width=0.25, conditional=conditional)
+        generator = build_generator(config, 1, 10).eval()
+        discriminator = build_discriminator(config, 1, 10).eval()
+        assert torch.equal(generator(z, ones), generator(z, twos)) != conditional
+        assert torch.equal(discriminator(images, ones), discriminator(images, twos)) != conditional
+        assert conditional or torch.equal(generator(z, None), generator(z, ones))
+
+
+def test_the_projection_is_that_of_the_paper() -> None:
+    """w . h + b + e(y) . h (Miyato and Koyama 2018, equation 3), by hand."""
+    head = Projection(3, classes=5)
+    features, labels = torch.randn(2, 3), torch.tensor([4, 1])
+    weight, bias = head.linear.weight[0], head.linear.bias[0]
+    by_hand = [
+        sum((weight[i] + head.embedding.weight[y, i]) * h[i] for i in range(3)) + bias
+        for h, y in zip(features, labels.tolist(), strict=True)
+    ]
+    torch.testing.assert_close(head(features, labels), torch.stack(by_hand))
+
+
+def test_residual_branches_begin_at_zero() -> None:
+    block = Block(4)
+    x = torch.randn(2, 4, 5, 5)
+    assert torch.equal(block(x), x)
+    block(x).sum().backward()
+    assert block.second.weight.grad.abs().max() > 0
+
+
+def unnormalised(layer: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(layer)
+    copied._forward_hooks.clear()
+    return copied
+
+
+@pytest.mark.parametrize(
+    ("layer", "inputs"),
+    [
+        (nn.Linear(6, 4), torch.randn(3, 6)),
+        (nn.Conv2d(2, 5, 3, stride=2, padding=1), torch.randn(3, 2, 8, 8)),
+        (nn.Conv2d(2, 5, 3, bias=False), torch.randn(3, 2, 8, 8)),
+        (nn.Embedding(7, 4), torch.tensor([0, 6, 3])),
+    ],
+)
+def test_spectral_norm_divides_the_weight_by_its_largest_singular_value(
+    layer: nn.Module, inputs: torch.Tensor
+) -> None:
+    plain = unnormalised(layer)
+    spectral_norm(layer)
+    for _ in range(200):
+        layer(inputs)
+    matrix = plain.weight.detach().flatten(1)
+    plain.weight.data /= torch.linalg.matrix_norm(matrix, 2)
+    torch.testing.assert_close(layer(inputs), plain(inputs), rtol=1e-4, atol=1e-5)
+    # The gradient knows that the singular value depends on the weight.
+    reference = nn.utils.parametrizations.spectral_norm(unnormalised(layer), n_power_iterations=200)
+    layer(inputs).square().sum().backward()
+    reference(inputs).square().sum().backward()
+    expected = reference.parametrizations.weight.original.grad
+    torch.testing.assert_close(layer.weight.grad, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_spectral_norm_stands_still_in_eval_mode() -> None:
+    layer = nn.Linear(6, 4)
+    spectral_norm(layer)
+    inputs = torch.randn(3, 6)
+    layer.eval()
+    assert torch.equal(layer(inputs), layer(inputs))
+    before = layer.u.clone()
+    layer.train()
+    layer(inputs)
+    assert not torch.equal(layer.u, before)
+
+
+def test_every_layer_of_d_is_normalised_where_asked() -> None:
+    config = ModelConfig(architecture="conv", width=0.25, conditional=True, spectral_norm=True)
+    network = build_discriminator(config, 1, 10)
+    weights = [name for name, _ in network.named_parameters() if name.endswith("weight")]
+    assert len(weights) == sum(name.endswith("u") for name, _ in network.named_buffers()) == 5
 
 
 def linear_sizes(model: nn.Module) -> list[tuple[int, int]]:

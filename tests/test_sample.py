@@ -8,7 +8,7 @@ from conftest import picture, train_tiny
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
-from mnistgan.generation import BLOCK, generate, load_generator, noise_block
+from mnistgan.generation import BLOCK, Sampler, generate, load_sampler
 from mnistgan.images import to_grid, to_uint8
 
 Cli = Callable[..., Result]
@@ -39,7 +39,8 @@ def test_picture_i_depends_on_the_seed_and_i_alone(mnistgan: Cli) -> None:
 
 
 def test_noise_is_standard_normal_and_blocks_differ() -> None:
-    blocks = torch.stack([noise_block(seed, block, 100) for seed in range(5) for block in range(5)])
+    sampler = Sampler(torch.nn.Identity(), 100, [1])
+    blocks = torch.stack([sampler.noise(seed, block) for seed in range(5) for block in range(5)])
     assert blocks.mean().item() == pytest.approx(0, abs=0.01)
     assert blocks.std().item() == pytest.approx(1, abs=0.01)
     assert len({block.sum().item() for block in blocks}) == 25
@@ -47,13 +48,15 @@ def test_noise_is_standard_normal_and_blocks_differ() -> None:
 
 def test_the_averaged_generator_is_sampled_in_eval_mode(run: Path) -> None:
     state = load_checkpoint(run / "latest.pt")
-    generator, config = load_generator(state, CPU)
+    sampler, _ = load_sampler(state, CPU)
+    generator = sampler.generator
     expected = state["trainer"]["ema"]
     assert all(torch.equal(generator.state_dict()[name], expected[name]) for name in expected)
-    z = noise_block(0, 0, config.model.latent_dim)
+    z = sampler.noise(0, 0)
     with torch.no_grad():
         by_hand = generator.eval()(z)
-    (images,) = generate(generator.train(), config.model.latent_dim, BLOCK, 0, CPU)
+    generator.train()
+    ((images, _),) = generate(sampler, BLOCK, 0, CPU)
     assert torch.equal(images, by_hand)
     assert generator.training  # the mode it was in comes back
 
@@ -135,7 +138,7 @@ def test_a_checkpoint_that_does_not_fit_its_configuration(mnistgan: Cli, run: Pa
     save_checkpoint(Path("other.pt"), state)
     result = mnistgan("sample", "--ckpt", "other.pt")
     assert result.exit_code == 1
-    assert "other.pt: does not fit its configuration: ema.1.weight" in result.stderr
+    assert "other.pt: does not fit its configuration: ema.layers.1.weight" in result.stderr
     del state["config"]
     save_checkpoint(Path("other.pt"), state)
     assert "other.pt: does not fit" in mnistgan("sample", "--ckpt", "other.pt").stderr

@@ -1,4 +1,5 @@
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -7,16 +8,21 @@ from conftest import TINY, assert_same
 from torch import nn
 
 from mnistgan.config import Config, load_config
-from mnistgan.errors import CheckpointError, NonFiniteError
+from mnistgan.errors import CheckpointError, ConfigError, NonFiniteError
 from mnistgan.losses import LOSSES, AdversarialLoss
-from mnistgan.trainer import Trainer, update_ema
+from mnistgan.trainer import OPTIMIZERS, Trainer, learning_rate_factor, update_ema
 
 IMAGES = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8)
+LABELS = torch.arange(50) % 10
 CPU = torch.device("cpu")
 
 
 def tiny(*overrides: str, config: str = "mlp") -> Config:
     return load_config(config, [*TINY, *overrides])
+
+
+def build(config: Config) -> Trainer:
+    return Trainer(config, IMAGES, LABELS, len(IMAGES), CPU)
 
 
 def weights(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -27,7 +33,7 @@ def weights(network: nn.Module) -> dict[str, torch.Tensor]:
 def test_each_update_moves_all_of_its_own_network_and_nothing_else(
     architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = Trainer(tiny(f"model.architecture={architecture}"), IMAGES, CPU)
+    trainer = build(tiny(f"model.architecture={architecture}"))
     seen: dict[str, Any] = {"start": (weights(trainer.generator), weights(trainer.discriminator))}
     for name, optimizer in (("d", trainer.d_optimizer), ("g", trainer.g_optimizer)):
 
@@ -46,7 +52,7 @@ def test_each_update_moves_all_of_its_own_network_and_nothing_else(
 
 def test_g_learns_from_d_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """G's gradient is that of its loss through D, computed here by hand."""
-    trainer = Trainer(tiny("training.seed=3"), IMAGES, CPU)
+    trainer = build(tiny("training.seed=3"))
     trainer.discriminator.eval()  # no dropout: the same D twice
     z = trainer.noise()
     monkeypatch.setattr(trainer, "noise", lambda: z)
@@ -60,7 +66,7 @@ def test_g_learns_from_d_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_means_are_those_of_the_steps() -> None:
-    trainer = Trainer(tiny(), IMAGES, CPU)
+    trainer = build(tiny())
     for _ in range(3):
         trainer.train_step()
     rows = torch.stack(trainer.window).double()
@@ -75,7 +81,7 @@ def test_logits_stay_logits_where_the_loss_has_no_probabilities(
         lambda real, fake: fake.mean() - real.mean(), lambda real, fake: -fake.mean(), False
     )
     monkeypatch.setitem(LOSSES, "bce", wasserstein)
-    trainer = Trainer(tiny(), IMAGES, CPU)
+    trainer = build(tiny())
     trainer.train_step()
     means = trainer.means()
     assert means.d_loss == pytest.approx(means.d_fake - means.d_real, abs=1e-6)
@@ -98,7 +104,7 @@ def test_ema_is_the_running_mean_and_copies_buffers() -> None:
 
 def test_the_seed_decides_everything() -> None:
     def state_after(seed: int) -> dict[str, Any]:
-        trainer = Trainer(tiny(f"training.seed={seed}"), IMAGES, CPU)
+        trainer = build(tiny(f"training.seed={seed}"))
         for _ in range(3):
             trainer.train_step()
         return trainer.state_dict()
@@ -110,14 +116,14 @@ def test_the_seed_decides_everything() -> None:
 @pytest.mark.parametrize("at", [0, 1, 4, 9])
 @pytest.mark.parametrize("config", ["mlp", "dcgan"])
 def test_a_loaded_state_goes_on_to_the_bit(at: int, config: str) -> None:
-    one = Trainer(tiny("training.ema_decay=0.9", config=config), IMAGES, CPU)
+    one = build(tiny("training.ema_decay=0.9", config=config))
     for _ in range(at):
         one.train_step()
     state = copy.deepcopy(one.state_dict())
     for _ in range(5):
         one.train_step()
 
-    other = Trainer(tiny("training.ema_decay=0.9", config=config), IMAGES, CPU)
+    other = build(tiny("training.ema_decay=0.9", config=config))
     other.train_step()  # whatever it did before
     other.load_state_dict(state)
     for _ in range(5):
@@ -136,28 +142,32 @@ def mutate(state: dict[str, Any], path: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
-        ("generator/0.weight", torch.zeros(3, 3), r"generator.0.weight: expected torch.float32 \("),
-        ("generator/0.bias", torch.zeros(8).double(), "generator.0.bias"),
+        (
+            "generator/layers.0.weight",
+            torch.zeros(3, 3),
+            r"generator.layers.0.weight: expected torch.float32 \(",
+        ),
+        ("generator/layers.0.bias", torch.zeros(8).double(), "generator.layers.0.bias"),
         ("generator/extra", torch.zeros(1), "generator: expected"),
         ("step", "many", "step: expected int, found str"),
         ("ema", {}, "ema: expected NoneType, found dict"),
         ("extra", 1, "contents"),
         ("batches/position", 51, "batches.position: expected 0 to 50"),
         ("batches/pass_rng", torch.zeros(3, dtype=torch.uint8), "batches.pass_rng"),
-        ("d_optimizer/state", {0: {}}, "d_optimizer.state: expected 0 or 8, found 1"),
+        ("d_optimizer/state", {0: {}}, r"d_optimizer.state: expected .*'7'.*, found keys"),
         ("d_optimizer/state/0/exp_avg", torch.zeros(1, 1), "d_optimizer.state"),
         ("d_optimizer/state/0", {"step": torch.tensor(1.0)}, "exp_avg"),
         ("d_optimizer/state/0", {"step": 1, "exp_avg": 2, "exp_avg_sq": 3}, "found int"),
         ("d_optimizer", [], "d_optimizer: expected the state of an optimizer"),
         ("window", torch.zeros(2, 3), "window"),
         ("window", 5, "window: expected Tensor, found int"),
-        ("generator/0.weight", torch.zeros(1, 1).expand(8, 8), "non-contiguous"),
+        ("generator/layers.0.weight", torch.zeros(1, 1).expand(8, 8), "non-contiguous"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(
     path: str, value: Any, expected: str
 ) -> None:
-    trainer = Trainer(tiny(), IMAGES, CPU)
+    trainer = build(tiny())
     trainer.train_step()
     state = copy.deepcopy(trainer.state_dict())
     before = copy.deepcopy(state)
@@ -168,10 +178,10 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(
 
 
 def test_a_change_of_device_starts_the_random_streams_anew() -> None:
-    trainer = Trainer(tiny(), IMAGES, CPU)
+    trainer = build(tiny())
     trainer.train_step()
     state = {**trainer.state_dict(), "device": "cuda", "noise_rng": torch.zeros(16).byte()}
-    other = Trainer(tiny(), IMAGES, CPU)
+    other = build(tiny())
     other.load_state_dict(state)
     assert_same(other.state_dict()["generator"], state["generator"])
     other.train_step()
@@ -179,14 +189,150 @@ def test_a_change_of_device_starts_the_random_streams_anew() -> None:
 
 
 def test_a_loss_that_is_not_finite_is_found_with_its_step() -> None:
-    trainer = Trainer(tiny("optimizer.lr=1", "optimizer.betas=[0, 0]"), IMAGES, CPU)
+    trainer = build(tiny("optimizer.lr=1", "optimizer.betas=[0, 0]"))
     trainer.train_step()
     trainer.check_finite()
     with torch.no_grad():
         next(trainer.discriminator.parameters()).fill_(torch.nan)
-    with pytest.raises(NonFiniteError, match=r"step 1: weights that are not finite, 1.weight of D"):
+    with pytest.raises(
+        NonFiniteError, match=r"step 1: weights that are not finite, layers.0.weight of D"
+    ):
         trainer.check_finite()
     trainer.train_step()
     trainer.train_step()
     with pytest.raises(NonFiniteError, match="step 2: losses that are not finite, D nan"):
         trainer.means()
+
+
+OBJECTIVES = {
+    "minimax": ["loss.adversarial=minimax", "loss.label_smoothing=0.1"],
+    "lsgan": ["loss.adversarial=lsgan", "augment.translation=2", "augment.instance_noise=0.1"],
+    "hinge": ["loss.adversarial=hinge", "model.spectral_norm=true", "model.conditional=true"],
+    "wgan": ["loss.adversarial=wgan", "loss.weight_clip=0.01", "training.d_updates=2"],
+    "wgan-gp": ["loss.adversarial=wgan-gp", "loss.gradient_penalty=10"],
+    "r3gan": [
+        "loss.adversarial=relativistic",
+        "loss.r1=1",
+        "loss.r2=1",
+        "model.architecture=resnet",
+    ],
+    "lazy": ["loss.r1=1", "loss.penalty_every_steps=3", "optimizer.schedule=cosine"],
+    "sgd": ["optimizer.name=sgd", "optimizer.arguments.momentum=0.9", "optimizer.d_lr=1e-3"],
+    "bf16": ["loss.adversarial=relativistic", "loss.r1=1", "training.precision=bf16"],
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_steps_and_goes_on_to_the_bit(name: str) -> None:
+    config = tiny("model.architecture=conv", "training.ema_decay=0.9", *OBJECTIVES[name])
+    one = build(config)
+    for _ in range(4):
+        one.train_step()
+    one.check_finite()
+    state = copy.deepcopy(one.state_dict())
+    other = build(config)
+    other.load_state_dict(state)
+    for trainer in (one, other):
+        for _ in range(3):
+            trainer.train_step()
+    assert_same(one.state_dict(), other.state_dict())
+
+
+def test_d_takes_its_updates_and_sees_other_images_each_time() -> None:
+    trainer = build(tiny("training.d_updates=3"))
+    trainer.train_step()
+    assert trainer.batches.position == 3 * 16
+    steps = trainer.d_optimizer.state_dict()["state"][0]["step"]
+    assert (steps, trainer.g_optimizer.state_dict()["state"][0]["step"]) == (3, 1)
+
+
+def test_clipped_weights_are_clipped_after_each_step() -> None:
+    trainer = build(tiny("loss.adversarial=wgan", "loss.weight_clip=0.01"))
+    trainer.train_step()
+    largest = max(weight.abs().max().item() for weight in trainer.discriminator.parameters())
+    assert largest == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [1, 1, 1, 1]),
+        ("linear", [1, 1, 0.5, 0.25]),
+        ("cosine", [1, 1, 0.5, (1 + math.cos(0.75 * math.pi)) / 2]),
+    ],
+)
+def test_learning_rates_fall_over_the_rest_of_the_epochs(
+    schedule: str, expected: list[float]
+) -> None:
+    config = tiny(f"optimizer.schedule={schedule}", "optimizer.decay_from=0.5").optimizer
+    factors = [learning_rate_factor(config, progress) for progress in (0, 0.5, 0.75, 0.875)]
+    assert factors == pytest.approx(expected)
+
+
+def test_both_learning_rates_follow_the_schedule() -> None:
+    words = ["optimizer.lr=0.01", "optimizer.d_lr=0.02", "optimizer.schedule=linear"]
+    trainer = build(tiny(*words, "training.epochs=1"))  # four steps: 50 images in batches of 16
+    for factor in (1, 0.75, 0.5, 0.25, 0, 0):
+        trainer.train_step()
+        rates = [opt.param_groups[0]["lr"] for opt in (trainer.g_optimizer, trainer.d_optimizer)]
+        assert rates == pytest.approx([0.01 * factor, 0.02 * factor])
+
+
+def test_instance_noise_falls_to_nothing() -> None:
+    trainer = build(tiny("augment.instance_noise=0.4", "training.epochs=2"))  # eight steps
+    images = torch.zeros(64, 1, 28, 28)
+    deviations = []
+    for step in (0, 4, 8):
+        trainer.step = step
+        deviations.append(trainer.augment(images).std().item())
+    assert deviations == pytest.approx([0.4, 0.2, 0], rel=0.02)
+
+
+def test_lazy_penalties_come_seldom_and_heavy() -> None:
+    trainer = build(tiny("loss.r1=2", "loss.r2=1", "loss.penalty_every_steps=4"))
+    weights = []
+    for step in range(5):
+        trainer.step = step
+        weights.append(trainer._penalty_weights())
+    assert weights == [(8, 4), (0, 0), (0, 0), (0, 0), (8, 4)]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["optimizer.name=adma"], "optimizer.name: expected one of .*adam.*, found 'adma'"),
+        (["optimizer.name=lbfgs"], "expected one of"),
+        (["optimizer.arguments.momentum=0.9"], "adam has no momentum; it takes amsgrad, "),
+        (["optimizer.arguments.eps=-1"], "optimizer.arguments: adam: Invalid epsilon"),
+        (["optimizer.arguments.params=1"], "adam has no params"),
+    ],
+)
+def test_an_optimizer_that_there_is_not(words: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        build(tiny(*words))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_takes_a_step(name: str) -> None:
+    trainer = build(tiny(f"optimizer.name={name}"))
+    before = weights(trainer.generator)
+    trainer.train_step()
+    assert any(
+        not torch.equal(before[key], weight) for key, weight in weights(trainer.generator).items()
+    )
+    state = copy.deepcopy(trainer.state_dict())
+    build(tiny(f"optimizer.name={name}")).load_state_dict(state)
+
+
+def test_labels_reach_both_networks() -> None:
+    """A conditional G and D see the classes of the real batch."""
+    trainer = build(tiny("model.conditional=true"))
+    seen: dict[str, list[torch.Tensor]] = {"g": [], "d": []}
+    for key, network in (("g", trainer.generator), ("d", trainer.discriminator)):
+        network.register_forward_pre_hook(lambda _, inputs, key=key: seen[key].append(inputs[1]))
+    twin = build(tiny("model.conditional=true"))
+    _, labels = twin.batches.next()
+    trainer.train_step()
+    assert all(torch.equal(given, labels) for given in seen["g"])
+    assert torch.equal(seen["d"][0], torch.cat((labels, labels)))
+    assert torch.equal(seen["d"][1], labels)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean, stdev
@@ -20,11 +20,12 @@ from mnistgan.errors import DataError, OutputError
 from mnistgan.evaluation.build import find_reference
 from mnistgan.evaluation.cas import SEEDS, classification_accuracy
 from mnistgan.evaluation.judge import JUDGE_BATCH, Judged, judge_images
+from mnistgan.evaluation.modes import count_modes, judge_triples
 from mnistgan.evaluation.neighbours import Neighbours, nearest_neighbours
 from mnistgan.evaluation.reference import Reference
-from mnistgan.evaluation.scores import score
+from mnistgan.evaluation.scores import Scores, score
 from mnistgan.files import atomic_write
-from mnistgan.generation import BLOCK, generate, load_generator
+from mnistgan.generation import BLOCK, generate, load_sampler
 from mnistgan.images import to_grid, to_uint8, write_png
 from mnistgan.run_dir import RunDir, find_checkpoint
 
@@ -34,6 +35,9 @@ FEWEST = 100
 ENOUGH = 5_000
 """Below that the Fréchet distance is larger than it should be, and is warned of."""
 PANEL_PAIRS = 64
+DIGITS = 10_000
+STACKED_SAMPLES = 26_000
+"""As many as the published numbers of modes were counted on."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def evaluate(
     target: str,
     *,
     runs: Path,
-    count: int,
+    count: int | None,
     seed: int,
     dataset: str | None,
     device: str,
@@ -81,6 +85,8 @@ def evaluate(
 ) -> Iterator[Working | Evaluated]:
     """Score `count` samples of a run, a checkpoint or a file; the last item is the result.
 
+    None means 10,000, and 26,000 of stacked digits.
+
     Appends the result to the run's evaluations.jsonl. Raises RunError, CheckpointError, DataError,
     DeviceError and OutputError.
     """
@@ -88,6 +94,9 @@ def evaluate(
         raise OutputError(f"--panel {panel}: expected a name ending in .png")
     samples = yield from _samples(target, runs, count, seed, device)
     name = dataset or samples.dataset
+    if samples.images.shape[1] == 3:
+        yield from _evaluate_stacked(samples, seed, device, wants_digits=cas or panel is not None)
+        return
     training, why_not = _training_digits(name, samples.root)
     if training is None and (panel is not None or cas):
         raise DataError(f"--panel and --cas need the training digits: {why_not}")
@@ -102,7 +111,49 @@ def evaluate(
             write_png(panel, _panel(samples.images, training.images, neighbours))
     yield Working("scoring", 0, 1)
     scores = score(judged, reference, samples.labels, neighbours)
-    record: dict[str, Any] = {
+    record = {
+        **_origin(samples, seed, device),
+        **scores.to_mapping(),
+        "modes": None,
+        "kl_uniform": None,
+        "classification_accuracy": None,
+        **_yardstick(reference, name),
+        "real": reference.real,
+    }
+    if cas and training is not None:
+        record["classification_accuracy"] = yield from _classification(samples, judged, training)
+    record["verdict"] = verdict(record)
+    yield _kept(samples, record, _notes(record, why_not))
+
+
+def _evaluate_stacked(
+    samples: Samples, seed: int, device: str, wants_digits: bool
+) -> Iterator[Working | Evaluated]:
+    """Only the modes: every other score is one of single digits."""
+    if wants_digits:
+        raise DataError("--panel and --cas are for single digits, not for stacked ones")
+    reference = yield from _reference("mnist", samples.root)
+    yield Working("judging", 0, 1)
+    triples = judge_triples(reference.judge, samples.images)
+    found = count_modes(triples)
+    record = {
+        **_origin(samples, seed, device),
+        **dict.fromkeys(field.name for field in fields(Scores)),
+        **asdict(found),
+        "classification_accuracy": None,
+        **_yardstick(reference, "mnist"),
+        "real": None,
+        "verdict": f"{found.modes:,} of 1,000 modes; KL to uniform {found.kl_uniform:.3f}",
+    }
+    notes = []
+    if len(triples) != STACKED_SAMPLES:
+        notes.append(f"modes are compared on {STACKED_SAMPLES:,} samples, not {len(triples):,}")
+    yield _kept(samples, record, notes)
+
+
+def _origin(samples: Samples, seed: int, device: str) -> dict[str, Any]:
+    """What was scored, when and where."""
+    return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "mnistgan": __version__,
@@ -110,31 +161,35 @@ def evaluate(
         "device": str(resolve_device(device)),
         "n": len(samples.images),
         "seed": seed,
-        **scores.to_mapping(),
-        "classification_accuracy": None,
+        "samples": samples.origin,
+    }
+
+
+def _yardstick(reference: Reference, dataset: str) -> dict[str, Any]:
+    """By whom, and against what."""
+    return {
         "judge": reference.name,
         "judge_sha256": reference.judge_sha256,
         "reference": {
-            "dataset": name,
+            "dataset": dataset,
             "split": "test",
             "n": len(reference.features),
             "features_sha256": reference.features_sha256,
-            "local_judge": name != "mnist",
+            "local_judge": dataset != "mnist",
         },
-        "samples": samples.origin,
-        "real": reference.real,
     }
-    if cas and training is not None:
-        record["classification_accuracy"] = yield from _classification(samples, judged, training)
-    record["verdict"] = verdict(record)
-    notes, written = _notes(record, why_not), None
+
+
+def _kept(samples: Samples, record: dict[str, Any], notes: list[str]) -> Evaluated:
+    """The result, appended to the run's evaluations where the samples are a run's."""
+    written = None
     if samples.run is not None:
         try:
             samples.run.append_evaluation(record)
             written = samples.run.evaluations
         except OSError as error:  # somebody else's run: the result is none the worse
             notes.append(f"{samples.run.evaluations}: not written: {error.strerror}")
-    yield Evaluated(record, tuple(notes), written)
+    return Evaluated(record, tuple(notes), written)
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
@@ -168,7 +223,7 @@ def verdict(record: dict[str, Any]) -> str:
 
 
 def _samples(
-    target: str, runs: Path, count: int, seed: int, device: str
+    target: str, runs: Path, count: int | None, seed: int, device: str
 ) -> Generator[Working, None, Samples]:
     path = Path(target)
     if path.exists() and not (path / "config.yaml").exists() and is_sample_file(path):
@@ -177,6 +232,7 @@ def _samples(
         origin = {"path": target, "sha256": None, "weights": None, "step": None}
         if path.is_file():
             origin["sha256"] = _sha256(path)
+        count = count or _usual_count(images.shape[1])
         labels = None if labels is None else labels[:count]
         return Samples(images[:count], labels, origin, "mnist", None, None)
 
@@ -184,17 +240,20 @@ def _samples(
     torch_device = resolve_device(device)
     state = load_checkpoint(path)
     with naming(path):
-        generator, config = load_generator(state, torch_device)
+        sampler, config = load_sampler(state, torch_device)
         trainer = entry(state, "trainer", dict)
         step = entry(trainer, "step", int)
-    blocks = []
-    for block in generate(generator, config.model.latent_dim, count, seed, torch_device):
-        blocks.append(to_uint8(block))
+    count = count or _usual_count(entry(state, "channels", int))
+    blocks, asked = [], []
+    for images, classes in generate(sampler, count, seed, torch_device):
+        blocks.append(to_uint8(images))
+        asked.append(classes)
         yield Working("drawing", min(count, len(blocks) * BLOCK), count)
+    labels = torch.cat(asked) if config.model.conditional else None
     weights = "raw" if trainer["ema"] is None else "ema"
     origin = {"path": str(path), "sha256": _sha256(path), "weights": weights, "step": step}
     data, run = config.data, RunDir.containing(path)
-    return Samples(torch.cat(blocks), None, origin, data.dataset, data.root, run)
+    return Samples(torch.cat(blocks), labels, origin, data.dataset, data.root, run)
 
 
 def _training_digits(name: str, root: Path | None) -> tuple[Dataset | None, str]:
@@ -284,6 +343,10 @@ def _notes(record: dict[str, Any], why_no_training: str) -> list[str]:
     if why_no_training:
         notes.append(f"no look for copies of training digits: {why_no_training}")
     return notes
+
+
+def _usual_count(channels: int) -> int:
+    return DIGITS if channels == 1 else STACKED_SAMPLES
 
 
 def _check_count(count: int, target: str) -> None:

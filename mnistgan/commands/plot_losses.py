@@ -183,7 +183,7 @@ def _finish(
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-PROBABILITY_LOSSES = {"bce"}
+PROBABILITY_LOSSES = {"bce", "minimax"}
 """The losses whose D ends in a sigmoid; the others are shown as logits."""
 
 

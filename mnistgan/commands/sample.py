@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +12,9 @@ from torch import Tensor
 
 from mnistgan.checkpoint import load_checkpoint, naming
 from mnistgan.devices import resolve_device
-from mnistgan.errors import OutputError
+from mnistgan.errors import ConfigError, OutputError
 from mnistgan.files import atomic_write
-from mnistgan.generation import generate, load_generator
+from mnistgan.generation import generate, load_sampler
 from mnistgan.images import to_grid, to_picture, to_uint8, write_png
 from mnistgan.run_dir import RunDir, find_checkpoint
 
@@ -29,33 +30,50 @@ class Sampled:
 
 
 def sample(
-    ckpt: str, *, runs: Path, count: int, seed: int, out: str | None, device: str
+    ckpt: str,
+    *,
+    runs: Path,
+    count: int,
+    seed: int,
+    label: int | None,
+    out: str | None,
+    device: str,
 ) -> Sampled:
-    """Write pictures 0 .. count - 1 of `seed`, as the suffix of `out` says.
+    """Write pictures 0 .. count - 1 of `seed`, as the suffix of `out` says, all of class `label`.
 
-    Raises RunError, CheckpointError, DeviceError, and OutputError for a place or a suffix that
-    cannot be written.
+    Raises RunError, CheckpointError, DeviceError, ConfigError for a class that there is not, and
+    OutputError for a place or a suffix that cannot be written.
     """
     path = find_checkpoint(ckpt, runs)
-    target = _default_out(path, count, seed) if out is None else Path(out)
+    target = _default_out(path, count, seed, label) if out is None else Path(out)
     write = _writer(target, is_folder=out is not None and out.endswith(("/", "\\")), count=count)
     torch_device = resolve_device(device)
     state = load_checkpoint(path)
     with naming(path):
-        generator, config = load_generator(state, torch_device)
-    blocks = generate(generator, config.model.latent_dim, count, seed, torch_device)
-    write(target, (to_uint8(block) for block in blocks))
+        sampler, config = load_sampler(state, torch_device)
+    conditional, classes = config.model.conditional, len(sampler.class_counts)
+    if label is not None and not conditional:
+        raise ConfigError(f"--class {label}: {path} is of an unconditional model")
+    if label is not None and label >= classes:
+        raise ConfigError(f"--class {label}: the classes are 0 to {classes - 1}")
+    blocks = generate(sampler, count, seed, torch_device, label)
+    write(
+        target, ((to_uint8(images), labels if conditional else None) for images, labels in blocks)
+    )
     return Sampled(path, count, target)
 
 
-def _default_out(checkpoint: Path, count: int, seed: int) -> Path:
+def _default_out(checkpoint: Path, count: int, seed: int, label: int | None) -> Path:
     """Into the run's `generated/`; for a checkpoint outside a run, into the current folder."""
     run = RunDir.containing(checkpoint)
     folder = run.generated if run else Path()
-    return folder / f"{checkpoint.stem}-n{count}-seed{seed}.png"
+    kind = "" if label is None else f"-class{label}"
+    return folder / f"{checkpoint.stem}-n{count}-seed{seed}{kind}.png"
 
 
-Writer = Callable[[Path, Iterator[Tensor]], None]
+Blocks = Iterator[tuple[Tensor, Tensor | None]]
+"""Images (B, C, 28, 28) uint8, and the classes that were asked for, if any were"""
+Writer = Callable[[Path, Blocks], None]
 
 
 def _writer(out: Path, is_folder: bool, count: int) -> Writer:
@@ -81,25 +99,28 @@ def _writer(out: Path, is_folder: bool, count: int) -> Writer:
     return WRITERS[out.suffix.lower()]
 
 
-def _write_grid(out: Path, blocks: Iterator[Tensor]) -> None:
-    write_png(out, to_grid(torch.cat(list(blocks))))
+def _write_grid(out: Path, blocks: Blocks) -> None:
+    write_png(out, to_grid(torch.cat([images for images, _ in blocks])))
 
 
-def _write_arrays(out: Path, blocks: Iterator[Tensor]) -> None:
-    """`images` (N, 28, 28) uint8, or (N, 28, 28, C) for C channels."""
-    images = torch.cat(list(blocks)).movedim(1, -1).squeeze(-1).numpy()
+def _write_arrays(out: Path, blocks: Blocks) -> None:
+    """`images` (N, 28, 28) uint8, or (N, 28, 28, C) for C channels; `labels` (N,), if any."""
+    images, labels = zip(*blocks, strict=True)
+    arrays: dict[str, Any] = {"images": torch.cat(images).movedim(1, -1).squeeze(-1).numpy()}
+    if labels[0] is not None:
+        arrays["labels"] = torch.cat(labels).numpy()
     with atomic_write(out) as file:
-        np.savez_compressed(file, images=images)
+        np.savez_compressed(file, **arrays)
 
 
-def _write_folder(out: Path, blocks: Iterator[Tensor]) -> None:
+def _write_folder(out: Path, blocks: Blocks) -> None:
     """One PNG a digit, in a folder that is filled only when all are there."""
     out = out.resolve()
     unfinished = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        images = (image for block in blocks for image in block)
+        images = (image for block, _ in blocks for image in block)
         for index, image in enumerate(images):
             to_picture(image).save(unfinished / f"{index:06d}.png")
         out.mkdir(exist_ok=True)

@@ -20,7 +20,7 @@ from mnistgan.evaluation.judge import JudgeEpoch, judge_images
 from mnistgan.evaluation.metrics import frechet_distance
 from mnistgan.evaluation.reference import Reference
 from mnistgan.files import remove_temporary_files
-from mnistgan.generation import generate
+from mnistgan.generation import Sampler, generate
 from mnistgan.images import to_grid, to_uint8, write_png
 from mnistgan.run_dir import MetricsRecord, RunDir, epoch_stem
 
@@ -185,10 +185,9 @@ def _write_samples(plan: Plan, run: RunDir, epoch: float) -> None:
 def _draw(plan: Plan, count: int) -> torch.Tensor:
     """Pictures 0 .. count - 1 of the run's seed: (count, C, 28, 28) uint8."""
     config, trainer = plan.config, plan.trainer
-    blocks = generate(
-        trainer.sampler, config.model.latent_dim, count, config.training.seed, trainer.device
-    )
-    return torch.cat([to_uint8(block) for block in blocks])
+    sampler = Sampler(trainer.sampler, config.model.latent_dim, plan.dataset.class_counts)
+    blocks = generate(sampler, count, config.training.seed, trainer.device)
+    return torch.cat([to_uint8(images) for images, _ in blocks])
 
 
 def _reference(plan: Plan) -> Generator[JudgeEpoch, None, Reference | None]:
@@ -223,6 +222,7 @@ def _state(plan: Plan, best_distance: float) -> State:
         "threads": torch.get_num_threads(),
         "config": plan.config.to_mapping(),
         "channels": plan.dataset.images.shape[1],
+        "class_counts": plan.dataset.class_counts,
         "dataset_sha256": plan.dataset.sha256,
         "epoch": plan.trainer.step / plan.steps_per_epoch,
         "best_distance": best_distance,

@@ -17,7 +17,7 @@ from mnistgan.config import (
     load_config,
     parse_overrides,
 )
-from mnistgan.data import Dataset, Split, load_dataset, load_shipped
+from mnistgan.data import STACKED, Dataset, Split, load_dataset, load_shipped, stack
 from mnistgan.devices import resolve_compilation, resolve_device, resolve_precision
 from mnistgan.errors import ConfigError, RunError
 from mnistgan.models import build_discriminator, build_generator, parameter_count
@@ -93,7 +93,7 @@ def plan_new(
     target = resolve_device(device)
     dataset = load_data(config, offline, announce=announce)
     config = _resolved(config, dataset, target)
-    trainer = Trainer(config, dataset.images, target)
+    trainer = _trainer(config, dataset, target)
     return Plan(config, dataset, trainer, runs, name, offline, _notes(dataset))
 
 
@@ -123,7 +123,7 @@ def plan_resume(
             )
         dataset = load_data(config, offline)
         config = _resolved(config, dataset, target)
-        trainer = Trainer(config, dataset.images, target)
+        trainer = _trainer(config, dataset, target)
         return Plan(config, dataset, trainer, runs, None, offline, _notes(dataset), run)
     read_at = written_at(run.latest)
     state = load_checkpoint(run.latest)
@@ -131,7 +131,7 @@ def plan_resume(
         _check_belongs(state, stored, run)
         torch.set_num_threads(entry(state, "threads", int))
         dataset = _load_same_data(config, offline, entry(state, "dataset_sha256", str), run)
-        trainer = Trainer(config, dataset.images, target)
+        trainer = _trainer(config, dataset, target)
         trainer.load_state_dict(entry(state, "trainer", dict))
         best_distance = entry(state, "best_distance", float)
     notes = (*_notes(dataset), *_inexact(state, target))
@@ -152,6 +152,10 @@ def _resolved(config: Config, dataset: Dataset, device: torch.device) -> Config:
         "compile": resolve_compilation(config.training.compile),
     }
     return config.model_copy(update={"training": config.training.model_copy(update=decided)})
+
+
+def _trainer(config: Config, dataset: Dataset, device: torch.device) -> Trainer:
+    return Trainer(config, dataset.images, dataset.labels, dataset.epoch_size, device)
 
 
 def planned_steps(config: Config, epoch_size: int) -> int:
@@ -179,8 +183,9 @@ def load_data(
 def _load_same_data(config: Config, offline: bool, sha256: str, run: RunDir) -> Dataset:
     """The images that a run began with, wherever they lie now."""
     shipped = load_shipped("this run began with them")
-    if config.data.dataset == "mnist" and shipped.sha256 == sha256:
-        return shipped
+    for name, digits in (("mnist", shipped), (STACKED, stack(shipped))):
+        if config.data.dataset == name and digits.sha256 == sha256:
+            return digits
     dataset = load_data(config, offline)
     if dataset.sha256 != sha256:
         raise RunError(

@@ -2,9 +2,10 @@
 
 from mnistgan.data.batches import Batches, to_unit_range
 from mnistgan.data.sample_files import is_sample_file, read_samples
-from mnistgan.data.sources import Dataset, Split, load_dataset, load_shipped
+from mnistgan.data.sources import STACKED, Dataset, Split, load_dataset, load_shipped, stack
 
 __all__ = [
+    "STACKED",
     "Batches",
     "Dataset",
     "Split",
@@ -12,5 +13,6 @@ __all__ = [
     "load_dataset",
     "load_shipped",
     "read_samples",
+    "stack",
     "to_unit_range",
 ]

@@ -18,15 +18,16 @@ class Batches:
     is full and every image is seen once in each pass.
     """
 
-    def __init__(self, images: Tensor, batch_size: int, seed: int) -> None:
-        """images: (N, C, H, W) uint8, on the device that batches are wanted on."""
+    def __init__(self, images: Tensor, labels: Tensor, batch_size: int, seed: int) -> None:
+        """images: (N, C, H, W) uint8, labels: (N,), on the device that batches are wanted on."""
         self.images = images
+        self.labels = labels
         self.batch_size = batch_size
         self.generator = torch.Generator().manual_seed(seed)
         self._start_pass()
 
-    def next(self) -> Tensor:
-        """The next batch: (batch_size, C, H, W) in [-1, 1]."""
+    def next(self) -> tuple[Tensor, Tensor]:
+        """The next batch: images (batch_size, C, H, W) in [-1, 1], labels (batch_size,)."""
         pieces = []
         wanted = self.batch_size
         while wanted > 0:
@@ -37,7 +38,7 @@ class Batches:
             wanted -= len(piece)
             pieces.append(piece)
         indices = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-        return to_unit_range(self.images[indices])
+        return to_unit_range(self.images[indices]), self.labels[indices]
 
     def state_dict(self) -> dict[str, Any]:
         """The random state that the current pass was shuffled from, and how far it has come."""

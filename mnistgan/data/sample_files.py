@@ -22,7 +22,7 @@ def is_sample_file(path: Path) -> bool:
 
 
 def read_samples(path: Path) -> tuple[Tensor, Tensor | None]:
-    """Images (N, 1, 28, 28) uint8 and their labels (N,) int64, None where the file has none.
+    """Images (N, C, 28, 28) uint8, C = 1 or 3, and labels (N,) int64, None where there are none.
 
     Raises DataError, naming the file, for anything else than uint8 images of 28 x 28.
     """
@@ -33,16 +33,22 @@ def read_samples(path: Path) -> tuple[Tensor, Tensor | None]:
         raise DataError(f"{path}: cannot be read: {error}") from None
     if images.dtype != np.uint8:
         raise DataError(f"{path}: expected uint8 images in 0..255, found {images.dtype}")
-    if images.ndim != 3 or images.shape[1:] != (28, 28) or len(images) == 0:
-        raise DataError(f"{path}: expected images (N, 28, 28), found {images.shape}")
+    if images.shape[1:] not in ((28, 28), (28, 28, 3)) or len(images) == 0:
+        raise DataError(
+            f"{path}: expected images (N, 28, 28) or (N, 28, 28, 3), found {images.shape}"
+        )
     if labels is not None and (labels.shape != (len(images),) or labels.dtype.kind not in "iu"):
         raise DataError(
             f"{path}: expected {len(images)} whole numbers as labels, "
             f"found {labels.dtype} {labels.shape}"
         )
-    if labels is not None and not 0 <= labels.min() <= labels.max() <= 9:
-        raise DataError(f"{path}: expected labels in 0..9, found {labels.min()} to {labels.max()}")
-    tensor = torch.from_numpy(np.array(images)[:, None])
+    classes = 10 if images.ndim == 3 else 1000
+    if labels is not None and not 0 <= labels.min() <= labels.max() < classes:
+        raise DataError(
+            f"{path}: expected labels in 0..{classes - 1}, found {labels.min()} to {labels.max()}"
+        )
+    pixels = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    tensor = torch.from_numpy(np.array(pixels, order="C"))
     return tensor, None if labels is None else torch.from_numpy(labels.astype(np.int64))
 
 

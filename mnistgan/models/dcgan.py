@@ -1,50 +1,67 @@
-"""The deep convolutional pair (Radford et al. 2015), its 32x32 output cropped to 28x28."""
+"""The deep convolutional pair (Radford et al. 2015), its 32x32 output cropped to 28x28.
+
+With classes, G takes an embedding of the label beside z, and D projects onto one.
+"""
 
 from itertools import pairwise
 
 from torch import Tensor, nn
 
-from mnistgan.models.widths import scaled
+from mnistgan.models.sizes import Concatenation, Sizes
 
 
-class Generator(nn.Sequential):
+class Generator(nn.Module):
     """z (B, latent_dim) -> 4x4 -> 8x8 -> 16x16 -> 32x32 -> images (B, C, 28, 28) in [-1, 1]."""
 
-    def __init__(self, latent_dim: int, channels: int, width: float) -> None:
-        c512, c256, c128, c64 = scaled((512, 256, 128, 64), width)
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.condition = Concatenation(sizes.classes)
+        inputs = sizes.latent_dim + self.condition.extra
+        c512, c256, c128, c64 = sizes.scaled(512, 256, 128, 64)
         layers: list[nn.Module] = [
-            nn.Unflatten(1, (latent_dim, 1, 1)),
-            nn.ConvTranspose2d(latent_dim, c512, 4, stride=1, bias=False),
+            nn.Unflatten(1, (inputs, 1, 1)),
+            nn.ConvTranspose2d(inputs, c512, 4, stride=1, bias=False),
             *_norm_relu(c512),
         ]
-        for inputs, outputs in pairwise((c512, c256, c128, c64)):
-            up = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
-            layers += [up, *_norm_relu(outputs)]
+        for before, after in pairwise((c512, c256, c128, c64)):
+            up = nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False)
+            layers += [up, *_norm_relu(after)]
         # The padding of a transposed convolution cuts: two pixels from each side.
-        crop = nn.ConvTranspose2d(c64, channels, 1, padding=2, bias=False)
-        super().__init__(*layers, crop, nn.Tanh())
-        self.apply(_init_weights)
+        crop = nn.ConvTranspose2d(c64, sizes.channels, 1, padding=2, bias=False)
+        self.layers = nn.Sequential(*layers, crop, nn.Tanh())
+        self.layers.apply(_init_weights)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        images: Tensor = self.layers(self.condition(z, labels))
+        return images
 
 
-class Discriminator(nn.Sequential):
+class Discriminator(nn.Module):
     """Images (B, C, 28, 28) -> 14x14 -> 7x7 -> 3x3 -> logits (B,)."""
 
-    def __init__(self, channels: int, width: float) -> None:
-        c64, c128, c256 = scaled((64, 128, 256), width)
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        c64, c128, c256 = sizes.scaled(64, 128, 256)
         layers: list[nn.Module] = [
-            nn.Conv2d(channels, c64, 4, stride=2, padding=1, bias=False),
+            nn.Conv2d(sizes.channels, c64, 4, stride=2, padding=1, bias=False),
             nn.LeakyReLU(0.2),
         ]
-        for inputs, outputs in pairwise((c64, c128, c256)):
-            down = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
-            layers += [down, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)]
-        super().__init__(*layers, nn.Conv2d(c256, 1, 4, stride=2, padding=1, bias=False))
+        for before, after in pairwise((c64, c128, c256)):
+            down = nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False)
+            layers += [down, nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers)
+        self.last = nn.Conv2d(c256, 1, 4, stride=2, padding=1, bias=False)
+        self.embedding = nn.Embedding(sizes.classes, c256) if sizes.classes else None
         self.apply(_init_weights)
 
-    def forward(self, images: Tensor) -> Tensor:
-        # (B, 1, 1, 1) -> (B,)
-        logits: Tensor = super().forward(images)  # type: ignore[no-untyped-call]
-        return logits.flatten()
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        features = self.layers(images)
+        logits: Tensor = self.last(features).flatten()  # (B, 1, 1, 1) -> (B,)
+        if self.embedding is None:
+            return logits
+        assert labels is not None
+        projection: Tensor = (self.embedding(labels) * features.mean(dim=(2, 3))).sum(dim=1)
+        return logits + projection
 
 
 def _norm_relu(channels: int) -> list[nn.Module]:

@@ -1,42 +1,54 @@
-"""The fully connected pair: three hidden layers each, PyTorch's default initialisation."""
+"""The fully connected pair: three hidden layers each, PyTorch's default initialisation.
+
+With classes it is the conditional pair of Mirza and Osindero 2014: an embedding of the label beside
+z in G and beside the pixels in D.
+"""
 
 from itertools import pairwise
 
 from torch import Tensor, nn
 
 from mnistgan.models.dropout import Dropout
-from mnistgan.models.widths import scaled
+from mnistgan.models.sizes import IMAGE_SIZE, Concatenation, Sizes
 
-IMAGE_SIZE = 28
 HIDDEN = (256, 512, 1024)
 
 
-class Generator(nn.Sequential):
+class Generator(nn.Module):
     """z (B, latent_dim) -> 256 -> 512 -> 1024 -> images (B, C, 28, 28) in [-1, 1]."""
 
-    def __init__(self, latent_dim: int, channels: int, width: float) -> None:
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.condition = Concatenation(sizes.classes)
+        widths = [sizes.latent_dim + self.condition.extra, *sizes.scaled(*HIDDEN)]
         layers: list[nn.Module] = []
-        sizes = [latent_dim, *scaled(HIDDEN, width)]
-        for inputs, outputs in pairwise(sizes):
+        for inputs, outputs in pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2)]
-        super().__init__(
+        self.layers = nn.Sequential(
             *layers,
-            nn.Linear(sizes[-1], channels * IMAGE_SIZE**2),
+            nn.Linear(widths[-1], sizes.channels * IMAGE_SIZE**2),
             nn.Tanh(),
-            nn.Unflatten(1, (channels, IMAGE_SIZE, IMAGE_SIZE)),
+            nn.Unflatten(1, (sizes.channels, IMAGE_SIZE, IMAGE_SIZE)),
         )
 
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        images: Tensor = self.layers(self.condition(z, labels))
+        return images
 
-class Discriminator(nn.Sequential):
+
+class Discriminator(nn.Module):
     """Images (B, C, 28, 28) -> 1024 -> 512 -> 256 -> logits (B,), with dropout after each."""
 
-    def __init__(self, channels: int, width: float) -> None:
-        layers: list[nn.Module] = [nn.Flatten()]
-        sizes = [channels * IMAGE_SIZE**2, *scaled(HIDDEN[::-1], width)]
-        for inputs, outputs in pairwise(sizes):
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.condition = Concatenation(sizes.classes)
+        pixels = sizes.channels * IMAGE_SIZE**2
+        widths = [pixels + self.condition.extra, *sizes.scaled(*HIDDEN[::-1])]
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2), Dropout(0.3)]
-        super().__init__(*layers, nn.Linear(sizes[-1], 1))
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = super().forward(images)  # type: ignore[no-untyped-call]
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        logits: Tensor = self.layers(self.condition(images.flatten(1), labels))
         return logits.squeeze(1)

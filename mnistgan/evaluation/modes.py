@@ -1,0 +1,33 @@
+"""Stacked MNIST: how many of the 1,000 modes a generator finds, and how evenly."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mnistgan.evaluation.judge import CLASSES, Judge, judge_images
+
+
+@dataclass(frozen=True)
+class Modes:
+    modes: int
+    """Triples of digits that occur at all, of 1,000"""
+    kl_uniform: float
+    """KL divergence of the triples from the uniform distribution, in nats"""
+
+
+def judge_triples(judge: Judge, images: Tensor) -> Tensor:
+    """The digit that the judge believes in, in each channel of images (N, 3, 28, 28): (N, 3)."""
+    channels = [judge_images(judge, channel).labels for channel in images.split(1, dim=1)]
+    return torch.stack(channels, dim=1)
+
+
+def count_modes(triples: Tensor) -> Modes:
+    """The modes among triples (N, 3) of digits.
+
+    KL(p || u) = sum p log(1000 p) over the triples found (Srivastava et al. 2017, section 4).
+    """
+    numbers = triples @ torch.tensor([CLASSES**2, CLASSES, 1])
+    counts = numbers.bincount(minlength=CLASSES**3)
+    shares = counts[counts > 0].double() / len(triples)
+    return Modes(len(shares), float((shares * (shares * CLASSES**3).log()).sum()))

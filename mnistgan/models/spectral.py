@@ -1,0 +1,48 @@
+"""Spectral normalisation (Miyato et al. 2018) that divides what a layer gives, not its weight.
+
+W x / s + b is (W / s) x + b, and what a layer gives is smaller than its weight.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+
+def spectral_norm(layer: nn.Module) -> None:
+    """Make a linear, convolutional or embedding layer act as if by its weight / singular value.
+
+    A convolution's weight counts as the matrix (outputs, inputs * height * width).
+    """
+    rows = len(layer.get_parameter("weight"))
+    layer.register_buffer("u", normalize(torch.randn(rows), dim=0))
+    layer.register_forward_hook(_divide)
+
+
+def largest_singular_value(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """One power iteration from u (rows,): the value, differentiable, and the next u.
+
+    Miyato et al. 2018, algorithm 1 and equations 20 to 22.
+    """
+    with torch.no_grad():
+        v = normalize(matrix.T @ u, dim=0)
+        u = normalize(matrix @ v, dim=0)
+    return u @ (matrix @ v), u
+
+
+def _divide(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    weight, u, bias = (
+        layer.get_parameter("weight"),
+        layer.get_buffer("u"),
+        layer._parameters.get("bias"),
+    )
+    with torch.autocast(output.device.type, enabled=False):
+        value, next_u = largest_singular_value(weight.flatten(1), u)
+    if layer.training:
+        u.copy_(next_u)
+    scale = (1 / value).to(output.dtype)
+    if bias is None:
+        return output * scale
+    shape = [-1] + [1] * (output.ndim - 2)
+    return output * scale + (bias.to(output.dtype) * (1 - scale)).view(shape)
