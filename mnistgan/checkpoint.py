@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 
@@ -30,18 +30,47 @@ def save_checkpoint(path: Path, state: State, previous: Path | None = None) -> N
 
     `previous` becomes the file that `path` was, once the new one is safe on the disk.
     """
-    archive = io.BytesIO()
-    torch.save({"format_version": FORMAT_VERSION, **state}, archive)
-    # A zip file ends in the length of its comment, then the comment: here the SHA-256 of all
-    # before it. `torch.load` looks at no checksum and takes a flipped bit for a weight.
-    body = archive.getbuffer()
-    body[-len(COMMENT_LENGTH) :] = COMMENT_LENGTH
     with atomic_write(path) as file:
-        file.write(body)
-        file.write(_digest(body))
+        archive = _DigestingFile(file)
+        torch.save({"format_version": FORMAT_VERSION, **state}, cast(IO[bytes], archive))
+        archive.finish()
         if previous is not None:
             sync_file(file)
             _keep(path, previous)
+
+
+class _DigestingFile:
+    """Writes a zip file, and the SHA-256 of all before it as the comment that it ends in.
+
+    `torch.load` looks at no checksum and takes a flipped bit for a weight.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.digest = hashlib.sha256()
+        self.held = b""  # the last bytes so far: a zip file without a comment ends in its length
+
+    def write(self, data: bytes) -> int:
+        kept = len(COMMENT_LENGTH)
+        if len(data) < kept:
+            data, count = self.held + data, len(data)
+        else:
+            self._put(self.held)
+            count = len(data)
+        self._put(memoryview(data)[:-kept])
+        self.held = bytes(data[-kept:])
+        return count
+
+    def flush(self) -> None:
+        """`torch.save` asks for it; the file is flushed when it is whole."""
+
+    def finish(self) -> None:
+        self._put(COMMENT_LENGTH)
+        self.file.write(self.digest.hexdigest().encode())
+
+    def _put(self, data: bytes | memoryview) -> None:
+        self.file.write(data)
+        self.digest.update(data)
 
 
 def _keep(latest: Path, previous: Path) -> None:

@@ -103,7 +103,7 @@ def train(
         typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as training.epochs=2."),
     ] = None,
     config: Annotated[
-        str | None, typer.Option(help="A YAML file, or the name of a preset. Default: mlp.")
+        str | None, typer.Option(help="A YAML file, or the name of a preset. Default: fast.")
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the new run. Default: exp1, exp2, ...")
@@ -137,7 +137,7 @@ def train(
     if resume is None:
         words += [] if seed is None else [f"training.seed={seed}"]
         plan = use_case.plan_new(
-            "mlp" if config is None else config,
+            "fast" if config is None else config,
             words,
             runs=runs,
             name=name,

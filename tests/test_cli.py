@@ -61,7 +61,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(mnistgan: Cli) -> None:
 def test_every_configuration_file_is_a_preset() -> None:
     files = {path.stem for path in (REPOSITORY / "configs").glob("*.yaml")}
     assert set(presets()) == files
-    assert {"mlp", "dcgan"} <= files
+    assert {"mlp", "dcgan", "fast", "best", "r3gan", "stacked"} <= files
 
 
 def test_the_readme_and_ci_run_the_same_checks() -> None:

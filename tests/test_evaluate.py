@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint
 from mnistgan.commands.evaluate import verdict
-from mnistgan.data import load_dataset, load_shipped, sources
+from mnistgan.data import load_dataset, load_shipped, sources, stack
 from mnistgan.evaluation import build, cas, judge
 from mnistgan.evaluation.judge import Judge, judge_images
+from mnistgan.evaluation.modes import Modes, count_modes
 from mnistgan.evaluation.neighbours import nearest_neighbours
 from mnistgan.evaluation.reference import (
     SHIPPED_FOLDER,
@@ -41,7 +43,7 @@ KEYS = {
     "schema", "frechet_distance", "kernel_distance", "classifier_score", "precision", "recall",
     "density", "coverage", "class_histogram", "missing_classes", "unreadable", "label_accuracy",
     "nearest_training_distance", "n", "seed", "judge", "judge_sha256", "reference", "samples",
-    "real",
+    "real", "modes", "kl_uniform",
 }  # fmt: skip
 
 
@@ -437,3 +439,47 @@ def test_scores_are_plotted_but_not_those_of_unlike_judges(mnistgan: Cli) -> Non
     result = mnistgan("plot-losses", "tiny", "other")
     assert result.exit_code == 1
     assert "were scored by different judges" in result.stderr
+
+
+def test_modes_and_their_divergence_by_hand() -> None:
+    triples = torch.tensor([[0, 0, 1], [0, 0, 1], [9, 9, 9], [4, 0, 2]])
+    shares = [2 / 4, 1 / 4, 1 / 4]
+    found = count_modes(triples)
+    assert found.modes == 3
+    assert found.kl_uniform == pytest.approx(sum(p * math.log(1000 * p) for p in shares))
+    every = torch.cartesian_prod(*[torch.arange(10)] * 3)
+    assert count_modes(every) == Modes(1000, pytest.approx(0, abs=1e-12))
+
+
+def test_stacked_digits_are_counted_by_channel(mnistgan: Cli) -> None:
+    digits = load_shipped("")
+    stacked = stack(digits)
+    assert stacked.images.shape == (5000, 3, 28, 28)
+    first = stacked.images[7]
+    of_channel = [(digits.images[:, 0] == channel).all(dim=(1, 2)) for channel in first]
+    classes = [int(digits.labels[same].unique()) for same in of_channel]
+    assert int(stacked.labels[7]) == 100 * classes[0] + 10 * classes[1] + classes[2]
+    assert not torch.equal(stacked.images[:, 0], stacked.images[:, 1])
+
+    np.savez("stacked.npz", images=stacked.images.movedim(1, -1).numpy())
+    result = mnistgan("evaluate", "stacked.npz", "--json")
+    record = json.loads(result.stdout)
+    real = stacked.labels.bincount(minlength=1000)
+    assert record["modes"] == pytest.approx(int((real > 0).sum()), abs=3)
+    shares = real[real > 0] / 5000
+    expected = float((shares * (1000 * shares).log()).sum())
+    assert record["kl_uniform"] == pytest.approx(expected, abs=0.005)
+    assert record["n"] == 5000
+    assert {record[key] for key in ("frechet_distance", "precision", "unreadable")} == {None}
+    assert "26,000 samples, not 5,000" in result.stderr
+    assert "modes" in mnistgan("evaluate", "stacked.npz").stdout
+    result = mnistgan("evaluate", "stacked.npz", "--cas")
+    assert result.exit_code == 1
+    assert "single digits" in result.stderr
+
+
+def test_the_labels_of_a_conditional_run_are_held_against_the_judge(mnistgan: Cli) -> None:
+    train_tiny("model.conditional=true")
+    record = json.loads(mnistgan("evaluate", "tiny", "--n", 200, "--json").stdout)
+    assert 0 <= record["label_accuracy"] <= 1
+    assert record["modes"] is None

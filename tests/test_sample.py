@@ -156,3 +156,56 @@ def test_a_grid_places_images_in_rows() -> None:
     corners = grid[0, 2::6, 2::6]
     assert corners.tolist() == [[1, 2], [3, 4], [5, 0]]
     assert grid[0, :2].sum() == grid[0, :, 6:8].sum() == 0
+
+
+def test_a_conditional_generator_draws_the_class_that_is_asked_for(mnistgan: Cli) -> None:
+    train_tiny("model.conditional=true", name="by-class")
+    mixed = arrays(mnistgan, 70)
+    labels = np.load("out.npz")["labels"]
+    assert labels.shape == (70,)
+    assert set(labels) <= set(range(10))
+    only = arrays(mnistgan, 70, "--class", 3)
+    assert (np.load("out.npz")["labels"] == 3).all()
+    same = labels == 3
+    assert np.array_equal(only[same], mixed[same])  # the same noise
+    assert not np.array_equal(only, mixed)
+    result = mnistgan("sample", "--n", 2, "--class", 3)
+    assert result.stdout == "runs/by-class/generated/latest-n2-seed0-class3.png\n"
+    result = mnistgan("sample", "--class", 10)
+    assert result.exit_code == 1
+    assert "--class 10: the classes are 0 to 9" in result.stderr
+
+
+def test_an_unconditional_generator_has_no_classes(mnistgan: Cli, run: Path) -> None:
+    arrays(mnistgan, 3)
+    assert set(np.load("out.npz")) == {"images"}
+    result = mnistgan("sample", "--class", 3)
+    assert result.exit_code == 1
+    assert "runs/tiny/latest.pt is of an unconditional model" in result.stderr
+
+
+def test_classes_come_in_the_proportions_of_the_training_set() -> None:
+    sampler = Sampler(torch.nn.Identity(), 1, [100, 0, 300])
+    labels = torch.cat([sampler.labels(0, block) for block in range(200)])
+    shares = labels.bincount(minlength=3).double() / len(labels)
+    assert shares.tolist() == pytest.approx([0.25, 0, 0.75], abs=0.015)
+    assert torch.equal(sampler.labels(0, 5), sampler.labels(0, 5))
+    assert not torch.equal(sampler.labels(0, 5), sampler.labels(1, 5))
+
+
+@pytest.mark.parametrize("counts", [[], [0, 0], [-1, 2], [1] * 1001, ["many"], [1, 2]])
+def test_class_counts_that_make_no_sense_are_refused(mnistgan: Cli, counts: list[object]) -> None:
+    state = load_checkpoint(train_tiny("model.conditional=true") / "latest.pt")
+    state["class_counts"] = counts
+    save_checkpoint(Path("other.pt"), state)
+    result = mnistgan("sample", "--ckpt", "other.pt")
+    assert result.exit_code == 1
+    assert "other.pt: does not fit its configuration" in result.stderr
+
+
+def test_stacked_digits_are_colours(mnistgan: Cli) -> None:
+    train_tiny("data.dataset=stacked-mnist", config="stacked", name="stacked")
+    assert mnistgan("sample", "--n", 4, "--out", "grid.png").exit_code == 0
+    assert picture("grid.png").mode == "RGB"
+    assert mnistgan("sample", "--n", 4, "--out", "out.npz").exit_code == 0
+    assert np.load("out.npz")["images"].shape == (4, 28, 28, 3)

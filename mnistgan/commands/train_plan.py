@@ -134,7 +134,7 @@ def plan_resume(
         trainer = _trainer(config, dataset, target)
         trainer.load_state_dict(entry(state, "trainer", dict))
         best_distance = entry(state, "best_distance", float)
-    notes = (*_notes(dataset), *_inexact(state, target))
+    notes = (*_notes(dataset), *_inexact(state, target), *_rescheduled(stored, config))
     return Plan(config, dataset, trainer, runs, None, offline, notes, run, read_at, best_distance)
 
 
@@ -222,6 +222,21 @@ def _inexact(state: State, device: torch.device) -> list[str]:
             f"{torch.__version__}: this resume may not be exact"
         )
     return notes
+
+
+def _rescheduled(before: Config, now: Config) -> list[str]:
+    """What falls over training.epochs falls otherwise, if those have changed."""
+    falls = {
+        "the learning rates fall": now.optimizer.schedule != "constant",
+        "the instance noise falls": now.augment.instance_noise > 0,
+    }
+    if before.training.epochs == now.training.epochs or not any(falls.values()):
+        return []
+    what = " and ".join(words for words, applies in falls.items() if applies)
+    return [
+        f"{what} over training.epochs, {before.training.epochs} before and "
+        f"{now.training.epochs} now: this is not what one long training would have been"
+    ]
 
 
 def written_at(path: Path) -> int | None:

@@ -1,0 +1,94 @@
+"""Trains presets with several seeds and tabulates their scores; what is there stays.
+
+    MNISTGAN_DATA=... python tests/benchmarks/zoo.py --out results bce lsgan wgan wgan-gp hinge
+
+Each row of the table is a preset (`bce` is `lsgan` with another loss). `--out` collects one JSON
+file a run, so that a table may grow over days. Alone on the machine, since it tells minutes.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+# What is changed of a preset; most are taken as they are.
+ROWS: dict[str, list[str]] = {"bce": ["--config", "lsgan", "loss.adversarial=bce"]}
+COLUMNS = {
+    "frechet_distance": "{:.3f}",
+    "precision": "{:.3f}",
+    "recall": "{:.3f}",
+    "label_accuracy": "{:.4f}",
+    "unreadable": "{:.3f}",
+    "missing_classes": "{:.1f}",
+    "modes": "{:,.0f}",
+    "kl_uniform": "{:.3f}",
+    "cas": "{:.4f}",
+    "minutes": "{:.1f}",
+}
+
+
+def train_and_score(name: str, seed: int, out: Path, words: list[str]) -> dict[str, Any]:
+    """The result of one run, from its file if there is one."""
+    path = out / f"{name}-{seed}.json"
+    if path.exists():
+        return dict(json.loads(path.read_text()))
+    program = [sys.executable, "-m", "mnistgan"]
+    run = out / "runs" / f"{name}-{seed}"
+    started_at = time.perf_counter()
+    config = ROWS.get(name, ["--config", name])
+    where = ["--runs", str(run.parent), "--name", run.name, "--seed", str(seed), "--quiet"]
+    subprocess.run([*program, "train", *config, *where, *words], check=True)
+    minutes = (time.perf_counter() - started_at) / 60
+    stacked = "stacked" in (run / "config.yaml").read_text()
+    options = ["--json", *([] if stacked else ["--cas"])]
+    done = subprocess.run(
+        [*program, "evaluate", str(run), *options], check=True, stdout=subprocess.PIPE
+    )
+    record = {**json.loads(done.stdout), "minutes": minutes}
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    return record
+
+
+def row(records: list[dict[str, Any]]) -> list[str]:
+    cells = []
+    for key, form in COLUMNS.items():
+        values = [value(record, key) for record in records]
+        if None in values:
+            cells.append("")
+        else:
+            spread = f" ± {form.format(stdev(values))}" if len(values) > 1 else ""
+            cells.append(form.format(mean(values)) + spread)
+    return cells
+
+
+def value(record: dict[str, Any], key: str) -> Any:
+    if key == "missing_classes":
+        return None if record[key] is None else len(record[key])
+    if key == "cas":
+        accuracy = record["classification_accuracy"]
+        return accuracy and accuracy["generated"]
+    return record[key]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("presets", nargs="+")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    print(f"| preset | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}")
+    for name in options.presets:
+        records = [
+            train_and_score(name, seed, options.out, options.set) for seed in range(options.seeds)
+        ]
+        print(f"| {name} | {' | '.join(row(records))} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
