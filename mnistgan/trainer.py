@@ -359,9 +359,9 @@ def _check_optimizer(state: Any, optimizer: torch.optim.Optimizer, key: str) -> 
     """The same settings; no state yet, or one of the same structure for each weight."""
     if not isinstance(state, dict) or not isinstance(state.get("state"), dict):
         raise misfit(key, type(state).__name__, "the state of an optimizer")
-    template = optimizer.state_dict()
-    if state["state"]:
-        template["state"] = _stepped(optimizer).state_dict()["state"]
+    template = _stepped(optimizer).state_dict()
+    if not state["state"]:
+        template["state"] = {}
     check_like(state, template, key)
 
 

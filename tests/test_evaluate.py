@@ -258,7 +258,7 @@ def bad_samples() -> dict[str, str]:
     Path("broken/0.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     Path("nothing").mkdir()
     return {
-        "shape.npy": r"expected images (N, 28, 28), found (200, 20, 28)",
+        "shape.npy": r"or (N, 28, 28, 3), found (200, 20, 28)",
         "dtype.npy": "expected uint8 images in 0..255, found float64",
         "nan.npy": "found float64",
         "empty.npy": "found (0, 28, 28)",

@@ -83,7 +83,7 @@ def test_the_saved_configuration_is_complete_and_trains_the_same_again(mnistgan:
 
 
 @pytest.mark.parametrize("stop_after", [1, 5, 8, 11])
-@pytest.mark.parametrize("config", ["mlp", "dcgan"])
+@pytest.mark.parametrize("config", ["mlp", "dcgan", "best"])
 def test_interrupted_and_resumed_equals_uninterrupted(config: str, stop_after: int) -> None:
     overrides = ["training.ema_decay=0.9", "output.sample_every_epochs=0.0005"]
     whole = train_tiny(*overrides, name="whole", config=config)
@@ -257,8 +257,8 @@ def test_quiet_says_nothing_but_warnings_and_the_result(mnistgan: Cli) -> None:
 
 def test_an_epoch_is_one_plain_line_without_a_terminal(mnistgan: Cli) -> None:
     result = mnistgan(
-        "train", "--offline", *TINY, "data.batch_size=15000", "training.epochs=2",
-        "training.max_steps=null", "output.log_every_steps=1",
+        "train", "--config", "mlp", "--offline", *TINY, "data.batch_size=15000",
+        "training.epochs=2", "training.max_steps=null", "output.log_every_steps=1",
     )  # fmt: skip
     lines = [line for line in result.stderr.splitlines() if line.startswith("epoch")]
     assert len(lines) == 2
@@ -298,8 +298,8 @@ def test_pictures_come_at_the_first_step_that_reaches_a_multiple(
 def start_training(*words: str) -> "subprocess.Popen[str]":
     """`mnistgan train` in a process of its own, some way into its steps."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "mnistgan", "train", "--offline", "--name", "live", *TINY,
-         "training.max_steps=100000", *words],
+        [sys.executable, "-m", "mnistgan", "train", "--config", "mlp", "--offline",
+         "--name", "live", *TINY, "training.max_steps=100000", *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     metrics = Path("runs/live/metrics.jsonl")
@@ -351,3 +351,26 @@ def test_a_run_in_training_is_not_resumed_by_a_second_process(mnistgan: Cli) -> 
         assert mnistgan("plot-losses", "live").exit_code == 0
         assert mnistgan("make-gif", "live").exit_code == 0
         process.kill()
+
+
+def test_the_default_is_fast(mnistgan: Cli) -> None:
+    result = mnistgan("train", "--dry-run", "--offline")
+    assert "conv" in result.stdout
+    assert mnistgan("train", "--config", "fast", "--dry-run", "--offline").stdout == result.stdout
+
+
+def test_what_falls_over_the_epochs_falls_otherwise_in_a_longer_run(mnistgan: Cli) -> None:
+    train_tiny("optimizer.schedule=linear", "training.epochs=1")
+    words = ["train", "--resume", "tiny", "--offline", "--dry-run"]
+    longer = mnistgan(*words, "training.epochs=2", "training.max_steps=13")
+    assert "the learning rates fall over training.epochs, 1 before and 2 now" in longer.stderr
+    assert "the learning rates" not in mnistgan(*words, "training.max_steps=13").stderr
+
+
+@pytest.mark.parametrize("word", ["optimizer.name=adamm", "optimizer.arguments.momentum=1"])
+def test_an_optimizer_that_there_is_not_is_one_line(mnistgan: Cli, word: str) -> None:
+    result = mnistgan("train", "--config", "mlp", "--offline", *TINY, word)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: optimizer.")
+    assert result.stderr.count("\n") == 1
+    assert not Path("runs").exists()
