@@ -16,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from mnistgan.commands.evaluate import Evaluated, Working
     from mnistgan.commands.train import Event, Finished
     from mnistgan.commands.train_plan import Plan
@@ -57,9 +59,12 @@ def plan_table(plan: "Plan") -> Table:
         "data": f"{config.data.dataset}: {len(plan.dataset.images):,} images, "
         f"{plan.dataset.source}",
         "model": f"{config.model.architecture}, z of {config.model.latent_dim}, "
-        f"{g_count:,} parameters in G, {d_count:,} in D",
-        "loss": f"{config.loss.adversarial}, Adam lr {config.optimizer.lr:g}, "
-        f"betas {config.optimizer.betas[0]:g} and {config.optimizer.betas[1]:g}",
+        f"{g_count:,} parameters in G, {d_count:,} in D"
+        f"{_chosen(config.model, 'architecture', 'latent_dim')}",
+        "loss": f"{config.loss.adversarial}{_chosen(config.loss, 'adversarial')}"
+        f"{_chosen(config.augment)}",
+        "optimizer": f"{config.optimizer.name}, lr {config.optimizer.lr:g}"
+        f"{_chosen(config.optimizer, 'name', 'lr')}",
         "length": f"{epochs:g} epochs of {plan.steps_per_epoch:,} steps, batches of "
         f"{config.data.batch_size}: {plan.total_steps:,} steps",
         "device": f"{trainer.device}, {config.training.precision}"
@@ -68,6 +73,14 @@ def plan_table(plan: "Plan") -> Table:
     for name, text in rows.items():
         table.add_row(name, Text(text))
     return table
+
+
+def _chosen(section: "BaseModel", *told: str) -> str:
+    """What a section has that is not the default, but for what is told already."""
+    values = section.model_dump(mode="json", exclude_defaults=True, exclude=set(told))
+    return "".join(
+        f", {name}" if value is True else f", {name} {value}" for name, value in values.items()
+    )
 
 
 @contextmanager
