@@ -7,11 +7,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from mnistgan.errors import ConfigError
 
 MAX_FILE_BYTES = 64 * 1024
+MAX_CLASSES = 1_000
+"""Of a data set"""
 COMMAND_LINE = "command line"
 
 DatasetName = Literal[
@@ -25,7 +36,11 @@ Schedule = Literal["constant", "linear", "cosine"]
 Precision = Literal["auto", "fp32", "bf16"]
 Compilation = Literal["auto", "on", "off"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
-Argument = Annotated[float | bool | tuple[float, ...], Field(union_mode="left_to_right")]
+Argument = Annotated[
+    StrictBool | float | tuple[float, ...],
+    Field(union_mode="left_to_right"),
+    BeforeValidator(lambda value: {"true": True, "false": False}.get(str(value).lower(), value)),
+]
 
 
 class Section(BaseModel):
@@ -65,6 +80,14 @@ class ModelConfig(Section):
     spectral_norm: bool = False
     """Divides each weight of D by its largest singular value."""
 
+    @model_validator(mode="after")
+    def normalises_no_zeros(self) -> Self:
+        if self.spectral_norm and self.architecture == "resnet":
+            raise ValueError(
+                "spectral_norm cannot divide the weights of resnet, some of which begin at zero"
+            )
+        return self
+
 
 class LossConfig(Section):
     """What D and G minimise, and what keeps D in bounds."""
@@ -77,7 +100,7 @@ class LossConfig(Section):
     r2: float = Field(0.0, ge=0, le=1e6)
     """Weight of the penalty on D's gradient at generated images."""
     penalty_every_steps: int = Field(1, ge=1, le=1000)
-    """R1 and R2 at each k-th update of D only, k times as heavy."""
+    """R1 and R2 at each k-th step only, k times as heavy."""
     gradient_penalty: float = Field(0.0, ge=0, le=1e6)
     """Weight of the penalty on gradients of D whose norm is not 1, between real and generated."""
     weight_clip: float | None = Field(None, gt=0, le=1e3)
@@ -104,7 +127,7 @@ class LossConfig(Section):
                 self.weight_clip is not None and penalised,
             ),
             (
-                "wgan needs weight_clip (0.01 in the paper), or its losses have no bound",
+                "wgan needs weight_clip (0.01 in the paper)",
                 self.adversarial == "wgan" and self.weight_clip is None,
             ),
             (
@@ -131,7 +154,7 @@ class OptimizerConfig(Section):
     """The same settings for G and D, but for `d_lr`."""
 
     name: str = "adam"
-    """Any optimizer of torch.optim, in small letters."""
+    """An optimizer of torch.optim, in small letters; not lbfgs, muon and sparseadam."""
     lr: float = Field(2e-4, gt=0, le=1)
     d_lr: float | None = Field(None, gt=0, le=1)
     """Learning rate of D; null: that of G."""
@@ -182,6 +205,16 @@ class Config(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
     output: OutputConfig = OutputConfig()
+
+    @model_validator(mode="after")
+    def compiles_no_penalties(self) -> Self:
+        loss = self.loss
+        if self.training.compile == "on" and (loss.r1 or loss.r2 or loss.gradient_penalty):
+            raise ValueError(
+                "training.compile on: what torch.compile makes cannot be differentiated twice, as "
+                "loss.r1, loss.r2 and loss.gradient_penalty need it"
+            )
+        return self
 
     @model_validator(mode="after")
     def scores_itself_by_single_digits(self) -> Self:

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mnistgan.checkpoint import State, check_like, entry, misfit
-from mnistgan.config import Config
+from mnistgan.config import MAX_CLASSES, Config
 from mnistgan.models import build_generator
 
-MAX_CLASSES = 1_000
 BLOCK = 64
 """Pictures computed together: a matrix product of another shape rounds otherwise."""
 
@@ -43,9 +42,11 @@ def load_sampler(state: State, device: torch.device) -> tuple[Sampler, Config]:
     """
     config = Config.from_mapping(entry(state, "config", dict), "its configuration")
     channels = entry(state, "channels", int)
+    if channels not in (1, 3):
+        raise misfit("channels", str(channels), "1 or 3")
     counts = entry(state, "class_counts", list)
     check_like(counts, [0] * len(counts), "class_counts")
-    if sum(counts) <= 0 or min(counts) < 0 or len(counts) > MAX_CLASSES:
+    if sum(counts) <= 0 or min(counts) < 0 or max(counts) > 2**53 or len(counts) > MAX_CLASSES:
         raise misfit("class_counts", str(counts[:10]), f"counts of at most {MAX_CLASSES} classes")
     with torch.device("meta"):  # shapes only, until the weights are known to fit
         template = build_generator(config.model, channels, len(counts))

@@ -272,7 +272,8 @@ class Trainer:
 
     def _check(self, state: dict[str, Any]) -> None:
         own = self.state_dict()
-        check_like(list(state), list(own))
+        if state.keys() != own.keys():
+            raise misfit("trainer", f"keys {sorted(map(str, state))}", f"{sorted(own)}")
         # Generators of another device have states of another size, which are not used.
         rngs = {"noise_rng", "default_rng"} if state["device"] != own["device"] else set()
         for key in own.keys() - {"g_optimizer", "d_optimizer", "window"} - rngs:
@@ -281,6 +282,14 @@ class Trainer:
         _check_optimizer(state["d_optimizer"], self.d_optimizer, "d_optimizer")
         rows = state["window"].shape[:1] if isinstance(state["window"], Tensor) else (0,)
         check_like(state["window"], torch.empty(*rows, 4), "window")
+        states = [state["batches"]["pass_rng"]]
+        if state["device"] == "cpu" == own["device"]:
+            states += [state["noise_rng"], state["default_rng"]]
+        for rng_state in states:
+            try:
+                torch.Generator().set_state(rng_state)
+            except RuntimeError:
+                raise misfit("random states", "others", "those of a generator") from None
         position, images = state["batches"]["position"], len(self.batches.order)
         if not 0 <= position <= images:
             raise misfit("batches.position", str(position), f"0 to {images}")
@@ -318,8 +327,10 @@ def build_optimizer(
         optimizer: torch.optim.Optimizer = kind(
             network.parameters(), lr=lr, **arguments, **config.arguments
         )
+        if config.arguments:
+            _stepped(optimizer)  # some look at their arguments in the first step only
         return optimizer
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
         raise ConfigError(f"optimizer.arguments: {config.name}: {error}") from None
 
 

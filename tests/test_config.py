@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mnistgan.config import differing_keys, find_config, load_config, presets
+from mnistgan.config import Config, differing_keys, find_config, load_config, presets
 from mnistgan.errors import ConfigError
 
 
@@ -104,6 +104,8 @@ def test_the_command_line_is_named_where_it_is_to_blame() -> None:
         ("loss: {adversarial: hinge, label_smoothing: 0.1}", "bce or minimax"),
         ("loss: {gradient_penalty: 10}", "belong to wgan and wgan-gp"),
         ("optimizer: {arguments: {alpha: nan}}", "optimizer.arguments.alpha"),
+        ("model: {architecture: resnet, spectral_norm: true}", "spectral_norm cannot divide"),
+        ("training: {compile: on}\nloss: {r1: 1}", "cannot be differentiated twice"),
         ("optimizer: {schedule: stepwise}", "should be 'constant', 'linear' or 'cosine'"),
         ("data: {dataset: stacked-mnist}\noutput: {evaluate_every_epochs: 1}", "single digits"),
         ("data: {dataset: mnits}", "did you mean mnist?"),
@@ -142,6 +144,8 @@ def test_the_arguments_of_an_optimizer_are_numbers_booleans_and_lists() -> None:
     Path("c.yaml").write_text(text)
     arguments = load_config("c.yaml", ["optimizer.arguments.eps=1e-6"]).optimizer.arguments
     assert arguments == {"alpha": 0.9, "centered": True, "weights": (1.0, 2.0), "eps": 1e-6}
+    again = Config.from_mapping(load_config("c.yaml").to_mapping(), "").optimizer.arguments
+    assert again["centered"] is True
     assert differing_keys(
         load_config("mlp"), load_config("mlp", ["optimizer.arguments.eps=1"])
     ) == ["optimizer.arguments.eps"]

@@ -483,3 +483,10 @@ def test_the_labels_of_a_conditional_run_are_held_against_the_judge(mnistgan: Cl
     record = json.loads(mnistgan("evaluate", "tiny", "--n", 200, "--json").stdout)
     assert 0 <= record["label_accuracy"] <= 1
     assert record["modes"] is None
+
+
+def test_stacked_and_single_digits_are_not_held_against_each_other(mnistgan: Cli) -> None:
+    np.save("single.npy", np.zeros((200, 28, 28), np.uint8))
+    result = mnistgan("evaluate", "single.npy", "--dataset", "stacked-mnist")
+    assert result.exit_code == 1
+    assert "single.npy holds images of single digits" in result.stderr

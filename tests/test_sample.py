@@ -193,7 +193,7 @@ def test_classes_come_in_the_proportions_of_the_training_set() -> None:
     assert not torch.equal(sampler.labels(0, 5), sampler.labels(1, 5))
 
 
-@pytest.mark.parametrize("counts", [[], [0, 0], [-1, 2], [1] * 1001, ["many"], [1, 2]])
+@pytest.mark.parametrize("counts", [[], [0, 0], [-1, 2], [1] * 1001, ["many"], [1, 2], [2**70]])
 def test_class_counts_that_make_no_sense_are_refused(mnistgan: Cli, counts: list[object]) -> None:
     state = load_checkpoint(train_tiny("model.conditional=true") / "latest.pt")
     state["class_counts"] = counts
@@ -209,3 +209,12 @@ def test_stacked_digits_are_colours(mnistgan: Cli) -> None:
     assert picture("grid.png").mode == "RGB"
     assert mnistgan("sample", "--n", 4, "--out", "out.npz").exit_code == 0
     assert np.load("out.npz")["images"].shape == (4, 28, 28, 3)
+
+
+@pytest.mark.parametrize("channels", [-1, 0, 2, 10**6])
+def test_other_channels_than_gray_and_colour_are_refused(mnistgan: Cli, channels: int) -> None:
+    state = load_checkpoint(train_tiny() / "latest.pt")
+    save_checkpoint(Path("other.pt"), {**state, "channels": channels})
+    result = mnistgan("sample", "--ckpt", "other.pt")
+    assert result.exit_code == 1
+    assert f"channels: expected 1 or 3, found {channels}" in result.stderr

@@ -374,3 +374,12 @@ def test_an_optimizer_that_there_is_not_is_one_line(mnistgan: Cli, word: str) ->
     assert result.stderr.startswith("error: optimizer.")
     assert result.stderr.count("\n") == 1
     assert not Path("runs").exists()
+
+
+def test_an_optimizer_with_arguments_of_every_kind_goes_on() -> None:
+    words = ["optimizer.name=rmsprop", "optimizer.arguments.centered=true", "optimizer.lr=1e-4"]
+    whole = train_tiny(*words, name="whole")
+    run = train_tiny(*words, "optimizer.arguments.alpha=0.99", stop_after=5)
+    resume_tiny(run)
+    states = (load_checkpoint(path / "latest.pt")["trainer"] for path in (whole, run))
+    assert_same(*states)

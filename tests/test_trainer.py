@@ -151,7 +151,8 @@ def mutate(state: dict[str, Any], path: str, value: Any) -> None:
         ("generator/extra", torch.zeros(1), "generator: expected"),
         ("step", "many", "step: expected int, found str"),
         ("ema", {}, "ema: expected NoneType, found dict"),
-        ("extra", 1, "contents"),
+        ("extra", 1, "trainer: expected keys|trainer: expected"),
+        ("noise_rng", torch.zeros(5056, dtype=torch.uint8), "random states|noise_rng"),
         ("batches/position", 51, "batches.position: expected 0 to 50"),
         ("batches/pass_rng", torch.zeros(3, dtype=torch.uint8), "batches.pass_rng"),
         ("d_optimizer/state", {0: {}}, r"d_optimizer.state: expected .*'7'.*, found keys"),
@@ -305,6 +306,9 @@ def test_lazy_penalties_come_seldom_and_heavy() -> None:
         (["optimizer.arguments.momentum=0.9"], "adam has no momentum; it takes amsgrad, "),
         (["optimizer.arguments.eps=-1"], "optimizer.arguments: adam: Invalid epsilon"),
         (["optimizer.arguments.params=1"], "adam has no params"),
+        (["optimizer.arguments.amsgrad=1"], "optimizer.arguments: adam: "),
+        (["optimizer.name=rprop", "optimizer.arguments.etas=[0.5]"], "arguments: rprop: "),
+        (["optimizer.name=asgd", "optimizer.arguments.alpha=[1, 2]"], "arguments: asgd: "),
     ],
 )
 def test_an_optimizer_that_there_is_not(words: list[str], expected: str) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mnistgan import __version__, locations
 from mnistgan.checkpoint import entry, load_checkpoint, naming
-from mnistgan.data import Dataset, Split, is_sample_file, load_dataset, read_samples
+from mnistgan.data import STACKED, Dataset, Split, is_sample_file, load_dataset, read_samples
 from mnistgan.devices import resolve_device
 from mnistgan.errors import DataError, OutputError
 from mnistgan.evaluation.build import find_reference
@@ -94,7 +94,11 @@ def evaluate(
         raise OutputError(f"--panel {panel}: expected a name ending in .png")
     samples = yield from _samples(target, runs, count, seed, device)
     name = dataset or samples.dataset
-    if samples.images.shape[1] == 3:
+    stacked = samples.images.shape[1] == 3
+    if dataset is not None and stacked != (dataset == STACKED):
+        held = "three digits each" if stacked else "single digits"
+        raise DataError(f"--dataset {dataset}: {target} holds images of {held}")
+    if stacked:
         yield from _evaluate_stacked(samples, seed, device, wants_digits=cas or panel is not None)
         return
     training, why_not = _training_digits(name, samples.root)
@@ -250,7 +254,7 @@ def _samples(
         asked.append(classes)
         yield Working("drawing", min(count, len(blocks) * BLOCK), count)
     labels = torch.cat(asked) if config.model.conditional else None
-    weights = "raw" if trainer["ema"] is None else "ema"
+    weights = "raw" if trainer.get("ema") is None else "ema"
     origin = {"path": str(path), "sha256": _sha256(path), "weights": weights, "step": step}
     data, run = config.data, RunDir.containing(path)
     return Samples(torch.cat(blocks), labels, origin, data.dataset, data.root, run)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from mnistgan import locations
-from mnistgan.checkpoint import State, entry, load_checkpoint, naming
+from mnistgan.checkpoint import State, entry, load_checkpoint, misfit, naming
 from mnistgan.config import (
     RESUMABLE_KEYS,
     Config,
@@ -23,6 +23,8 @@ from mnistgan.errors import ConfigError, RunError
 from mnistgan.models import build_discriminator, build_generator, parameter_count
 from mnistgan.run_dir import RunDir
 from mnistgan.trainer import Trainer, steps_per_epoch
+
+MAX_THREADS = 4096
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,10 @@ def plan_resume(
     state = load_checkpoint(run.latest)
     with naming(run.latest):
         _check_belongs(state, stored, run)
-        torch.set_num_threads(entry(state, "threads", int))
+        threads = entry(state, "threads", int)
+        if not 1 <= threads <= MAX_THREADS:
+            raise misfit("threads", str(threads), f"1 to {MAX_THREADS}")
+        torch.set_num_threads(threads)
         dataset = _load_same_data(config, offline, entry(state, "dataset_sha256", str), run)
         trainer = _trainer(config, dataset, target)
         trainer.load_state_dict(entry(state, "trainer", dict))

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mnistgan.config import MAX_CLASSES
 from mnistgan.data.idx import read_idx
 from mnistgan.errors import DataError
 
@@ -210,6 +211,11 @@ def _read(name: str, named: NamedSet, folder: Path, split: Split, source: str) -
         labels = labels[:, 0]
     if len(images) == 0 or len(images) != len(labels):
         raise DataError(f"{folder}: has {len(images)} images and {len(labels)} labels")
+    if not 0 <= labels.min() <= labels.max() < MAX_CLASSES:
+        raise DataError(
+            f"{folder}: expected labels in 0..{MAX_CLASSES - 1}, "
+            f"found {labels.min()} to {labels.max()}"
+        )
     if named.transposed:
         images = images.transpose(0, 2, 1)
     return _dataset(name, images, labels, source, epoch_size=len(images))

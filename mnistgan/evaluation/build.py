@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mnistgan.data import Dataset, Split
+from mnistgan.errors import DataError
 from mnistgan.evaluation.judge import RECIPE, JudgeEpoch, judge_images, train_judge
 from mnistgan.evaluation.neighbours import nearest_neighbours
 from mnistgan.evaluation.reference import (
@@ -33,6 +34,8 @@ def build_reference(
     these by heart, the test digits stand in: for what is unreadable, for the accuracy of labels and
     for the distance to training digits.
     """
+    if train[0].shape[1] != 1:
+        raise DataError("a judge looks at single digits; these images have more channels")
     for epoch in train_judge(*train):
         yield epoch
     judge = epoch.judge

@@ -43,8 +43,7 @@ def train_and_score(name: str, seed: int, out: Path, words: list[str]) -> dict[s
     where = ["--runs", str(run.parent), "--name", run.name, "--seed", str(seed), "--quiet"]
     subprocess.run([*program, "train", *config, *where, *words], check=True)
     minutes = (time.perf_counter() - started_at) / 60
-    stacked = "stacked" in (run / "config.yaml").read_text()
-    options = ["--json", *([] if stacked else ["--cas"])]
+    options = ["--json", *([] if name == "stacked" else ["--cas"])]
     done = subprocess.run(
         [*program, "evaluate", str(run), *options], check=True, stdout=subprocess.PIPE
     )
