@@ -17,7 +17,7 @@ import torch
 from mnistgan.errors import CheckpointError, ConfigError
 from mnistgan.files import TEMPORARY_SUFFIX, atomic_write, sync_file
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_BYTES = 8 * 2**30
 DIGEST_BYTES = 64
 COMMENT_LENGTH = DIGEST_BYTES.to_bytes(2, "little")
