@@ -1,5 +1,7 @@
 """`mnistgan`, and `python -m mnistgan`."""
 
+import atexit
+import os
 import signal
 import sys
 from types import FrameType
@@ -13,12 +15,26 @@ def main() -> None:
 
         app(prog_name="mnistgan")
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        _exit_at_once(128 + signal.SIGINT)
+    except SystemExit as leaving:
+        if isinstance(leaving.code, int):
+            _exit_at_once(leaving.code)
+        raise
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
     """Unwind the stack, as Ctrl-C does, so that temporary files are cleared away."""
     sys.exit(128 + number)
+
+
+def _exit_at_once(code: int) -> None:
+    """Leave the interpreter as it is: to take it down, with torch in it, lasts a second."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
