@@ -1,6 +1,7 @@
 """`mnistgan`, and `python -m mnistgan`."""
 
 import atexit
+import io
 import os
 import signal
 import sys
@@ -11,6 +12,11 @@ def main() -> None:
     """Run the program; Ctrl-C and SIGTERM end it quietly, also while it is still starting."""
     try:
         signal.signal(signal.SIGTERM, _leave)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # None where it was closed
+                stream.reconfigure(
+                    errors="replace"
+                )  # an encoding that lacks é is no reason to fail
         from mnistgan.cli import app
 
         app(prog_name="mnistgan")
@@ -32,8 +38,12 @@ def _exit_at_once(code: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:  # nobody reads it any more, or its disk is full
+            code = code or 1
     os._exit(code)
 
 

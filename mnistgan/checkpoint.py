@@ -5,7 +5,10 @@ A checkpoint is one dictionary of tensors and plain values, in the zip format of
 
 import hashlib
 import io
+import pickletools
+import re
 import shutil
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +20,13 @@ import torch
 from mnistgan.errors import CheckpointError, ConfigError
 from mnistgan.files import TEMPORARY_SUFFIX, atomic_write, sync_file
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MAX_BYTES = 8 * 2**30
 DIGEST_BYTES = 64
 COMMENT_LENGTH = DIGEST_BYTES.to_bytes(2, "little")
+
+NAMES = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2"}
+"""What the pickle of tensors and plain values calls for, beside the types of their storages"""
 
 State = dict[str, Any]
 
@@ -32,7 +38,10 @@ def save_checkpoint(path: Path, state: State, previous: Path | None = None) -> N
     """
     with atomic_write(path) as file:
         archive = _DigestingFile(file)
-        torch.save({"format_version": FORMAT_VERSION, **state}, cast(IO[bytes], archive))
+        try:
+            torch.save({"format_version": FORMAT_VERSION, **state}, cast(IO[bytes], archive))
+        except RuntimeError as error:  # what torch makes of a write that failed
+            raise archive.error or error from None
         archive.finish()
         if previous is not None:
             sync_file(file)
@@ -49,6 +58,7 @@ class _DigestingFile:
         self.file = file
         self.digest = hashlib.sha256()
         self.held = b""  # the last bytes so far: a zip file without a comment ends in its length
+        self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:
         kept = len(COMMENT_LENGTH)
@@ -69,7 +79,11 @@ class _DigestingFile:
         self.file.write(self.digest.hexdigest().encode())
 
     def _put(self, data: bytes | memoryview) -> None:
-        self.file.write(data)
+        try:
+            self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
         self.digest.update(data)
 
 
@@ -93,7 +107,8 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> State:
     """
     try:
         archive = _read_verified(path)
-        state = torch.load(archive, map_location=device, weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about files that torch is going to refuse
+            state = torch.load(archive, map_location=device, weights_only=True)  # noqa: TID251
     except CheckpointError:
         raise
     except FileNotFoundError:
@@ -181,8 +196,22 @@ def _read_verified(path: Path) -> io.BytesIO:
         stored = entry.compress_type == zipfile.ZIP_STORED
         if not stored or entry.file_size != entry.compress_size or entry.external_attr != 0:
             raise CheckpointError(_damaged(path, f"its entry {entry.filename!r} is not plain"))
+        if entry.filename.endswith("/data.pkl"):
+            _check_names(path, zipfile.ZipFile(archive).read(entry))
     archive.seek(0)
     return archive
+
+
+def _check_names(path: Path, program: bytes) -> None:
+    """Refuse a pickle that calls for more than tensors: `torch.load` would let it fill the memory.
+
+    This reads the program of the pickle, and runs nothing of it.
+    """
+    for opcode, argument, _ in pickletools.genops(program):
+        if "GLOBAL" in opcode.name or "INST" in opcode.name:
+            name = str(argument)
+            if name not in NAMES and not re.fullmatch(r"torch \w+Storage", name):
+                raise CheckpointError(_damaged(path, f"it calls for {name!r}"))
 
 
 def _digest(body: memoryview) -> bytes:

@@ -56,7 +56,16 @@ SEED_RANGE: dict[str, int] = {"min": 0, "max": 2**63 - 1}
 
 
 class StopRequest:
-    """The first Ctrl-C or SIGTERM asks for a stop after the step; the second one stops at once."""
+    """The first signal asks for a stop after the step; the second one stops at once.
+
+    Ctrl-C, SIGTERM, and SIGHUP of a terminal that closes, unless nohup has it ignored.
+    """
+
+    SIGNALS = tuple(
+        getattr(signal, name)
+        for name in ("SIGINT", "SIGTERM", "SIGHUP")
+        if hasattr(signal, name)  # Windows has no SIGHUP
+    )
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -67,7 +76,8 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         self.before = {
             number: signal.signal(number, self._receive)
-            for number in (signal.SIGINT, signal.SIGTERM)
+            for number in self.SIGNALS
+            if signal.getsignal(number) is not signal.SIG_IGN
         }
         return self
 
@@ -267,13 +277,15 @@ def evaluate(
         bool, typer.Option("--cas", help="Also train classifiers on the samples, test on real.")
     ] = False,
     panel: Annotated[
-        Path | None, typer.Option(help="A .png of samples beside the nearest training digits.")
+        Path | None,
+        typer.Option(help="A .png of samples beside the nearest training digits.", dir_okay=False),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object instead of a table.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Also write the JSON object into this file.")
+        Path | None,
+        typer.Option(help="Also write the JSON object into this file.", dir_okay=False),
     ] = None,
     runs: RunsOption = Path("runs"),
     device: DeviceOption = "auto",
@@ -301,7 +313,7 @@ def evaluate(
 @app.command(rich_help_panel="For maintainers")
 def train_judge(
     dataset: Annotated[str, typer.Option(help="A data set by name.")] = "mnist",
-    name: Annotated[str, typer.Option(help="Name of the two files.")] = "mnist-judge-v1",
+    name: Annotated[str, typer.Option(help="Name of the files.")] = "mnist-judge-v1",
     out: Annotated[Path, typer.Option(help="Folder to write them into.", file_okay=False)] = Path(
         "judges"
     ),

@@ -105,25 +105,33 @@ class TrainingProgress:
         self.epoch_records: list[MetricsRecord] = []
 
     def follow(self, events: "Iterable[Event]") -> Iterator["Event"]:
-        """Pass the events on, and show them."""
+        """Pass the events on, and show them as long as anybody can see it."""
+        visible = True
+        for event in events:
+            if visible:
+                try:
+                    self.show(event)
+                except OSError:  # a closed pipe or terminal, a full log: the training is worth more
+                    visible = False
+            yield event
+
+    def show(self, event: "Event") -> None:
         from mnistgan.commands.train import EpochEnded, JudgeEpoch, Measured, Started, Stepped
 
-        for event in events:
-            match event:
-                case JudgeEpoch(epoch=epoch, epochs=epochs):
-                    self.on_judge(epoch, epochs)
-                case Started(run=run, step=step):
-                    self.on_started(run, step)
-                case Stepped(step=step):
-                    self.step = step
-                    self.on_step()
-                case Measured(record=record):
-                    self.epoch_records.append(record)
-                    self.on_measured(record)
-                case EpochEnded(epoch=epoch):
-                    self.on_epoch(epoch)
-                    self.epoch_records.clear()
-            yield event
+        match event:
+            case JudgeEpoch(epoch=epoch, epochs=epochs):
+                self.on_judge(epoch, epochs)
+            case Started(run=run, step=step):
+                self.on_started(run, step)
+            case Stepped(step=step):
+                self.step = step
+                self.on_step()
+            case Measured(record=record):
+                self.epoch_records.append(record)
+                self.on_measured(record)
+            case EpochEnded(epoch=epoch):
+                self.on_epoch(epoch)
+                self.epoch_records.clear()
 
     def on_judge(self, epoch: int, epochs: int) -> None: ...
 

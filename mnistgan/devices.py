@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
+import psutil
 import torch
 
 from mnistgan.config import Compilation, Precision
@@ -70,6 +71,13 @@ def resolve_compilation(wanted: Compilation) -> Compilation:
             "leave it at auto, or name one in the environment variable CXX"
         )
     return "on" if wanted == "on" else "off"
+
+
+def available_bytes(device: torch.device) -> int:
+    """The memory of `device` that nobody uses now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)
 
 
 def keep_freed_memory() -> None:

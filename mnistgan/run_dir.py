@@ -17,16 +17,18 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mnistgan.config import Config, read_yaml
 from mnistgan.errors import RunError
 from mnistgan.files import atomic_write
 
 NUMBERED = re.compile(r"exp(\d+)")
+FLOAT32_MAX = 3.4028235e38
+Float32 = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 EPOCH_STEM = re.compile(r"epoch_(\d{3,}(?:\.\d+)?)")
 
 
@@ -35,16 +37,16 @@ class MetricsRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
-    step: int
+    step: int = Field(ge=0, le=2**53)
     """Updates of G so far."""
-    epoch: float
-    d_loss: float
-    g_loss: float
-    d_real: float
+    epoch: float = Field(ge=0)
+    d_loss: Float32
+    g_loss: Float32
+    d_real: Float32
     """D(x): a probability where the loss has one, else the mean logit."""
-    d_fake: float
+    d_fake: Float32
     """D(G(z)) before G's update, in the same unit."""
-    images_per_second: float
+    images_per_second: float = Field(ge=0)
     frechet_distance: float | None = None
     """Of few samples, at the steps that `output.evaluate_every_epochs` names"""
     judge_sha256: str | None = None

@@ -39,11 +39,6 @@ class StepMeans(NamedTuple):
     d_fake: float
 
 
-class PenaltyWeights(NamedTuple):
-    r1: float
-    r2: float
-
-
 class Trainer:
     """Generator, discriminator, their optimizers, the batches and all random states.
 
@@ -101,9 +96,9 @@ class Trainer:
             with torch.no_grad():
                 fake = self.generate(labels)
             real, fake = self.augment(real), self.augment(fake)
-            penalty_weights = self._penalty_weights()
-            real.requires_grad_(penalty_weights.r1 > 0)
-            fake.requires_grad_(penalty_weights.r2 > 0)
+            r1, r2 = self.penalty_weights()
+            real.requires_grad_(r1 > 0)
+            fake.requires_grad_(r2 > 0)
             real_logits, fake_logits = self.discriminate(real, fake, labels)
             d_loss = self.loss.discriminator(real_logits, fake_logits)
             self.d_optimizer.zero_grad()
@@ -171,12 +166,13 @@ class Trainer:
         self, real: Tensor, fake: Tensor, real_logits: Tensor, fake_logits: Tensor, labels: Tensor
     ) -> Tensor:
         """What D minimises beside its loss, a scalar."""
-        config, weights = self.config.loss, self._penalty_weights()
+        config = self.config.loss
+        r1, r2 = self.penalty_weights()
         total = torch.zeros((), device=self.device)
-        if weights.r1 > 0:
-            total = total + weights.r1 * zero_centred_penalty(real_logits, real)
-        if weights.r2 > 0:
-            total = total + weights.r2 * zero_centred_penalty(fake_logits, fake)
+        if r1 > 0:
+            total = total + r1 * zero_centred_penalty(real_logits, real)
+        if r2 > 0:
+            total = total + r2 * zero_centred_penalty(fake_logits, fake)
         if config.gradient_penalty > 0:
             penalty = gradient_penalty(
                 lambda images: self.judge(images, labels), real, fake, self.noise_rng
@@ -186,12 +182,12 @@ class Trainer:
             total = total + label_smoothing(real_logits, config.label_smoothing)
         return total
 
-    def _penalty_weights(self) -> PenaltyWeights:
+    def penalty_weights(self) -> tuple[float, float]:
         """R1's and R2's at this step: at each k-th k times as heavy (Karras et al. 2020, 3.1)."""
         config = self.config.loss
         every = config.penalty_every_steps
         scale = every if self.step % every == 0 else 0
-        return PenaltyWeights(scale * config.r1, scale * config.r2)
+        return scale * config.r1, scale * config.r2
 
     def _set_learning_rates(self) -> None:
         config = self.config.optimizer
@@ -290,6 +286,8 @@ class Trainer:
                 torch.Generator().set_state(rng_state)
             except RuntimeError:
                 raise misfit("random states", "others", "those of a generator") from None
+        if not 0 <= state["step"] < 2**53:
+            raise misfit("step", str(state["step"])[:20], "0 or more")
         position, images = state["batches"]["position"], len(self.batches.order)
         if not 0 <= position <= images:
             raise misfit("batches.position", str(position), f"0 to {images}")

@@ -23,9 +23,11 @@ COMMANDS = ["train", "sample", "plot-losses", "make-gif", "evaluate", "train-jud
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_starts_without_torch(command: str) -> None:
     code = (
-        "import sys; from mnistgan.__main__ import main\n"
+        "import atexit, sys; from mnistgan.__main__ import main\n"
         f"sys.argv = ['mnistgan', *{command.split()!r}, '--help']\n"
-        "try: main()\nfinally: print(*{'torch', 'torchvision', 'matplotlib'} & sys.modules.keys())"
+        "heavy = {'torch', 'torchvision', 'matplotlib'}\n"
+        "atexit.register(lambda: print(*heavy & sys.modules.keys()))\n"
+        "main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Usage" in done.stdout

@@ -12,9 +12,9 @@ from mnistgan.models import (
     build_generator,
     parameter_count,
 )
+from mnistgan.models.conditioning import Projection
 from mnistgan.models.dropout import Dropout
 from mnistgan.models.resnet import Block
-from mnistgan.models.sizes import Projection
 from mnistgan.models.spectral import spectral_norm
 
 

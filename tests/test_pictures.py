@@ -161,9 +161,10 @@ def test_what_is_refused_in_one_line(mnistgan: Cli, words: list[str], expected: 
 def test_pictures_need_no_torch(words: list[str]) -> None:
     make_run()
     code = (
-        "import sys; from mnistgan.__main__ import main\n"
+        "import atexit, sys; from mnistgan.__main__ import main\n"
+        "atexit.register(lambda: print('torch' in sys.modules, 'torchvision' in sys.modules))\n"
         f"sys.argv = ['mnistgan', *{words!r}]\n"
-        "try: main()\nfinally: print('torch' in sys.modules, 'torchvision' in sys.modules)"
+        "main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False False"

@@ -294,7 +294,7 @@ def test_lazy_penalties_come_seldom_and_heavy() -> None:
     weights = []
     for step in range(5):
         trainer.step = step
-        weights.append(trainer._penalty_weights())
+        weights.append(trainer.penalty_weights())
     assert weights == [(8, 4), (0, 0), (0, 0), (0, 0), (8, 4)]
 
 

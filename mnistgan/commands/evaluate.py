@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,14 +92,19 @@ def evaluate(
     """
     if panel is not None and panel.suffix.lower() != ".png":
         raise OutputError(f"--panel {panel}: expected a name ending in .png")
-    samples = yield from _samples(target, runs, count, seed, device)
+
+    def check(channels: int) -> None:
+        stacked = channels == 3
+        if dataset is not None and stacked != (dataset == STACKED):
+            held = "three digits each" if stacked else "single digits"
+            raise DataError(f"--dataset {dataset}: {target} holds images of {held}")
+        if stacked and (cas or panel is not None):
+            raise DataError("--panel and --cas are for single digits, not for stacked ones")
+
+    samples = yield from _samples(target, runs, count, seed, device, check)
     name = dataset or samples.dataset
-    stacked = samples.images.shape[1] == 3
-    if dataset is not None and stacked != (dataset == STACKED):
-        held = "three digits each" if stacked else "single digits"
-        raise DataError(f"--dataset {dataset}: {target} holds images of {held}")
-    if stacked:
-        yield from _evaluate_stacked(samples, seed, device, wants_digits=cas or panel is not None)
+    if samples.images.shape[1] == 3:
+        yield from _evaluate_stacked(samples, seed, device)
         return
     training, why_not = _training_digits(name, samples.root)
     if training is None and (panel is not None or cas):
@@ -130,12 +135,8 @@ def evaluate(
     yield _kept(samples, record, _notes(record, why_not))
 
 
-def _evaluate_stacked(
-    samples: Samples, seed: int, device: str, wants_digits: bool
-) -> Iterator[Working | Evaluated]:
+def _evaluate_stacked(samples: Samples, seed: int, device: str) -> Iterator[Working | Evaluated]:
     """Only the modes: every other score is one of single digits."""
-    if wants_digits:
-        raise DataError("--panel and --cas are for single digits, not for stacked ones")
     reference = yield from _reference("mnist", samples.root)
     yield Working("judging", 0, 1)
     triples = judge_triples(reference.judge, samples.images)
@@ -227,11 +228,18 @@ def verdict(record: dict[str, Any]) -> str:
 
 
 def _samples(
-    target: str, runs: Path, count: int | None, seed: int, device: str
+    target: str,
+    runs: Path,
+    count: int | None,
+    seed: int,
+    device: str,
+    check: Callable[[int], None],
 ) -> Generator[Working, None, Samples]:
+    """Read or draw the samples; `check` hears their channels first, and may refuse them."""
     path = Path(target)
     if path.exists() and not (path / "config.yaml").exists() and is_sample_file(path):
         images, labels = read_samples(path)
+        check(images.shape[1])
         _check_count(len(images), target)
         origin = {"path": target, "sha256": None, "weights": None, "step": None}
         if path.is_file():
@@ -247,7 +255,9 @@ def _samples(
         sampler, config = load_sampler(state, torch_device)
         trainer = entry(state, "trainer", dict)
         step = entry(trainer, "step", int)
-    count = count or _usual_count(entry(state, "channels", int))
+    channels = entry(state, "channels", int)
+    check(channels)
+    count = count or _usual_count(channels)
     blocks, asked = [], []
     for images, classes in generate(sampler, count, seed, torch_device):
         blocks.append(to_uint8(images))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 
 from mnistgan.errors import OutputError, RunError
 from mnistgan.files import atomic_write
@@ -43,21 +43,28 @@ def make_gif(given: str, *, runs: Path, fps: float, out: str | None) -> Animated
     if not grids:
         raise RunError(f"{run.path}: has no pictures in {run.samples.name} yet; train it first")
     durations = [1000 / fps] * (len(grids) - 1) + [max(1000 / fps, LAST_FRAME_SECONDS * 1000)]
-    _write(target, _frames(grids), durations)
+    pictures = _read_all([path for _, path in grids])  # before a writer is open, which would write
+    _write(target, _frames(grids, pictures), durations)
     return Animated(run.path, len(grids), target)
 
 
-def _frames(grids: list[tuple[float, Path]]) -> Iterator[np.ndarray]:
-    """One captioned picture (H, W) or (H, W, 3) uint8 after the other, all of one size."""
+def _read_all(paths: list[Path]) -> list[Image.Image]:
+    """The pictures, all of one size."""
+    pictures = []
+    for path in paths:
+        pictures.append(_read(path))
+        size, first = pictures[-1].size, pictures[0].size
+        if size != first:
+            raise RunError(f"{path}: is {size}, the pictures before it are {first} pixels")
+    return pictures
+
+
+def _frames(grids: list[tuple[float, Path]], pictures: list[Image.Image]) -> Iterator[np.ndarray]:
+    """One captioned picture (H, W) or (H, W, 3) uint8 after the other."""
     font = ImageFont.load_default(size=16)
     decimals = max(len(path.stem.partition(".")[2]) for _, path in grids)
-    size: tuple[int, int] | None = None
-    for epoch, path in grids:
-        grid = _read(path)
-        size = size or grid.size
-        if grid.size != size:
-            raise RunError(f"{path}: is {grid.size}, the pictures before it are {size} pixels")
-        yield caption(_enlarge(grid), f"epoch {epoch:.{decimals}f}", font)
+    for (epoch, _), picture in zip(grids, pictures, strict=True):
+        yield caption(_enlarge(picture), f"epoch {epoch:.{decimals}f}", font)
 
 
 def caption(
@@ -77,7 +84,7 @@ def _read(path: Path) -> Image.Image:
     try:
         with Image.open(path) as picture:
             return picture.convert("L" if picture.mode == "L" else "RGB")
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+    except Exception as error:  # Pillow stumbles over a damaged file in many ways
         raise RunError(f"{path}: is a damaged picture ({error}); delete it to go without") from None
 
 

@@ -18,11 +18,17 @@ from mnistgan.config import (
     parse_overrides,
 )
 from mnistgan.data import STACKED, Dataset, Split, load_dataset, load_shipped, stack
-from mnistgan.devices import resolve_compilation, resolve_device, resolve_precision
+from mnistgan.devices import (
+    available_bytes,
+    resolve_compilation,
+    resolve_device,
+    resolve_precision,
+)
 from mnistgan.errors import ConfigError, RunError
+from mnistgan.memory import training_bytes
 from mnistgan.models import build_discriminator, build_generator, parameter_count
 from mnistgan.run_dir import RunDir
-from mnistgan.trainer import Trainer, steps_per_epoch
+from mnistgan.trainer import Trainer, build_optimizer, steps_per_epoch
 
 MAX_THREADS = 4096
 
@@ -91,6 +97,7 @@ def plan_new(
     Raises ConfigError, DataError and DeviceError, and RunError where the name is taken.
     """
     config = load_config(source, overrides)
+    build_optimizer(config.optimizer, config.optimizer.lr, torch.nn.Linear(1, 1))  # or refuse it
     RunDir.next_path(runs, name)
     target = resolve_device(device)
     dataset = load_data(config, offline, announce=announce)
@@ -160,6 +167,15 @@ def _resolved(config: Config, dataset: Dataset, device: torch.device) -> Config:
 
 
 def _trainer(config: Config, dataset: Dataset, device: torch.device) -> Trainer:
+    """The training at step 0. Raises ConfigError where the memory will not do."""
+    needed = training_bytes(config, dataset.images.shape[1], len(dataset.class_counts))
+    available = available_bytes(device)
+    if needed > available:
+        raise ConfigError(
+            f"this training needs about {needed / 2**30:.1f} GiB, {device} has "
+            f"{available / 2**30:.1f} GiB free: make data.batch_size, model.width or "
+            "model.latent_dim smaller"
+        )
     return Trainer(config, dataset.images, dataset.labels, dataset.epoch_size, device)
 
 

@@ -1,8 +1,11 @@
 """Digits that any program has written: arrays, IDX files, folders of PNG files."""
 
+import math
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -13,6 +16,11 @@ from mnistgan.data.idx import read_idx
 from mnistgan.errors import DataError
 
 MAX_BYTES = 2**31
+# All that numpy, zipfile and Pillow stumble over in a damaged file.
+UNREADABLE = (
+    *(OSError, ValueError, KeyError, EOFError, SyntaxError, NotImplementedError, zlib.error),
+    *(MemoryError, zipfile.BadZipFile, Image.DecompressionBombError),
+)
 Arrays = tuple[np.ndarray, np.ndarray | None]
 
 
@@ -29,7 +37,7 @@ def read_samples(path: Path) -> tuple[Tensor, Tensor | None]:
     read = _read_folder if path.is_dir() else READERS.get(path.suffix.lower(), _read_idx)
     try:
         images, labels = read(path)
-    except (OSError, ValueError, KeyError, EOFError, SyntaxError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
     if images.dtype != np.uint8:
         raise DataError(f"{path}: expected uint8 images in 0..255, found {images.dtype}")
@@ -54,11 +62,24 @@ def read_samples(path: Path) -> tuple[Tensor, Tensor | None]:
 
 def _read_npz(path: Path) -> Arrays:
     with zipfile.ZipFile(path) as archive:  # sizes first: a small file can unpack to any size
-        _check_size(path, sum(entry.file_size for entry in archive.infolist()))
+        for entry in archive.infolist():
+            with archive.open(entry) as array:
+                _check_size(path, max(entry.file_size, _claimed_bytes(array)))
     with np.load(path, allow_pickle=False) as arrays:
         if "images" not in arrays:
             raise DataError(f"{path}: has no array 'images', only {', '.join(arrays) or 'nothing'}")
         return arrays["images"], arrays.get("labels")
+
+
+def _claimed_bytes(array: IO[bytes]) -> int:
+    """What the header of a .npy file promises; numpy would make room for it at once."""
+    header = np.lib.format
+    version = header.read_magic(array)
+    read = {(1, 0): header.read_array_header_1_0, (2, 0): header.read_array_header_2_0}
+    if version not in read:
+        raise ValueError(f"arrays of format {version} are not read")
+    shape, _, dtype = read[version](array)
+    return math.prod(shape) * dtype.itemsize
 
 
 def _read_npy(path: Path) -> Arrays:

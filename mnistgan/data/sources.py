@@ -55,8 +55,10 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the pixels, in order: the same for the same digits from any source."""
-        return hashlib.sha256(self.images.numpy().data).hexdigest()
+        """Of the pixels and the classes, in order: the same for the same digits from anywhere."""
+        digest = hashlib.sha256(self.images.numpy().data)
+        digest.update(self.labels.numpy().data)
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)

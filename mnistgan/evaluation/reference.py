@@ -1,7 +1,7 @@
 """What scores are held against: the real digits of a data set, in the eyes of one judge.
 
-On disk that is two files: NAME.safetensors, the weights of the judge, and
-NAME-reference.safetensors, what it sees in real digits. Those for MNIST ship with the package.
+On disk that is NAME.safetensors, the weights of the judge, NAME-reference.safetensors, what it sees
+in real digits, and NAME.sha256, their checksums. Those for MNIST ship with the package.
 """
 
 import hashlib
@@ -87,7 +87,7 @@ def measure_real(
 
 
 def save_reference(folder: Path, reference: Reference) -> Reference:
-    """Write the two files. Returns the reference with the hash of its weights."""
+    """Write the three files. Returns the reference with the hash of its weights."""
     weights = safetensors.torch.save(reference.judge.state_dict(), {"name": reference.name})
     facts = {
         "readable_above": reference.readable_above,
@@ -102,7 +102,9 @@ def save_reference(folder: Path, reference: Reference) -> Reference:
         "factors": reference.gaussians.factors.float().contiguous(),
     }
     seen = safetensors.torch.save(tensors, {"facts": json.dumps(facts)})
-    for path, contents in zip(_paths(folder, reference.name), (weights, seen), strict=True):
+    paths = _paths(folder, reference.name)
+    checksums = _checksums({paths[0]: weights, paths[1]: seen})
+    for path, contents in zip(paths, (weights, seen, checksums.encode()), strict=True):
         with atomic_write(path) as file:
             file.write(contents)
     return replace(reference, judge_sha256=hashlib.sha256(weights).hexdigest())
@@ -110,15 +112,18 @@ def save_reference(folder: Path, reference: Reference) -> Reference:
 
 def load_reference(folder: Path, name: str) -> Reference | None:
     """The reference of that name, None where it is not there. Raises DataError if it is damaged."""
-    weights_path, seen_path = _paths(folder, name)
-    if not (weights_path.exists() and seen_path.exists()):
+    paths = _paths(folder, name)
+    if not all(path.exists() for path in paths):
         return None
-    weights = weights_path.read_bytes()
+    weights, seen, checksums = (path.read_bytes() for path in paths)
+    way_on = "install mnistgan again" if folder == SHIPPED_FOLDER else "delete them: it comes anew"
+    damaged = f"{folder / name}: the files of this judge are damaged"
+    if checksums.decode(errors="replace") != _checksums({paths[0]: weights, paths[1]: seen}):
+        raise DataError(f"{damaged}: a checksum is wrong; {way_on}")
     with torch.device("meta"):  # draws no weights: the random state may be that of a training
         judge = Judge()
     try:
         judge.load_state_dict(safetensors.torch.load(weights), assign=True)
-        seen = seen_path.read_bytes()
         tensors = safetensors.torch.load(seen)
         facts = json.loads(_metadata(seen)["facts"])
         return Reference(
@@ -130,7 +135,7 @@ def load_reference(folder: Path, name: str) -> Reference | None:
             **facts,
         )
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder / name}: the files of this judge are damaged: {error}") from None
+        raise DataError(f"{damaged}: {error}; {way_on}") from None
 
 
 def shipped_reference() -> Reference:
@@ -141,8 +146,18 @@ def shipped_reference() -> Reference:
     return reference
 
 
-def _paths(folder: Path, name: str) -> tuple[Path, Path]:
-    return folder / f"{name}.safetensors", folder / f"{name}-reference.safetensors"
+def _paths(folder: Path, name: str) -> tuple[Path, Path, Path]:
+    """Of the weights, of what the judge sees, and of the checksums, which are written last."""
+    names = f"{name}.safetensors", f"{name}-reference.safetensors", f"{name}.sha256"
+    weights, seen, checksums = (folder / name for name in names)
+    return weights, seen, checksums
+
+
+def _checksums(contents: dict[Path, bytes]) -> str:
+    """As `sha256sum` writes them, and `sha256sum --check` reads them."""
+    return "".join(
+        f"{hashlib.sha256(data).hexdigest()}  {path.name}\n" for path, data in contents.items()
+    )
 
 
 def _metadata(contents: bytes) -> dict[str, str]:

@@ -5,16 +5,16 @@ With classes, G takes an embedding of the label beside z, and D projects its fea
 
 from torch import Tensor, nn
 
-from mnistgan.models.sizes import Concatenation, Projection, Sizes
+from mnistgan.models.conditioning import Chain, Projection
+from mnistgan.models.sizes import Sizes
 
 
-class Generator(nn.Module):
+class Generator(Chain):
     """z (B, latent_dim) -> 128 x 7x7 -> 64 x 14x14 -> images (B, C, 28, 28) in [-1, 1]."""
 
     def __init__(self, sizes: Sizes) -> None:
-        super().__init__()
+        super().__init__(sizes.classes)
         c128, c64 = sizes.scaled(128, 64)
-        self.condition = Concatenation(sizes.classes)
         self.layers = nn.Sequential(
             nn.Linear(sizes.latent_dim + self.condition.extra, c128 * 7 * 7, bias=False),
             nn.Unflatten(1, (c128, 7, 7)),
@@ -26,10 +26,6 @@ class Generator(nn.Module):
             nn.ConvTranspose2d(c64, sizes.channels, 4, stride=2, padding=1),
             nn.Tanh(),
         )
-
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        images: Tensor = self.layers(self.condition(z, labels))
-        return images
 
 
 class Discriminator(nn.Module):

@@ -7,15 +7,15 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from mnistgan.models.sizes import Concatenation, Sizes
+from mnistgan.models.conditioning import Chain
+from mnistgan.models.sizes import Sizes
 
 
-class Generator(nn.Module):
+class Generator(Chain):
     """z (B, latent_dim) -> 4x4 -> 8x8 -> 16x16 -> 32x32 -> images (B, C, 28, 28) in [-1, 1]."""
 
     def __init__(self, sizes: Sizes) -> None:
-        super().__init__()
-        self.condition = Concatenation(sizes.classes)
+        super().__init__(sizes.classes)
         inputs = sizes.latent_dim + self.condition.extra
         c512, c256, c128, c64 = sizes.scaled(512, 256, 128, 64)
         layers: list[nn.Module] = [
@@ -30,10 +30,6 @@ class Generator(nn.Module):
         crop = nn.ConvTranspose2d(c64, sizes.channels, 1, padding=2, bias=False)
         self.layers = nn.Sequential(*layers, crop, nn.Tanh())
         self.layers.apply(_init_weights)
-
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        images: Tensor = self.layers(self.condition(z, labels))
-        return images
 
 
 class Discriminator(nn.Module):

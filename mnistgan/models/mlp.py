@@ -8,18 +8,18 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from mnistgan.models.conditioning import Chain, Concatenation
 from mnistgan.models.dropout import Dropout
-from mnistgan.models.sizes import IMAGE_SIZE, Concatenation, Sizes
+from mnistgan.models.sizes import IMAGE_SIZE, Sizes
 
 HIDDEN = (256, 512, 1024)
 
 
-class Generator(nn.Module):
+class Generator(Chain):
     """z (B, latent_dim) -> 256 -> 512 -> 1024 -> images (B, C, 28, 28) in [-1, 1]."""
 
     def __init__(self, sizes: Sizes) -> None:
-        super().__init__()
-        self.condition = Concatenation(sizes.classes)
+        super().__init__(sizes.classes)
         widths = [sizes.latent_dim + self.condition.extra, *sizes.scaled(*HIDDEN)]
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
@@ -30,10 +30,6 @@ class Generator(nn.Module):
             nn.Tanh(),
             nn.Unflatten(1, (sizes.channels, IMAGE_SIZE, IMAGE_SIZE)),
         )
-
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        images: Tensor = self.layers(self.condition(z, labels))
-        return images
 
 
 class Discriminator(nn.Module):

@@ -8,7 +8,8 @@ that each network begins as a shallow one (Zhang et al. 2019, "Fixup").
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
 
-from mnistgan.models.sizes import Concatenation, Projection, Sizes
+from mnistgan.models.conditioning import Concatenation, Projection
+from mnistgan.models.sizes import Sizes
 
 SLOPE = 0.2
 BRANCHES = 4

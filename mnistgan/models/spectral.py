@@ -27,8 +27,9 @@ def largest_singular_value(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """
     with torch.no_grad():
         v = normalize(matrix.T @ u, dim=0)
-        u = normalize(matrix @ v, dim=0)
-    return u @ (matrix @ v), u
+    stretched = matrix @ v
+    u = normalize(stretched.detach(), dim=0)
+    return u @ stretched, u
 
 
 def _divide(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:

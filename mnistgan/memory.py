@@ -1,0 +1,48 @@
+"""How much memory a training needs, told from the sizes alone, before any of it is taken."""
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from mnistgan.config import Config
+from mnistgan.models import build_discriminator, build_generator
+
+COPIES_OF_A_WEIGHT = 4
+"""Itself, its gradient and the two moments that Adam and its kin remember."""
+
+
+def training_bytes(config: Config, channels: int, classes: int) -> int:
+    """About what a step takes at its peak: the weights, and all that a backward pass goes over.
+
+    The peak is D's update on real and generated images, or G's update through both networks.
+    """
+    batch = config.data.batch_size
+    model = config.model.model_copy(update={"spectral_norm": False})  # which keeps vectors only
+    with torch.device("meta"):  # computes shapes only
+        generator = build_generator(model, channels, classes)
+        discriminator = build_discriminator(model, channels, classes)
+        z = torch.empty(batch, config.model.latent_dim)
+        labels = torch.empty(batch, dtype=torch.long)
+        g_kept, images = _kept_for_backward(generator, z, labels)
+        d_kept, _ = _kept_for_backward(discriminator, images.detach(), labels)
+    weights = [tensor.nbytes for net in (generator, discriminator) for tensor in net.parameters()]
+    averaged = config.training.ema_decay is not None
+    copies = COPIES_OF_A_WEIGHT * sum(weights) + averaged * sum(
+        tensor.nbytes for tensor in generator.parameters()
+    )
+    kept = max(2 * d_kept, d_kept + g_kept)
+    return copies + (kept // 2 if config.training.precision == "bf16" else kept)
+
+
+def _kept_for_backward(network: torch.nn.Module, *inputs: Tensor) -> tuple[int, Tensor]:
+    """The bytes that autograd keeps of a forward pass, and what comes out."""
+    kept = 0
+
+    def count(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        kept += tensor.nbytes
+        return tensor
+
+    with saved_tensors_hooks(count, lambda tensor: tensor):
+        output: Tensor = network(*inputs)
+    return kept, output

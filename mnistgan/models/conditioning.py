@@ -1,0 +1,54 @@
+"""How networks take labels in, where there are classes."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Concatenation(nn.Module):
+    """Appends an embedding of the labels to vectors (B, n), if there are classes."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.extra = classes
+        """How many numbers are appended: as many as there are classes"""
+        self.embedding = nn.Embedding(classes, classes) if classes else None
+
+    def forward(self, vectors: Tensor, labels: Tensor | None) -> Tensor:
+        """(B, n), (B,) -> (B, n + extra)"""
+        if self.embedding is None:
+            return vectors
+        assert labels is not None
+        return torch.cat((vectors, self.embedding(labels).to(vectors.dtype)), dim=1)
+
+
+class Projection(nn.Module):
+    """The last layer of D: w . h + b, and e(y) . h of the class (Miyato and Koyama 2018, eq. 3)."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, 1)
+        self.embedding = nn.Embedding(classes, features) if classes else None
+
+    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
+        """(B, features), (B,) -> logits (B,)"""
+        logits: Tensor = self.linear(features).squeeze(1)
+        if self.embedding is None:
+            return logits
+        assert labels is not None
+        projection: Tensor = (self.embedding(labels) * features).sum(dim=1)
+        return logits + projection
+
+
+class Chain(nn.Module):
+    """A generator that is one chain of layers, over z and an embedding of the labels."""
+
+    layers: nn.Sequential
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.condition = Concatenation(classes)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """z (B, latent_dim), labels (B,) -> images (B, C, 28, 28) in [-1, 1]"""
+        images: Tensor = self.layers(self.condition(z, labels))
+        return images

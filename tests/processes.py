@@ -1,0 +1,161 @@
+"""The program in real processes that can be killed, without the seconds of importing torch.
+
+A server process has imported all of it, and forks for each. Only for what does not concern the
+start of the program itself.
+"""
+
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["mnistgan.commands.train", "mnistgan.cli", "torch._dynamo"])
+DEADLINE = 120.0
+NOBODY = 65534
+
+
+@dataclass
+class Program:
+    process: ForkServerProcess
+    stdout: Path
+    stderr: Path
+
+    def wait(self) -> int:
+        """The exit code as a shell tells it."""
+        self.process.join(DEADLINE)
+        code = self.process.exitcode
+        assert code is not None, self.stderr.read_text()
+        return code if code >= 0 else 128 - code
+
+    def kill(self) -> int:
+        self.process.kill()
+        return self.wait()
+
+
+def start(*words: object, prepare: Callable[[], None] | None = None) -> Program:
+    """`mnistgan WORDS` in the current folder, after `prepare` has run in that process."""
+    number = len(list(Path().glob("*.stderr")))
+    program = Program(
+        CONTEXT.Process(
+            target=_run, args=([str(word) for word in words], os.getcwd(), number, prepare)
+        ),
+        Path(f"{number}.stdout").absolute(),
+        Path(f"{number}.stderr").absolute(),
+    )
+    program.stderr.touch()
+    program.process.start()
+    return program
+
+
+def _run(words: list[str], folder: str, number: int, prepare: Callable[[], None] | None) -> None:
+    os.chdir(folder)
+    os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
+    os.environ.pop("MNISTGAN_DATA", None)
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(f"{number}.{name}", os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
+    sys.argv = ["mnistgan", *words]
+    if prepare is not None:
+        prepare()
+    from mnistgan.__main__ import main
+
+    main()
+
+
+@dataclass(frozen=True)
+class LimitFileSize:
+    """No file may grow beyond that: what a quota and a full disk do."""
+
+    size: int
+
+    def __call__(self) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, self.size))
+
+
+@dataclass(frozen=True)
+class LimitMemory:
+    """Of addresses: what loads a bomb fails instead of taking the machine down."""
+
+    size: int
+
+    def __call__(self) -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (self.size, self.size))
+
+
+@dataclass(frozen=True)
+class DieAt:
+    """Kill the process at its `moment`-th change of the disk, before that is done.
+
+    Such changes are the opening, syncing, renaming, linking and removing of a file, the writing of
+    every 8th part of a checkpoint, and of the first half of a line of metrics.
+    """
+
+    moment: int
+
+    def __call__(self) -> None:
+        from mnistgan import checkpoint, run_dir
+
+        left = self.moment
+
+        def die_in_time() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                die_in_time()
+                return function(*args, **kwargs)
+
+            return wrapper
+
+        parts = 0
+        write = checkpoint._DigestingFile.write
+
+        def write_part(self: Any, data: bytes) -> int:
+            nonlocal parts
+            parts += 1
+            if parts % 8 == 0:
+                die_in_time()
+            return write(self, data)
+
+        def append_in_halves(path: Path, line: str) -> None:
+            with path.open("a") as file:
+                file.write(line[: len(line) // 2])
+                file.flush()
+                die_in_time()
+                file.write(line[len(line) // 2 :] + "\n")
+
+        checkpoint._DigestingFile.write = write_part  # type: ignore[method-assign]
+        run_dir._append = append_in_halves
+        os.fsync = counted(os.fsync)
+        for name in ("open", "replace", "hardlink_to", "unlink", "mkdir"):
+            setattr(Path, name, counted(getattr(Path, name)))
+
+
+@dataclass(frozen=True)
+class BecomeNobody:
+    """Give up being root; before that, run the same words in the folder `warm`.
+
+    By then all is imported, from where nobody else may read.
+    """
+
+    words: tuple[str, ...]
+
+    def __call__(self) -> None:
+        from mnistgan.cli import app
+
+        here = os.getcwd()
+        os.chdir("warm")
+        app(list(self.words), standalone_mode=False)
+        os.chdir(here)
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)

@@ -1,0 +1,306 @@
+"""What people mistype, where the output goes, and signals at any moment."""
+
+import errno
+import os
+import pty
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import TINY, train_tiny
+from processes import BecomeNobody, start
+from typer.testing import Result
+
+from mnistgan.checkpoint import load_checkpoint
+
+Cli = Callable[..., Result]
+PROGRAM = (sys.executable, "-m", "mnistgan")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run, a run without pictures, a foreign file, an empty folder."""
+    folder = tmp_path_factory.mktemp("place")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MNISTGAN_DATA", raising=False)
+        patch.chdir(folder)
+        train_tiny(name="run")
+        train_tiny(name="bare")
+    for path in (folder / "runs/bare/samples").iterdir():
+        path.unlink()
+    (folder / "runs/bare/metrics.jsonl").unlink()
+    (folder / "foreign.pt").write_bytes(b"PK\x05\x06" + bytes(18))
+    (folder / "notes.txt").write_text("no configuration")
+    (folder / "empty").mkdir()
+    return folder
+
+
+MISTYPED = """
+1 train --config mpl
+1 train --config empty
+1 train --config notes.txt
+1 train --config run/config
+1 train --config mlp epochs=3
+1 train --config mlp training.epochs
+1 train --config mlp training.epochs=three
+1 train --config mlp training.epochs=0
+1 train --config mlp training.epochs=-1
+1 train --config mlp training.epoch=3
+1 train --config mlp =3
+1 train --config mlp data.batch_size=1e9
+1 train --config mlp optimizer.lr=nan
+1 train --config mlp optimizer.name=adm
+1 train --config mlp data.dataset=mnits
+1 train --config mlp data.dataset=./nowhere
+1 train --config mlp data.root=./nowhere
+1 train --config mlp --name a/b
+1 train --config mlp --name ..
+1 train --config mlp --name run
+1 train --config mlp --device gpu
+1 train --config mlp --device cuda:99
+1 train --config mlp --device cuda:x
+2 train --config mlp --seed -1
+2 train --config mlp --seed x
+2 train --config mlp --seed 99999999999999999999
+2 train --config
+2 train --confg mlp
+2 train --runs notes.txt
+1 train --resume nowhere
+1 train --resume empty
+1 train --resume runs
+1 train --resume run/latest.pt
+1 train --resume run --config mlp
+1 train --resume run model.width=2
+2 sample --n 0
+2 sample --n -1
+2 sample --n many
+2 sample --n 1.5
+2 sample --n 99999999999
+2 sample --seed -1
+1 sample --ckpt nowhere.pt
+1 sample --ckpt empty
+1 sample --ckpt foreign.pt
+1 sample --ckpt notes.txt
+1 sample --ckpt runs/run/config.yaml
+1 sample --ckpt runs/run/samples
+1 sample --ckpt latest.pt --out x.jpg
+1 sample --ckpt latest.pt --out empty.png/x.png/y.png --runs empty
+1 sample --ckpt latest.pt --out notes.txt/
+1 sample --ckpt latest.pt --out runs
+1 sample --ckpt latest.pt --class 3
+2 sample --ckpt latest.pt --class -1
+1 sample --ckpt latest.pt --device tpu
+1 sample --ckpt latest.pt --n 20000
+1 plot-losses nowhere
+1 plot-losses bare
+1 plot-losses run nowhere
+2 plot-losses
+1 plot-losses run --out x.jpeg2000
+1 plot-losses run --out empty
+1 make-gif nowhere
+1 make-gif bare
+1 make-gif run --out x.mp4
+1 make-gif run --out empty
+2 make-gif run --fps 0
+2 make-gif run --fps nan
+2 make-gif run --fps -3
+2 make-gif
+1 evaluate nowhere
+1 evaluate empty
+1 evaluate notes.txt
+1 evaluate foreign.pt
+2 evaluate run --n 99
+2 evaluate run --n 1000000
+1 evaluate run --n 100 --dataset mnits
+1 evaluate run --n 100 --dataset stacked-mnist
+1 evaluate run --n 100 --panel x.jpg
+1 evaluate run --n 100 --cas
+2 evaluate run --n 100 --out empty
+2 evaluate run --n 100 --panel empty
+1 train-judge --dataset nowhere
+2 no-such-command
+2 --no-such-option
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("line", MISTYPED)
+def test_what_is_mistyped_is_one_message(
+    place: Path, monkeypatch: pytest.MonkeyPatch, mnistgan: Cli, line: str
+) -> None:
+    monkeypatch.chdir(place)
+    code, *words = line.split(" ")
+    before = sorted(place.rglob("*"))
+    result = mnistgan(*words)
+    assert result.exit_code == int(code), (result.stdout, result.stderr)
+    assert "Traceback" not in result.stderr
+    if code == "1":
+        assert result.stderr.startswith("error: "), result.stderr
+        assert result.stderr.count("\n") == 1, result.stderr
+    else:
+        assert "Error" in result.stderr
+    assert sorted(place.rglob("*")) == before
+
+
+def shell(command: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, "MNISTGAN": " ".join(PROGRAM), **variables},
+    )
+
+
+def test_output_into_head_ends_quietly_and_trains_on() -> None:
+    words = " ".join((*TINY, "data.batch_size=4096", "training.epochs=3"))
+    words = words.replace("training.max_steps=12", "training.max_steps=40")
+    done = shell(f"$MNISTGAN train --config mlp --offline {words} 2>&1 | head -n 1")
+    assert b"Traceback" not in done.stdout + done.stderr
+    assert b"BrokenPipe" not in done.stdout + done.stderr
+    if Path("runs").exists():  # the pipe was closed during the training, not before it
+        assert load_checkpoint(Path("runs/exp1/latest.pt"))["trainer"]["step"] == 40
+    done = shell("$MNISTGAN --help | head -n 1")
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_full_log_does_not_end_a_training() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("Requires: /dev/full")
+    words = " ".join(TINY)
+    done = shell(f"$MNISTGAN train --config mlp --offline --quiet {words} > /dev/full")
+    assert done.returncode == 1
+    assert b"No space left on device" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert load_checkpoint(Path("runs/exp1/latest.pt"))["trainer"]["step"] == 12
+    program = start("train", "--config", "mlp", "--offline", *TINY, prepare=_full_messages)
+    program.wait()
+    assert load_checkpoint(Path("runs/exp2/latest.pt"))["trainer"]["step"] == 12
+
+
+def _full_messages() -> None:
+    """Messages can be written until the training has begun, and then no more."""
+    from mnistgan import console
+
+    def fail(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    console.TrainingProgress.show = fail  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_other_encodings_are_no_reason_to_fail(encoding: str) -> None:
+    run = train_tiny(name="räk")
+    assert run.is_dir()
+    done = shell("$MNISTGAN evaluate räk --n 100", PYTHONIOENCODING=encoding, COLUMNS="99")
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"chet distance" in done.stdout
+
+
+def test_closed_streams_are_no_reason_to_fail() -> None:
+    train_tiny()
+    for streams in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        assert shell(f"$MNISTGAN sample --n 4 {streams}").returncode == 0, streams
+        assert shell(f"$MNISTGAN --version {streams}").returncode == 0, streams
+
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+
+
+def assert_stops(words: list[str], number: int, code: int, delay: float) -> None:
+    """After `delay` seconds a signal ends the program with its code, or it was done before."""
+    process = subprocess.Popen(
+        [*PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(delay)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode in (code, 0), (delay, process.returncode, stderr)
+    assert "Traceback" not in stderr, (delay, stderr)
+    assert not list(Path().rglob("*.tmp")), delay
+
+
+def signals_at_random_moments(count: int) -> None:
+    train_tiny(name="run")
+    commands = [
+        ["train", "--config", "mlp", "--offline", *TINY, "training.max_steps=100000"],
+        ["sample", "--ckpt", "run", "--n", "20000", "--out", "x.npz"],
+        ["evaluate", "run", "--n", "2000"],
+        ["plot-losses", "run"],
+        ["make-gif", "run"],
+    ]
+    moments = random.Random(count)
+    for index in range(count):
+        number, code = SIGNALS[index % 2]
+        words = commands[(index // 2) % len(commands)]
+        # Python itself has to be up: before our first line its own handlers act.
+        assert_stops(words, number, code, moments.uniform(0.3, 5.0))
+
+
+def test_signals_at_some_moments_end_every_command_quietly() -> None:
+    signals_at_random_moments(6)
+
+
+@pytest.mark.long
+def test_signals_at_many_moments_end_every_command_quietly() -> None:
+    signals_at_random_moments(100)
+
+
+def test_a_terminal_that_closes_stops_the_training_and_saves() -> None:
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, "train", "--config", "mlp", "--offline", *TINY, "training.max_steps=100000"],
+        stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
+        preexec_fn=_own_terminal,
+    )  # fmt: skip
+    os.close(follower)
+    metrics = Path("runs/exp1/metrics.jsonl")
+    while not metrics.exists():
+        os.read(leader, 1000)
+    os.close(leader)  # hangs up
+    code = process.wait(timeout=60)
+    lines = len(metrics.read_text().splitlines())
+    saved = load_checkpoint(Path("runs/exp1/latest.pt"))["trainer"]["step"]
+    assert saved >= 5 * (lines - 1)
+    assert code in (1, 129)
+
+
+def _own_terminal() -> None:
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="Requires: root, to become another user")
+def test_folders_that_may_not_be_written_or_read_are_named(tmp_path: Path) -> None:
+    """By another user than root, whom permissions do not bind."""
+    run = train_tiny(name="run")
+    shutil.copytree("runs", "warm/runs")
+    run.chmod(0o555)
+    Path("runs").chmod(0o555)
+    for folder in (tmp_path, *list(tmp_path.parents)[:-2]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    for words in (
+        ("sample", "--ckpt", "runs/run"),
+        ("make-gif", "run"),
+        ("plot-losses", "run"),
+        ("train", "--resume", "run", "--offline", "--quiet", "training.max_steps=14"),
+        ("train", "--config", "mlp", "--offline", "--quiet", *TINY),
+    ):
+        program = start(*words, prepare=BecomeNobody(words))
+        assert program.wait() == 1, words
+        message = program.stderr.read_text().splitlines()[-1]
+        assert message.startswith("error: "), message
+        assert "Permission denied" in message
+    (run / "latest.pt").chmod(0)
+    words = ("sample", "--ckpt", "runs/run", "--out", "/dev/shm/x.png")
+    program = start(*words, prepare=BecomeNobody(words))
+    assert program.wait() == 1
+    assert "latest.pt" in program.stderr.read_text()
+    assert "Permission denied" in program.stderr.read_text()

@@ -1,0 +1,200 @@
+"""Real processes, really killed, on really full disks: nothing that was saved is lost."""
+
+import itertools
+import os
+import random
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import TINY, assert_same, metrics_without_timings
+from processes import DieAt, LimitFileSize, start
+
+from mnistgan.checkpoint import load_checkpoint
+
+# Half a second a training, a checkpoint at nearly each step, some pictures and kept checkpoints.
+GAME = (
+    *("train", "--config", "mlp", "--offline", "--quiet", *TINY, "data.batch_size=1024"),
+    *("training.max_steps=150", "output.checkpoint_every_seconds=0.02"),
+    *("output.sample_every_epochs=0.25", "output.keep_every_epochs=1"),
+)
+# A few steps, three checkpoints.
+SHORT_GAME = (
+    *("train", "--config", "mlp", "--offline", "--quiet", *TINY, "data.batch_size=16384"),
+    *("training.max_steps=9", "output.log_every_steps=2", "output.sample_every_epochs=0.5"),
+    "output.checkpoint_every_seconds=1000",
+)
+
+
+def run_to_the_end(game: tuple[str, ...], name: str) -> Path:
+    program = start(*game, "--name", name)
+    assert program.wait() == 0, program.stderr.read_text()
+    return Path("runs", name)
+
+
+def go_on_to_the_end(game: tuple[str, ...], name: str) -> Path:
+    """Resume the run, or begin it where the kill came before there was one."""
+    run = Path("runs", name)
+    if not (run / "config.yaml").exists():
+        shutil.rmtree(run, ignore_errors=True)
+        return run_to_the_end(game, name)
+    program = start("train", "--resume", run, "--offline", "--quiet")
+    assert program.wait() == 0, program.stderr.read_text()
+    return run
+
+
+def assert_equal_runs(disturbed: Path, whole: Path) -> None:
+    """The same files with the same contents; timings, the date and the order of saves apart."""
+    files = [
+        {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()} - {".lock"}
+        for run in (disturbed, whole)
+    ]
+    assert files[0] - {"previous.pt"} == files[1] - {"previous.pt"}
+    assert metrics_without_timings(disturbed) == metrics_without_timings(whole)
+    for name in files[1] - {"previous.pt", "metrics.jsonl", "run.json"}:
+        if name.endswith(".pt"):
+            assert_same(load_checkpoint(disturbed / name), load_checkpoint(whole / name), name)
+        else:
+            assert (disturbed / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def kill_at_random_moments(count: int) -> None:
+    started_at = time.monotonic()
+    whole = run_to_the_end(GAME, "whole")
+    duration = time.monotonic() - started_at
+    moments = random.Random(count)
+    for number in range(count):
+        name = f"killed-{number}"
+        program = start(*GAME, "--name", name)
+        time.sleep(moments.uniform(0, duration))
+        program.kill()
+        if number % 3 == 0 and Path("runs", name, "config.yaml").exists():  # once more, in a resume
+            program = start("train", "--resume", f"runs/{name}", "--offline", "--quiet")
+            time.sleep(moments.uniform(0, duration))
+            program.kill()
+        assert_equal_runs(go_on_to_the_end(GAME, name), whole)
+        shutil.rmtree(Path("runs", name))
+
+
+def test_killed_at_some_moments_nothing_differs() -> None:
+    kill_at_random_moments(4)
+
+
+@pytest.mark.long
+def test_killed_at_fifty_moments_nothing_differs() -> None:
+    kill_at_random_moments(50)
+
+
+def kill_at_changes_of_the_disk(first: int, step: int) -> int:
+    """Kills at each `step`-th change until a training outlives it. Returns the kills."""
+    whole = run_to_the_end(SHORT_GAME, "whole")
+    for kills, moment in enumerate(itertools.count(first, step)):
+        name = f"cut-{moment}"
+        code = start(*SHORT_GAME, "--name", name, prepare=DieAt(moment)).wait()
+        assert code in (0, 137)
+        if code == 0:
+            return kills
+        assert_equal_runs(go_on_to_the_end(SHORT_GAME, name), whole)
+    raise AssertionError
+
+
+def test_killed_in_the_middle_of_some_writes_nothing_differs() -> None:
+    assert kill_at_changes_of_the_disk(3, 23) >= 5
+
+
+@pytest.mark.long
+def test_killed_in_the_middle_of_any_write_nothing_differs() -> None:
+    assert kill_at_changes_of_the_disk(1, 1) >= 100
+
+
+def test_files_that_may_not_grow_stop_the_run_and_spare_what_was_saved() -> None:
+    whole = run_to_the_end(SHORT_GAME, "whole")
+    program = start(*SHORT_GAME, "--name", "full", "training.max_steps=6")
+    assert program.wait() == 0
+    size = Path("runs/full/latest.pt").stat().st_size
+    words = ("train", "--resume", "runs/full", "--offline", "--quiet", "training.max_steps=9")
+    for limit in (4_000, 10_000, size - 1):  # the messages are less
+        program = start(*words, prepare=LimitFileSize(limit))
+        assert program.wait() == 1
+        message = program.stderr.read_text().splitlines()[-1]
+        assert message.startswith("error: runs/full/")
+        assert "File too large" in message
+        assert "mnistgan train --resume runs/full" in message
+        assert load_checkpoint(Path("runs/full/latest.pt"))["trainer"]["step"] == 6
+    assert start(*words).wait() == 0
+    assert_equal_runs(Path("runs/full"), whole)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Path:
+    """A disk of 4 MiB, where this user may make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("Requires: the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_stops_every_command_with_one_line(small_disk: Path) -> None:
+    program = start(*SHORT_GAME, "--runs", small_disk, "--name", "run", "training.max_steps=6")
+    assert program.wait() == 0
+    saved = small_disk / "run/latest.pt"
+    resume = "train", "--resume", small_disk / "run", "--offline", "--quiet", "training.max_steps=9"
+    for left in (100_000, 0):
+        free = os.statvfs(small_disk).f_bavail * 4096
+        (small_disk / f"filler-{left}").write_bytes(bytes(free - left))
+        program = start(*resume)
+        assert program.wait() == 1
+        message = program.stderr.read_text().splitlines()[-1]
+        assert message.startswith(f"error: {small_disk}/run/"), message
+        assert "No space left on device" in message
+        assert load_checkpoint(saved)["trainer"]["step"] == 6
+    for words in (
+        ("sample", "--ckpt", saved, "--n", "5000", "--out", small_disk / "x.npz"),
+        ("sample", "--ckpt", saved, "--out", small_disk / "x.png"),
+        ("sample", "--ckpt", saved, "--out", f"{small_disk}/folder/"),
+        ("make-gif", small_disk / "run"),
+        ("plot-losses", small_disk / "run"),
+    ):
+        program = start(*words)
+        assert program.wait() == 1, words
+        assert program.stderr.read_text().count("\n") == 1, program.stderr.read_text()
+        assert "No space left on device" in program.stderr.read_text()
+    for filler in small_disk.glob("filler-*"):
+        filler.unlink()
+    assert start(*resume).wait() == 0
+
+
+@pytest.mark.long
+def test_eight_trainings_at_once_claim_eight_folders() -> None:
+    programs = [start(*SHORT_GAME) for _ in range(8)]
+    assert [program.wait() for program in programs] == [0] * 8
+    runs = sorted(Path("runs").iterdir())
+    assert [run.name for run in runs] == [f"exp{number}" for number in range(1, 9)]
+    for run in runs[1:]:
+        assert_equal_runs(run, runs[0])
+
+
+def test_reading_commands_work_on_a_run_that_is_written() -> None:
+    program = start(*GAME, "--name", "live", "training.max_steps=100000")
+    while not Path("runs/live/latest.pt").exists():
+        time.sleep(0.05)
+    for words in (
+        ("sample", "--ckpt", "latest.pt"),
+        ("plot-losses", "live"),
+        ("make-gif", "live"),
+        ("train", "--resume", "live", "--dry-run"),
+    ):
+        reader = start(*words)
+        assert reader.wait() == 0, reader.stderr.read_text()
+    second = start("train", "--resume", "live", "--offline", "--quiet")
+    assert second.wait() == 1
+    assert "is being trained by another process" in second.stderr.read_text()
+    program.kill()
+    step = load_checkpoint(Path("runs/live/latest.pt"))["trainer"]["step"]
+    words = "train", "--resume", "live", "--offline", f"training.max_steps={step + 1}"
+    assert start(*words).wait() == 0  # the lock died with its holder
