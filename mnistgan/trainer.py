@@ -122,7 +122,7 @@ class Trainer:
 
         # Average G's weights, and note the step; nothing is read back from the device here.
         if self.ema is not None and self.ema_decay is not None:
-            update_ema(self.ema, self.generator, self.ema_decay)
+            update_ema(self.ema, self.generator, warm_decay(self.ema_decay, self.step))
         self.step += 1
         self.window.append(self._measure(d_loss, g_loss, real_logits, fake_logits))
 
@@ -350,6 +350,14 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
         average.lerp_(weight, 1 - decay)
     for copied, buffer in zip(ema.buffers(), network.buffers(), strict=True):
         copied.copy_(buffer)
+
+
+def warm_decay(decay: float, step: int) -> float:
+    """min(decay, (1 + t) / (10 + t)): weights from before the training are soon forgotten.
+
+    As tf.train.ExponentialMovingAverage does with `num_updates`.
+    """
+    return min(decay, (1 + step) / (10 + step))
 
 
 def steps_per_epoch(config: Config, epoch_size: int) -> int:

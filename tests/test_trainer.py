@@ -10,7 +10,7 @@ from torch import nn
 from mnistgan.config import Config, load_config
 from mnistgan.errors import CheckpointError, ConfigError, NonFiniteError
 from mnistgan.losses import LOSSES, AdversarialLoss
-from mnistgan.trainer import OPTIMIZERS, Trainer, learning_rate_factor, update_ema
+from mnistgan.trainer import OPTIMIZERS, Trainer, learning_rate_factor, update_ema, warm_decay
 
 IMAGES = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8)
 LABELS = torch.arange(50) % 10
@@ -85,6 +85,17 @@ def test_logits_stay_logits_where_the_loss_has_no_probabilities(
     trainer.train_step()
     means = trainer.means()
     assert means.d_loss == pytest.approx(means.d_fake - means.d_real, abs=1e-6)
+
+
+def test_the_average_soon_forgets_the_first_weights() -> None:
+    """A plain average with a decay of 0.999 is 61 % first weights after 500 steps."""
+    left = 1.0
+    for step in range(500):
+        left *= warm_decay(0.999, step)
+    assert left < 1e-9
+    assert warm_decay(0.999, 0) == 0.1
+    assert warm_decay(0.999, 8_989) < 0.999 == warm_decay(0.999, 8_992)
+    assert warm_decay(0.5, 100) == 0.5
 
 
 def test_ema_is_the_running_mean_and_copies_buffers() -> None:
