@@ -61,12 +61,6 @@ class StopRequest:
     Ctrl-C, SIGTERM, and SIGHUP of a terminal that closes, unless nohup has it ignored.
     """
 
-    SIGNALS = tuple(
-        getattr(signal, name)
-        for name in ("SIGINT", "SIGTERM", "SIGHUP")
-        if hasattr(signal, name)  # Windows has no SIGHUP
-    )
-
     def __init__(self) -> None:
         self.signal: int | None = None
 
@@ -74,16 +68,18 @@ class StopRequest:
         return self.signal is not None
 
     def __enter__(self) -> "StopRequest":
-        self.before = {
-            number: signal.signal(number, self._receive)
-            for number in self.SIGNALS
-            if signal.getsignal(number) is not signal.SIG_IGN
-        }
+        self.before = {number: signal.signal(number, self._receive) for number in self._numbers()}
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
+
+    @staticmethod
+    def _numbers() -> list[signal.Signals]:
+        hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+        heard = hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN
+        return [signal.SIGINT, signal.SIGTERM, *([hang_up] if heard else [])]
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:

@@ -145,9 +145,10 @@ def _train(plan: Plan, run: RunDir, stop: Callable[[], bool]) -> Iterator[Event]
         if ends_epoch or last or stopping or waited >= output.checkpoint_every_seconds:
             keep = due_multiple(step, per_epoch, output.keep_every_epochs)
             state = _state(plan, best_distance)
-            save_checkpoint(run.latest, state, previous=run.previous)
             if keep is not None:
                 save_checkpoint(run.checkpoints / f"{epoch_stem(keep)}.pt", state)
+            # The last of all: what is written before it is written again where a kill came between.
+            save_checkpoint(run.latest, state, previous=run.previous)
             saved_at = time.monotonic()
         if ends_epoch:
             yield EpochEnded(step // per_epoch)
