@@ -68,18 +68,15 @@ class StopRequest:
         return self.signal is not None
 
     def __enter__(self) -> "StopRequest":
-        self.before = {number: signal.signal(number, self._receive) for number in self._numbers()}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)  # Windows has none, and nohup ignores it
+        self.before = {number: signal.signal(number, self._receive) for number in numbers}
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
-
-    @staticmethod
-    def _numbers() -> list[signal.Signals]:
-        hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
-        heard = hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN
-        return [signal.SIGINT, signal.SIGTERM, *([hang_up] if heard else [])]
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
