@@ -13,10 +13,9 @@ def main() -> None:
     try:
         signal.signal(signal.SIGTERM, _leave)
         for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):  # None where it was closed
-                stream.reconfigure(
-                    errors="replace"
-                )  # an encoding that lacks é is no reason to fail
+            # An encoding that lacks an é is no reason to fail. A closed stream is None.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
         from mnistgan.cli import app
 
         app(prog_name="mnistgan")
@@ -34,7 +33,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _exit_at_once(code: int) -> None:
-    """Leave the interpreter as it is: to take it down, with torch in it, lasts a second."""
+    """Leave the interpreter as it is: to take it down, with torch in it, takes a second."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     atexit._run_exitfuncs()
