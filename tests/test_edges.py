@@ -192,7 +192,7 @@ def _full_messages() -> None:
     console.TrainingProgress.show = fail  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_other_encodings_are_no_reason_to_fail(encoding: str) -> None:
     run = train_tiny(name="räk")
     assert run.is_dir()
@@ -236,14 +236,14 @@ def signals_at_random_moments(count: int) -> None:
     ]
     moments = random.Random(count)
     for index in range(count):
-        number, code = SIGNALS[index % 2]
-        words = commands[(index // 2) % len(commands)]
-        # Python itself has to be up: before our first line its own handlers act.
-        assert_stops(words, number, code, moments.uniform(0.3, 5.0))
+        number, code = SIGNALS[(index + index // len(commands)) % 2]
+        words = commands[index % len(commands)]
+        # A second: before our first line Python itself acts.
+        assert_stops(words, number, code, moments.uniform(1.0, 5.0))
 
 
 def test_signals_at_some_moments_end_every_command_quietly() -> None:
-    signals_at_random_moments(6)
+    signals_at_random_moments(5)
 
 
 @pytest.mark.long

@@ -79,7 +79,7 @@ def kill_at_random_moments(count: int) -> None:
 
 
 def test_killed_at_some_moments_nothing_differs() -> None:
-    kill_at_random_moments(4)
+    kill_at_random_moments(3)
 
 
 @pytest.mark.long

@@ -31,7 +31,7 @@ COLUMNS = {
 }
 
 
-def train_and_score(name: str, seed: int, out: Path, words: list[str]) -> dict[str, Any]:
+def train_and_score(name: str, seed: int, out: Path, words: list[str], cas: bool) -> dict[str, Any]:
     """The result of one run, from its file if there is one."""
     path = out / f"{name}-{seed}.json"
     if path.exists():
@@ -43,7 +43,7 @@ def train_and_score(name: str, seed: int, out: Path, words: list[str]) -> dict[s
     where = ["--runs", str(run.parent), "--name", run.name, "--seed", str(seed), "--quiet"]
     subprocess.run([*program, "train", *config, *where, *words], check=True)
     minutes = (time.perf_counter() - started_at) / 60
-    options = ["--json", *([] if name == "stacked" else ["--cas"])]
+    options = ["--json", *(["--cas"] if cas else [])]
     done = subprocess.run(
         [*program, "evaluate", str(run), *options], check=True, stdout=subprocess.PIPE
     )
@@ -78,13 +78,15 @@ def main() -> None:
     parser.add_argument("presets", nargs="+")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cas", action="store_true", help="minutes more a run; not of stacked")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     print(f"| preset | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}")
     for name in options.presets:
         records = [
-            train_and_score(name, seed, options.out, options.set) for seed in range(options.seeds)
+            train_and_score(name, seed, options.out, options.set, options.cas)
+            for seed in range(options.seeds)
         ]
         print(f"| {name} | {' | '.join(row(records))} |", flush=True)
 
