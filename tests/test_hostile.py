@@ -27,7 +27,7 @@ from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
 from mnistgan.commands.train_plan import plan_new
-from mnistgan.config import Config, flatten, load_config, read_yaml
+from mnistgan.config import Config, flatten, load_config, presets, read_yaml
 from mnistgan.errors import CheckpointError, ConfigError, MnistganError
 from mnistgan.evaluation.reference import SHIPPED, SHIPPED_FOLDER, load_reference
 from mnistgan.memory import training_bytes
@@ -472,6 +472,12 @@ def test_a_training_that_cannot_fit_is_refused_before_it_takes_memory(mnistgan: 
     )
     assert_refused(result, "GiB", "data.batch_size, model.width")
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_fits_a_laptop(name: str) -> None:
+    channels, classes = (3, 1000) if name == "stacked" else (1, 10)
+    assert 2**24 < training_bytes(load_config(name), channels, classes) < 2**30
 
 
 def test_the_memory_of_mlp_by_hand() -> None:
