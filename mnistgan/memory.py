@@ -12,9 +12,9 @@ COPIES_OF_A_WEIGHT = 4
 
 
 def training_bytes(config: Config, channels: int, classes: int) -> int:
-    """About what a step takes at its peak: the weights, and all that a backward pass goes over.
+    """What a step takes at least: the weights, and all that a backward pass goes over.
 
-    The peak is D's update on real and generated images, or G's update through both networks.
+    Its peak is D's update on real and generated images, or G's update through both networks.
     """
     batch = config.data.batch_size
     model = config.model.model_copy(update={"spectral_norm": False})  # which keeps vectors only

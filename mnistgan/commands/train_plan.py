@@ -172,7 +172,7 @@ def _trainer(config: Config, dataset: Dataset, device: torch.device) -> Trainer:
     available = available_bytes(device)
     if needed > available:
         raise ConfigError(
-            f"this training needs about {needed / 2**30:.1f} GiB, {device} has "
+            f"this training needs {needed / 2**30:.1f} GiB at least, {device} has "
             f"{available / 2**30:.1f} GiB free: make data.batch_size, model.width or "
             "model.latent_dim smaller"
         )
