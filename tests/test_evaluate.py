@@ -386,14 +386,6 @@ def test_the_training_of_a_judge_leaves_the_random_state_alone(
     assert isinstance(first.judge, Judge)
 
 
-def test_a_damaged_judge_is_named(tmp_path: Path) -> None:
-    for path in SHIPPED_FOLDER.glob("*.safetensors"):
-        (tmp_path / path.name).write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(Exception, match="mnist-judge-v1: the files of this judge are damaged"):
-        load_reference(tmp_path, "mnist-judge-v1")
-    assert load_reference(tmp_path, "another") is None
-
-
 SCORED = ("output.evaluate_every_epochs=0.001", "training.max_steps=14")
 
 

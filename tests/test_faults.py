@@ -101,7 +101,7 @@ def kill_at_changes_of_the_disk(first: int, step: int) -> int:
 
 
 def test_killed_in_the_middle_of_some_writes_nothing_differs() -> None:
-    assert kill_at_changes_of_the_disk(3, 23) >= 5
+    assert kill_at_changes_of_the_disk(7, 47) >= 5
 
 
 @pytest.mark.long

@@ -168,6 +168,7 @@ def test_the_files_of_a_judge_are_held_against_their_checksums(tmp_path: Path) -
     for path in SHIPPED_FOLDER.iterdir():
         shutil.copy(path, tmp_path)
     assert load_reference(tmp_path, SHIPPED) is not None
+    assert load_reference(tmp_path, "another") is None
     for path in sorted(tmp_path.glob(f"{SHIPPED}*")):
         good = path.read_bytes()
         for contents in damaged(good, cuts=5, flips=10):
