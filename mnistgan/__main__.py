@@ -5,13 +5,14 @@ import io
 import os
 import signal
 import sys
-from types import FrameType
+
+from mnistgan.signals import ENDING, leave_on_signals
 
 
 def main() -> None:
     """Run the program; Ctrl-C and SIGTERM end it quietly, also while it is still starting."""
     try:
-        signal.signal(signal.SIGTERM, _leave)
+        leave_on_signals()
         for stream in (sys.stdout, sys.stderr):
             # An encoding that lacks an é is no reason to fail. A closed stream is None.
             if isinstance(stream, io.TextIOWrapper):
@@ -19,22 +20,15 @@ def main() -> None:
         from mnistgan.cli import app
 
         app(prog_name="mnistgan")
-    except KeyboardInterrupt:
-        _exit_at_once(128 + signal.SIGINT)
     except SystemExit as leaving:
         if isinstance(leaving.code, int):
             _exit_at_once(leaving.code)
         raise
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    """Unwind the stack, as Ctrl-C does, so that temporary files are cleared away."""
-    sys.exit(128 + number)
-
-
 def _exit_at_once(code: int) -> None:
     """Leave the interpreter as it is: to take it down, with torch in it, takes a second."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

@@ -3,10 +3,8 @@
 The use cases are imported inside the functions, so that `--help` starts without torch.
 """
 
-import signal
 from pathlib import Path
 from shlex import quote
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +12,7 @@ from typer.core import TyperGroup
 
 from mnistgan import __version__, console
 from mnistgan.errors import MnistganError
+from mnistgan.signals import StopRequest
 
 
 class Group(TyperGroup):
@@ -53,35 +52,6 @@ RunsOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 SEED_RANGE: dict[str, int] = {"min": 0, "max": 2**63 - 1}
-
-
-class StopRequest:
-    """The first signal asks for a stop after the step; the second one stops at once.
-
-    Ctrl-C, SIGTERM, and SIGHUP of a terminal that closes, unless nohup has it ignored.
-    """
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def __call__(self) -> bool:
-        return self.signal is not None
-
-    def __enter__(self) -> "StopRequest":
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            numbers.append(signal.SIGHUP)  # Windows has none, and nohup ignores it
-        self.before = {number: signal.signal(number, self._receive) for number in numbers}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            raise SystemExit(128 + number)
-        self.signal = number
 
 
 def _version(wanted: bool) -> None:

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import pty
 import re
@@ -11,9 +12,9 @@ import pytest
 from conftest import TINY
 from typer.testing import Result
 
-from mnistgan import __version__
-from mnistgan.cli import StopRequest
+from mnistgan import __version__, signals
 from mnistgan.config import presets
+from mnistgan.signals import StopRequest
 
 Cli = Callable[..., Result]
 REPOSITORY = Path(__file__).parent.parent
@@ -136,3 +137,14 @@ def test_the_first_ctrl_c_asks_for_a_stop_and_the_second_one_stops_at_once() -> 
             os.kill(os.getpid(), signal.SIGINT)
     assert left.value.code == 130
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_signal_that_a_library_has_caught_is_heard_before_the_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(signals, "_heard", [])
+    with contextlib.suppress(SystemExit):
+        signals._leave(signal.SIGTERM, None)
+    with pytest.raises(SystemExit) as left, StopRequest():
+        pass
+    assert left.value.code == 143
