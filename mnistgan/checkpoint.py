@@ -89,8 +89,8 @@ class _DigestingFile:
 
 def _keep(latest: Path, previous: Path) -> None:
     """Make `previous` the file that `latest` is; `latest` stays in place all the while."""
-    if not latest.exists():
-        return
+    if not latest.exists() or (previous.exists() and previous.samefile(latest)):
+        return  # the latter after a kill between the two renames; a rename onto itself does nothing
     temporary = previous.with_name(f".{previous.name}{TEMPORARY_SUFFIX}")
     temporary.unlink(missing_ok=True)
     try:

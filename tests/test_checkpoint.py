@@ -107,6 +107,15 @@ def test_previous_is_what_latest_was() -> None:
     assert load_checkpoint(LATEST)["step"] == 5
 
 
+def test_previous_may_be_the_same_file_as_latest() -> None:
+    """A kill between the two renames leaves it so."""
+    Path("previous.pt").hardlink_to(LATEST)
+    save_checkpoint(LATEST, {**STATE, "step": 4}, previous=Path("previous.pt"))
+    assert load_checkpoint(Path("previous.pt"))["step"] == 3
+    assert load_checkpoint(LATEST)["step"] == 4
+    assert sorted(os.listdir()) == ["latest.pt", "previous.pt"]
+
+
 def test_a_write_that_fails_leaves_the_old_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
