@@ -1,5 +1,6 @@
 """All that the user sees: results on stdout, progress and messages on stderr."""
 
+import errno
 import json
 import time
 from collections.abc import Iterable, Iterator
@@ -25,8 +26,16 @@ if TYPE_CHECKING:
 
 REDRAW_SECONDS = 0.2
 
-results = Console(highlight=False, soft_wrap=True, emoji=False)
-messages = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+class Stream(Console):
+    """A console that says of a broken pipe what it is; rich would end the program there."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+results = Stream(highlight=False, soft_wrap=True, emoji=False)
+messages = Stream(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def error(text: str) -> None:
