@@ -1,6 +1,7 @@
 """What people mistype, where the output goes, and signals at any moment."""
 
 import errno
+import io
 import os
 import pty
 import random
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import TINY, train_tiny
@@ -177,19 +179,27 @@ def test_a_full_log_does_not_end_a_training() -> None:
     assert b"No space left on device" in done.stderr
     assert b"Traceback" not in done.stderr
     assert load_checkpoint(Path("runs/exp1/latest.pt"))["trainer"]["step"] == 12
-    program = start("train", "--config", "mlp", "--offline", *TINY, prepare=_full_messages)
+    program = start("train", "--config", "mlp", "--offline", *TINY, prepare=_break_messages)
     program.wait()
     assert load_checkpoint(Path("runs/exp2/latest.pt"))["trainer"]["step"] == 12
 
 
-def _full_messages() -> None:
-    """Messages can be written until the training has begun, and then no more."""
+class BrokenPipe(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def _break_messages() -> None:
+    """Nobody reads the messages any more once the training has begun."""
     from mnistgan import console
 
-    def fail(*args: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    show = console.TrainingProgress.show
 
-    console.TrainingProgress.show = fail  # type: ignore[method-assign]
+    def break_and_show(self: console.TrainingProgress, event: Any) -> None:
+        console.messages.file = BrokenPipe()
+        show(self, event)
+
+    console.TrainingProgress.show = break_and_show  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
