@@ -50,6 +50,10 @@ app = typer.Typer(
 RunsOption = Annotated[
     Path, typer.Option(help="Folder that holds the runs.", show_default=True, file_okay=False)
 ]
+CheckpointOption = Annotated[
+    str,
+    typer.Option(help="A checkpoint, a run, or a file name such as latest.pt: the newest run's."),
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 SEED_RANGE: dict[str, int] = {"min": 0, "max": 2**63 - 1}
 
@@ -150,20 +154,30 @@ def train(
 
 @app.command()
 def sample(
-    ckpt: Annotated[
-        str,
-        typer.Option(
-            help="A checkpoint, a run, or a file name such as latest.pt: the newest run's."
-        ),
-    ] = "latest.pt",
+    ckpt: CheckpointOption = "latest.pt",
     n: Annotated[
-        int, typer.Option("--n", "-n", min=1, max=1_000_000, help="How many digits.")
-    ] = 64,
+        int | None,
+        typer.Option(
+            "--n",
+            "-n",
+            min=1,
+            max=1_000_000,
+            help="How many: digits (64), of each of a range (10), lines of text (1).",
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="Picture i of a seed is always the same.", **SEED_RANGE)
     ] = 0,
-    label: Annotated[
-        int | None, typer.Option("--class", min=0, help="Of a conditional model: only this digit.")
+    digit: Annotated[
+        str | None,
+        typer.Option(help="Only this one, or such as 0-9 in rows, by a conditional model."),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Such as 2024-11: a line of digits in one handwriting.")
+    ] = None,
+    truncation: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=100, help="Redraw components of z beyond this: less varied."),
     ] = None,
     out: Annotated[
         str | None,
@@ -178,8 +192,67 @@ def sample(
     """
     from mnistgan.commands.sample import sample as use_case
 
-    done = use_case(ckpt, runs=runs, count=n, seed=seed, label=label, out=out, device=device)
+    done = use_case(
+        ckpt,
+        runs=runs,
+        count=n,
+        seed=seed,
+        digit=digit,
+        text=text,
+        truncation=truncation,
+        out=out,
+        device=device,
+    )
     console.note(f"{done.count:,} digits from {done.checkpoint}")
+    console.result(str(done.out))
+
+
+@app.command()
+def interpolate(
+    ckpt: CheckpointOption = "latest.pt",
+    n: Annotated[int, typer.Option("--n", "-n", min=1, max=1_000, help="How many walks.")] = 9,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=2, max=10_000, help="Columns, or frames. Default: enough to look smooth."),
+    ] = None,
+    from_seed: Annotated[
+        int, typer.Option(help="Walk i begins at its picture i.", **SEED_RANGE)
+    ] = 0,
+    to_seed: Annotated[
+        int | None,
+        typer.Option(help="And ends at the z of this one's. Default: the next.", **SEED_RANGE),
+    ] = None,
+    classes: Annotated[
+        bool,
+        typer.Option("--classes", help="Through all digits in one style, by a conditional model."),
+    ] = False,
+    fps: Annotated[float, typer.Option(min=0.1, max=50, help="Frames a second.")] = 20.0,
+    out: Annotated[
+        str | None,
+        typer.Option(help="NAME.png: walks in rows; NAME.gif, NAME.webp: an animation that loops."),
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    device: DeviceOption = "auto",
+) -> None:
+    """Walk from digit to digit through the latent space.
+
+    mnistgan interpolate --ckpt latest.pt --out walk.gif
+    """
+    from mnistgan.commands.interpolate import interpolate as use_case
+
+    done = use_case(
+        ckpt,
+        runs=runs,
+        count=n,
+        steps=steps,
+        from_seed=from_seed,
+        to_seed=to_seed,
+        classes=classes,
+        fps=fps,
+        out=out,
+        device=device,
+    )
+    console.note(f"{n:,} walks by {done.checkpoint}")
     console.result(str(done.out))
 
 

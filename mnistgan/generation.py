@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from mnistgan.checkpoint import State, check_like, entry, misfit
 from mnistgan.config import MAX_CLASSES, Config
+from mnistgan.errors import ConfigError
 from mnistgan.models import build_generator
 
 BLOCK = 64
@@ -22,17 +24,28 @@ class Sampler:
 
     generator: nn.Module
     latent_dim: int
-    class_counts: Sequence[int]
-    """How often each class occurs in the training images: labels are drawn in these proportions"""
+    classes: Sequence[int]
+    """Those that occur in the training images: picture i is of the i-th, from the first on again"""
 
-    def labels(self, seed: int, block: int) -> Tensor:
-        """The classes (BLOCK,) of block number `block`, the same on every device."""
-        weights = torch.tensor(self.class_counts, dtype=torch.double)
-        return torch.multinomial(weights, BLOCK, True, generator=_rng(seed, block, 1))
+    def labels(self, block: int) -> Tensor:
+        """The classes (BLOCK,) of block number `block`."""
+        indices = torch.arange(block * BLOCK, (block + 1) * BLOCK)
+        return torch.tensor(self.classes)[indices % len(self.classes)]
 
-    def noise(self, seed: int, block: int) -> Tensor:
-        """z (BLOCK, latent_dim) of block number `block`, the same on every device."""
-        return torch.randn(BLOCK, self.latent_dim, generator=_rng(seed, block))
+    def noise(self, seed: int, block: int, truncation: float | None = None) -> Tensor:
+        """z (BLOCK, latent_dim) of block number `block`, the same on every device.
+
+        Components beyond `truncation`, either way, are redrawn until they are not (Brock et al.
+        2019, section 3.1); the others stay.
+        """
+        rng = _rng(seed, block)
+        z = torch.randn(BLOCK, self.latent_dim, generator=rng)
+        if truncation is None:
+            return z
+        redrawn = nn.init.trunc_normal_(
+            torch.empty_like(z), a=-truncation, b=truncation, generator=rng
+        )
+        return torch.where(z.abs() > truncation, redrawn, z)
 
 
 def load_sampler(state: State, device: torch.device) -> tuple[Sampler, Config]:
@@ -46,7 +59,7 @@ def load_sampler(state: State, device: torch.device) -> tuple[Sampler, Config]:
         raise misfit("channels", str(channels), "1 or 3")
     counts = entry(state, "class_counts", list)
     check_like(counts, [0] * len(counts), "class_counts")
-    if sum(counts) <= 0 or min(counts) < 0 or max(counts) > 2**53 or len(counts) > MAX_CLASSES:
+    if not 0 < len(counts) <= MAX_CLASSES or min(counts) < 0 or counts[-1] == 0:
         raise misfit("class_counts", str(counts[:10]), f"counts of at most {MAX_CLASSES} classes")
     with torch.device("meta"):  # shapes only, until the weights are known to fit
         template = build_generator(config.model, channels, len(counts))
@@ -56,26 +69,79 @@ def load_sampler(state: State, device: torch.device) -> tuple[Sampler, Config]:
     check_like(dict(weights), dict(template.state_dict()), key)
     generator = build_generator(config.model, channels, len(counts)).to(device)
     generator.load_state_dict(weights)
-    return Sampler(generator.eval(), config.model.latent_dim, counts), config
+    return Sampler(generator.eval(), config.model.latent_dim, occurring(counts)), config
 
 
-@torch.no_grad()
+def check_conditional(config: Config, checkpoint: Path) -> None:
+    """Raises ConfigError where G cannot be asked for a class."""
+    if not config.model.conditional:
+        raise ConfigError(
+            f"{checkpoint} is of an unconditional model, which draws what it likes; train one that "
+            "can be asked for a digit: mnistgan train --config best"
+        )
+
+
+def occurring(class_counts: Sequence[int]) -> list[int]:
+    """The classes that there are images of, of counts by class."""
+    return [label for label, count in enumerate(class_counts) if count > 0]
+
+
 def generate(
-    sampler: Sampler, count: int, seed: int, device: torch.device, label: int | None = None
+    sampler: Sampler,
+    count: int,
+    seed: int,
+    device: torch.device,
+    *,
+    label: int | None = None,
+    truncation: float | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Pictures 0 .. count - 1 of `seed`: images (<= BLOCK, C, 28, 28) in [-1, 1] and their classes.
 
-    All of class `label`, if it is given. The generator runs in eval mode, and is back in the mode
-    it was in after each block.
+    All of class `label`, if it is given; `truncation` as in `Sampler.noise`.
     """
     for start in range(0, count, BLOCK):
         block = start // BLOCK
-        z, labels = sampler.noise(seed, block).to(device), sampler.labels(seed, block)
+        z, labels = sampler.noise(seed, block, truncation), sampler.labels(block)
         if label is not None:
             labels.fill_(label)
-        with eval_mode(sampler.generator):
-            images: Tensor = sampler.generator(z, labels.to(device))
+        images = draw(sampler.generator, z, labels, device)
         yield images[: count - start], labels[: count - start]
+
+
+@torch.no_grad()
+def draw(generator: nn.Module, z: Tensor, labels: Tensor, device: torch.device) -> Tensor:
+    """The pictures (N, C, 28, 28) in [-1, 1] of z (N, latent_dim), computed in whole blocks.
+
+    labels: classes (N,), or shares of each class (N, classes) for what lies between them. The
+    generator runs in eval mode, and is back in the mode it was in afterwards.
+    """
+    blocks = []
+    with eval_mode(generator):
+        for some_z, some_labels in zip(z.split(BLOCK), labels.split(BLOCK), strict=True):
+            rest = BLOCK - len(some_z)
+            padded_z = torch.cat((some_z, some_z[:1].expand(rest, -1)))
+            padded_labels = torch.cat(
+                (some_labels, some_labels[:1].expand(rest, *labels.shape[1:]))
+            )
+            images: Tensor = generator(padded_z.to(device), padded_labels.to(device))
+            blocks.append(images[: len(some_z)])
+    return torch.cat(blocks)
+
+
+def spherical(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
+    """From z `start` (share 0) to `end` (share 1) along a sphere: (N, latent_dim) each.
+
+    sin((1 - t) w) / sin w a + sin(t w) / sin w b, w the angle between them (Shoemake 1985, section
+    3.3; White 2016, section 2.1); on a straight line where they point the same or opposite ways.
+    share: (N,) in [0, 1]
+    """
+    cosine = torch.nn.functional.cosine_similarity(start.double(), end.double(), dim=1)
+    angle, share = cosine.clamp(-1, 1).acos(), share.double()
+    aligned = angle.sin() < 1e-6
+    sine = angle.sin().masked_fill(aligned, 1)
+    from_start = torch.where(aligned, 1 - share, ((1 - share) * angle).sin() / sine)
+    from_end = torch.where(aligned, share, (share * angle).sin() / sine)
+    return (from_start[:, None] * start + from_end[:, None] * end).to(start.dtype)
 
 
 def _rng(*numbers: int) -> torch.Generator:

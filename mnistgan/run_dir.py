@@ -268,3 +268,9 @@ def _created(run: RunDir) -> str:
 def _relative(path: Path) -> Path:
     """The short form for messages, where `path` lies below the current folder."""
     return Path(os.path.relpath(path)) if path.is_relative_to(Path.cwd()) else path
+
+
+def drawings_folder(checkpoint: Path) -> Path:
+    """A run's `generated/`; for a checkpoint outside a run, the current folder."""
+    run = RunDir.containing(checkpoint)
+    return run.generated if run else Path()

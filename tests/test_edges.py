@@ -95,8 +95,16 @@ MISTYPED = """
 1 sample --ckpt latest.pt --out empty.png/x.png/y.png --runs empty
 1 sample --ckpt latest.pt --out notes.txt/
 1 sample --ckpt latest.pt --out runs
-1 sample --ckpt latest.pt --class 3
-2 sample --ckpt latest.pt --class -1
+1 sample --ckpt latest.pt --digit 3
+1 sample --ckpt latest.pt --text 12
+2 sample --ckpt latest.pt --truncation 0
+2 sample --ckpt latest.pt --class 3
+2 interpolate --n 0
+2 interpolate --steps 1
+2 interpolate --fps 0
+1 interpolate --ckpt latest.pt --classes
+1 interpolate --ckpt latest.pt --out x.jpg
+1 interpolate --ckpt nope.pt
 1 sample --ckpt latest.pt --device tpu
 1 sample --ckpt latest.pt --n 20000
 1 plot-losses nowhere

@@ -8,7 +8,7 @@ from conftest import picture, train_tiny
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
-from mnistgan.generation import BLOCK, Sampler, generate, load_sampler
+from mnistgan.generation import BLOCK, Sampler, generate, load_sampler, occurring
 from mnistgan.images import to_grid, to_uint8
 
 Cli = Callable[..., Result]
@@ -39,7 +39,7 @@ def test_picture_i_depends_on_the_seed_and_i_alone(mnistgan: Cli) -> None:
 
 
 def test_noise_is_standard_normal_and_blocks_differ() -> None:
-    sampler = Sampler(torch.nn.Identity(), 100, [1])
+    sampler = Sampler(torch.nn.Identity(), 100, [0])
     blocks = torch.stack([sampler.noise(seed, block) for seed in range(5) for block in range(5)])
     assert blocks.mean().item() == pytest.approx(0, abs=0.01)
     assert blocks.std().item() == pytest.approx(1, abs=0.01)
@@ -164,36 +164,110 @@ def test_a_conditional_generator_draws_the_class_that_is_asked_for(mnistgan: Cli
     labels = np.load("out.npz")["labels"]
     assert labels.shape == (70,)
     assert set(labels) <= set(range(10))
-    only = arrays(mnistgan, 70, "--class", 3)
+    only = arrays(mnistgan, 70, "--digit", 3)
     assert (np.load("out.npz")["labels"] == 3).all()
     same = labels == 3
     assert np.array_equal(only[same], mixed[same])  # the same noise
     assert not np.array_equal(only, mixed)
-    result = mnistgan("sample", "--n", 2, "--class", 3)
-    assert result.stdout == "runs/by-class/generated/latest-n2-seed0-class3.png\n"
-    result = mnistgan("sample", "--class", 10)
+    result = mnistgan("sample", "--n", 2, "--digit", 3)
+    assert result.stdout == "runs/by-class/generated/latest-n2-seed0-digit3.png\n"
+    result = mnistgan("sample", "--digit", 10)
     assert result.exit_code == 1
-    assert "--class 10: the classes are 0 to 9" in result.stderr
+    assert "has learned no 10; its classes are 0, 1, 2," in result.stderr
+
+
+def test_a_range_of_digits_stands_in_rows_of_one_noise(mnistgan: Cli) -> None:
+    train_tiny("model.conditional=true")
+    assert mnistgan("sample", "--digit", "2-4", "--n", 70, "--out", "out.npz").exit_code == 0
+    saved = np.load("out.npz")
+    assert saved["labels"].tolist() == [2] * 70 + [3] * 70 + [4] * 70
+    for row, digit in enumerate((2, 3, 4)):
+        images = saved["images"][70 * row : 70 * row + 70]
+        assert np.array_equal(images, arrays(mnistgan, 70, "--digit", digit))
+    assert mnistgan("sample", "--digit", "2-4", "--out", "grid.png").exit_code == 0
+    grid = np.asarray(picture("grid.png"))
+    assert grid.shape == (2 + 3 * 30, 2 + 10 * 30)
+    assert np.array_equal(grid[32:60, 62:90], saved["images"][70 + 2])
+
+
+def test_a_text_is_written_in_one_hand_a_line(mnistgan: Cli) -> None:
+    train_tiny("model.conditional=true")
+    assert mnistgan("sample", "--text", "70-1 7", "--n", 2, "--out", "out.npz").exit_code == 0
+    saved = np.load("out.npz")
+    assert saved["labels"].tolist() == [7, 0, 1, 7] * 2
+    lines = saved["images"].reshape(2, 4, 28, 28)
+    assert np.array_equal(lines[:, 0], arrays(mnistgan, 2, "--digit", 7))
+    assert np.array_equal(lines[:, 3], lines[:, 0])
+    result = mnistgan("sample", "--text", "70-1 7")
+    assert result.stdout == "runs/tiny/generated/latest-n1-seed0-text70-1_7.png\n"
+    grid = np.asarray(picture(result.stdout.strip()))
+    assert grid.shape == (32, 2 + 6 * 30)
+    cells = [grid[2:30, 2 + 30 * cell : 30 + 30 * cell] for cell in range(6)]
+    for cell, digit in ((0, 0), (1, 1), (3, 2), (5, 3)):
+        assert np.array_equal(cells[cell], lines[0, digit])
+    assert not cells[2].any()
+    assert not cells[4].any()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--digit", "seven"], "--digit seven: expected one such as 7"),
+        (["--digit", "7-3"], "--digit 7-3: expected one such as 7"),
+        (["--digit", "-3"], "--digit -3: expected one such as 7"),
+        (["--digit", "8-12"], "has learned no 10, 11, 12; its classes are 0, 1"),
+        (["--digit", "9" * 5000], "expected one such as 7"),
+        (["--digit", "1", "--text", "1"], "choose one"),
+        (["--text", "1a"], "--text '1a': expected digits"),
+        (["--text", " - "], "expected digits"),
+        (["--text", ""], "expected digits"),
+        (["--text", "٣"], "expected digits"),
+        (["--text", "1" + " " * 10_000], "a grid holds at most 10,000 digits, not 10,001"),
+    ],
+)
+def test_what_is_no_digit_of_this_model(mnistgan: Cli, words: list[str], expected: str) -> None:
+    train_tiny("model.conditional=true")
+    result = mnistgan("sample", *words)
+    assert result.exit_code == 1
+    assert expected in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_truncated_noise_stays_within_and_keeps_the_rest(mnistgan: Cli) -> None:
+    sampler = Sampler(torch.nn.Identity(), 100, [0])
+    z, truncated = sampler.noise(0, 0), sampler.noise(0, 0, 0.7)
+    assert truncated.abs().max() <= 0.7
+    within = z.abs() <= 0.7
+    assert torch.equal(truncated[within], z[within])
+    # The variance of a standard normal between -a and a: 1 - 2 a p(a) / (2 P(a) - 1).
+    density, probability = np.exp(-(0.7**2) / 2) / np.sqrt(2 * np.pi), 0.758036
+    expected = 1 - 2 * 0.7 * density / (2 * probability - 1)
+    assert truncated.var().item() == pytest.approx(expected, rel=0.05)
+    train_tiny()
+    plain, wide = arrays(mnistgan, 9), arrays(mnistgan, 9, "--truncation", 100)
+    assert np.array_equal(plain, wide)
+    assert not np.array_equal(plain, arrays(mnistgan, 9, "--truncation", 0.5))
 
 
 def test_an_unconditional_generator_has_no_classes(mnistgan: Cli, run: Path) -> None:
     arrays(mnistgan, 3)
     assert set(np.load("out.npz")) == {"images"}
-    result = mnistgan("sample", "--class", 3)
-    assert result.exit_code == 1
-    assert "runs/tiny/latest.pt is of an unconditional model" in result.stderr
+    for words in (["--digit", 3], ["--text", "2024-11"]):
+        result = mnistgan("sample", *words)
+        assert result.exit_code == 1
+        assert "runs/tiny/latest.pt is of an unconditional model" in result.stderr
+        assert "mnistgan train --config best" in result.stderr
 
 
-def test_classes_come_in_the_proportions_of_the_training_set() -> None:
-    sampler = Sampler(torch.nn.Identity(), 1, [100, 0, 300])
-    labels = torch.cat([sampler.labels(0, block) for block in range(200)])
-    shares = labels.bincount(minlength=3).double() / len(labels)
-    assert shares.tolist() == pytest.approx([0.25, 0, 0.75], abs=0.015)
-    assert torch.equal(sampler.labels(0, 5), sampler.labels(0, 5))
-    assert not torch.equal(sampler.labels(0, 5), sampler.labels(1, 5))
+def test_classes_come_in_turn_but_those_that_never_occur() -> None:
+    sampler = Sampler(torch.nn.Identity(), 1, occurring([100, 0, 300, 1]))
+    labels = torch.cat([sampler.labels(block) for block in range(3)]).tolist()
+    assert labels == [(0, 2, 3)[index % 3] for index in range(3 * BLOCK)]
 
 
-@pytest.mark.parametrize("counts", [[], [0, 0], [-1, 2], [1] * 1001, ["many"], [1, 2], [2**70]])
+@pytest.mark.parametrize(
+    "counts", [[], [0, 0], [-1, 2], [1] * 1001, ["many"], [1, 2], [2**70], [1] * 9 + [0]]
+)
 def test_class_counts_that_make_no_sense_are_refused(mnistgan: Cli, counts: list[object]) -> None:
     state = load_checkpoint(train_tiny("model.conditional=true") / "latest.pt")
     state["class_counts"] = counts

@@ -1,7 +1,8 @@
 """Draw digits from a checkpoint: a grid, a folder of PNG files, or an array."""
 
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from mnistgan.checkpoint import load_checkpoint, naming
 from mnistgan.devices import resolve_device
 from mnistgan.errors import ConfigError, OutputError
 from mnistgan.files import atomic_write
-from mnistgan.generation import generate, load_sampler
+from mnistgan.generation import check_conditional, generate, load_sampler
 from mnistgan.images import to_grid, to_picture, to_uint8, write_png
-from mnistgan.run_dir import RunDir, find_checkpoint
+from mnistgan.run_dir import drawings_folder, find_checkpoint
 
 MAX_GRID = 10_000
 """Digits in one picture: 3,000 x 3,000 pixels."""
@@ -29,54 +30,110 @@ class Sampled:
     out: Path
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How digits lie in a grid."""
+
+    columns: int | None = None
+    """None: a square"""
+    text: str = ""
+    """Each row shows it: a digit for a digit, and a gap for any other character"""
+
+
 def sample(
     ckpt: str,
     *,
     runs: Path,
-    count: int,
+    count: int | None,
     seed: int,
-    label: int | None,
+    digit: str | None,
+    text: str | None,
+    truncation: float | None,
     out: str | None,
     device: str,
 ) -> Sampled:
-    """Write pictures 0 .. count - 1 of `seed`, as the suffix of `out` says, all of class `label`.
+    """Write `count` pictures of `seed`, as the suffix of `out` says.
 
-    Raises RunError, CheckpointError, DeviceError, ConfigError for a class that there is not, and
-    OutputError for a place or a suffix that cannot be written.
+    `digit` is one class or a range such as 0-9: `count` of each (default: 64, of a range 10), the
+    same noise in each row. `text` is written `count` times (default: once), each line of one noise.
+
+    Raises RunError, CheckpointError, DeviceError, ConfigError for what is no digit of this model,
+    and OutputError for a place or a suffix that cannot be written.
     """
+    if digit is not None and text is not None:
+        raise ConfigError("--digit and --text: choose one")
+    digits = _digits(digit) if digit is not None else _written(text) if text is not None else []
+    several = len(digits) > 1
+    count = count or (1 if text is not None else 10 if several else 64)
+    total = count * max(1, len(digits))
     path = find_checkpoint(ckpt, runs)
-    target = _default_out(path, count, seed, label) if out is None else Path(out)
-    write = _writer(target, is_folder=out is not None and out.endswith(("/", "\\")), count=count)
+    kind = f"-digit{digit}" if digit is not None else "" if text is None else f"-text{text[:40]}"
+    kind += "" if truncation is None else f"-truncation{truncation:g}"
+    name = f"{path.stem}-n{count}-seed{seed}{kind.replace(' ', '_')}.png"
+    target = drawings_folder(path) / name if out is None else Path(out)
+    cells = count * len(text) if text is not None else total
+    write = _writer(target, is_folder=out is not None and out.endswith(("/", "\\")), cells=cells)
     torch_device = resolve_device(device)
     state = load_checkpoint(path)
     with naming(path):
         sampler, config = load_sampler(state, torch_device)
-    conditional, classes = config.model.conditional, len(sampler.class_counts)
-    if label is not None and not conditional:
-        raise ConfigError(f"--class {label}: {path} is of an unconditional model")
-    if label is not None and label >= classes:
-        raise ConfigError(f"--class {label}: the classes are 0 to {classes - 1}")
-    blocks = generate(sampler, count, seed, torch_device, label)
-    write(
-        target, ((to_uint8(images), labels if conditional else None) for images, labels in blocks)
-    )
-    return Sampled(path, count, target)
+    if digits:
+        check_conditional(config, path)
+        _check_classes(digits, sampler.classes, path)
+
+    def pictures(label: int | None = None) -> Blocks:
+        blocks = generate(sampler, count, seed, torch_device, label=label, truncation=truncation)
+        for images, labels in blocks:
+            yield to_uint8(images), labels if config.model.conditional else None
+
+    if text is not None:
+        write(target, _lines(digits, pictures), Layout(len(text), text))
+    elif digits:
+        blocks = (block for label in digits for block in pictures(label))
+        write(target, blocks, Layout(count if several else None))
+    else:
+        write(target, pictures(), Layout())
+    return Sampled(path, total, target)
 
 
-def _default_out(checkpoint: Path, count: int, seed: int, label: int | None) -> Path:
-    """Into the run's `generated/`; for a checkpoint outside a run, into the current folder."""
-    run = RunDir.containing(checkpoint)
-    folder = run.generated if run else Path()
-    kind = "" if label is None else f"-class{label}"
-    return folder / f"{checkpoint.stem}-n{count}-seed{seed}{kind}.png"
+def _digits(given: str) -> list[int]:
+    """`7` or `0-9` as classes."""
+    found = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", given, re.ASCII)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    if first > last:
+        raise ConfigError(f"--digit {given}: expected one such as 7, or a range such as 0-9")
+    return list(range(first, last + 1))
+
+
+def _written(text: str) -> list[int]:
+    """The digits of a text."""
+    if not re.fullmatch(r"[- \d]*\d[- \d]*", text, re.ASCII):
+        raise ConfigError(f"--text {text!r}: expected digits, with hyphens and spaces between them")
+    return [int(character) for character in text if character.isdigit()]
+
+
+def _check_classes(digits: list[int], classes: Sequence[int], path: Path) -> None:
+    unknown = sorted(set(digits) - set(classes))
+    if unknown:
+        raise ConfigError(
+            f"{path} has learned no {', '.join(map(str, unknown[:10]))}; its classes are "
+            f"{', '.join(map(str, classes[:20]))}{' ...' if len(classes) > 20 else ''}"
+        )
+
+
+def _lines(digits: list[int], pictures: Callable[[int], "Blocks"]) -> "Blocks":
+    """Line after line, all digits of line i drawn from noise i."""
+    drawn = {label: torch.cat([images for images, _ in pictures(label)]) for label in set(digits)}
+    lines = torch.stack([drawn[label] for label in digits], dim=1)  # (lines, digits, C, 28, 28)
+    yield lines.flatten(0, 1), torch.tensor(digits).repeat(len(lines))
 
 
 Blocks = Iterator[tuple[Tensor, Tensor | None]]
 """Images (B, C, 28, 28) uint8, and the classes that were asked for, if any were"""
-Writer = Callable[[Path, Blocks], None]
+Writer = Callable[[Path, Blocks, Layout], None]
 
 
-def _writer(out: Path, is_folder: bool, count: int) -> Writer:
+def _writer(out: Path, is_folder: bool, cells: int) -> Writer:
     """The function that writes what `out` asks for, after its refusals."""
     if is_folder or (out.suffix == "" and out.name):
         if out.exists() and not out.is_dir():
@@ -91,19 +148,25 @@ def _writer(out: Path, is_folder: bool, count: int) -> Writer:
         )
     if out.is_dir():
         raise OutputError(f"--out {out}: is a folder; add a slash to have one PNG a digit in it")
-    if WRITERS[out.suffix.lower()] is _write_grid and count > MAX_GRID:
+    if WRITERS[out.suffix.lower()] is _write_grid and cells > MAX_GRID:
         raise OutputError(
-            f"{out}: a grid holds at most {MAX_GRID:,} digits, not {count:,}; "
+            f"{out}: a grid holds at most {MAX_GRID:,} digits, not {cells:,}; "
             "name a folder or an .npz file by --out"
         )
     return WRITERS[out.suffix.lower()]
 
 
-def _write_grid(out: Path, blocks: Blocks) -> None:
-    write_png(out, to_grid(torch.cat([images for images, _ in blocks])))
+def _write_grid(out: Path, blocks: Blocks, layout: Layout) -> None:
+    images = torch.cat([images for images, _ in blocks])
+    if layout.text:
+        shown = torch.tensor([character.isdigit() for character in layout.text])
+        rows = images.new_zeros(len(images) // int(shown.sum()), len(shown), *images.shape[1:])
+        rows[:, shown] = images.view(len(rows), -1, *images.shape[1:])
+        images = rows.flatten(0, 1)
+    write_png(out, to_grid(images, layout.columns))
 
 
-def _write_arrays(out: Path, blocks: Blocks) -> None:
+def _write_arrays(out: Path, blocks: Blocks, layout: Layout) -> None:
     """`images` (N, 28, 28) uint8, or (N, 28, 28, C) for C channels; `labels` (N,), if any."""
     images, labels = zip(*blocks, strict=True)
     arrays: dict[str, Any] = {"images": torch.cat(images).movedim(1, -1).squeeze(-1).numpy()}
@@ -113,7 +176,7 @@ def _write_arrays(out: Path, blocks: Blocks) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def _write_folder(out: Path, blocks: Blocks) -> None:
+def _write_folder(out: Path, blocks: Blocks, layout: Layout) -> None:
     """One PNG a digit, in a folder that is filled only when all are there."""
     out = out.resolve()
     unfinished = out.with_name(f".{out.name}.tmp")

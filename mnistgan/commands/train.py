@@ -20,7 +20,7 @@ from mnistgan.evaluation.judge import JudgeEpoch, judge_images
 from mnistgan.evaluation.metrics import frechet_distance
 from mnistgan.evaluation.reference import Reference
 from mnistgan.files import remove_temporary_files
-from mnistgan.generation import Sampler, generate
+from mnistgan.generation import Sampler, generate, occurring
 from mnistgan.images import to_grid, to_uint8, write_png
 from mnistgan.run_dir import MetricsRecord, RunDir, epoch_stem
 
@@ -186,7 +186,8 @@ def _write_samples(plan: Plan, run: RunDir, epoch: float) -> None:
 def _draw(plan: Plan, count: int) -> torch.Tensor:
     """Pictures 0 .. count - 1 of the run's seed: (count, C, 28, 28) uint8."""
     config, trainer = plan.config, plan.trainer
-    sampler = Sampler(trainer.sampler, config.model.latent_dim, plan.dataset.class_counts)
+    classes = occurring(plan.dataset.class_counts)
+    sampler = Sampler(trainer.sampler, config.model.latent_dim, classes)
     blocks = generate(sampler, count, config.training.seed, trainer.device)
     return torch.cat([to_uint8(images) for images, _ in blocks])
 

@@ -1,9 +1,9 @@
 """Generators and discriminators by name.
 
 Every generator maps z (B, latent_dim) and labels (B,) to images (B, C, 28, 28) in [-1, 1]; every
-discriminator maps images and labels to logits (B,). Labels are None where there are no classes. A
-new architecture is one file with the two classes, one row here and its name in
-`config.Architecture`.
+discriminator maps images and labels to logits (B,). Labels are None where there are no classes; a
+generator also takes shares of each class (B, classes) for what lies between them. A new
+architecture is one file with the two classes, one row here and its name in `config.Architecture`.
 """
 
 from collections.abc import Callable

@@ -14,11 +14,13 @@ class Concatenation(nn.Module):
         self.embedding = nn.Embedding(classes, classes) if classes else None
 
     def forward(self, vectors: Tensor, labels: Tensor | None) -> Tensor:
-        """(B, n), (B,) -> (B, n + extra)"""
+        """(B, n), classes (B,) or shares of each class (B, classes) -> (B, n + extra)"""
         if self.embedding is None:
             return vectors
         assert labels is not None
-        return torch.cat((vectors, self.embedding(labels).to(vectors.dtype)), dim=1)
+        mixed = labels.ndim == 2
+        embedded = labels @ self.embedding.weight if mixed else self.embedding(labels)
+        return torch.cat((vectors, embedded.to(vectors.dtype)), dim=1)
 
 
 class Projection(nn.Module):

@@ -1,0 +1,58 @@
+"""Animated GIF and WebP files of small gray or coloured pictures."""
+
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mnistgan.errors import OutputError
+from mnistgan.files import atomic_write
+
+SUFFIXES = (".gif", ".webp")
+MIN_SIDE, MAX_SIDE = 360, 1000
+SHADES = 32
+"""Of gray in a frame: more cannot be told apart in digits this size."""
+
+
+def check_target(out: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
+    """Raises OutputError where `out` is a folder or ends in none of `suffixes`."""
+    if out.suffix.lower() not in suffixes:
+        raise OutputError(f"--out {out}: expected a name ending in {' or '.join(suffixes)}")
+    if out.is_dir():
+        raise OutputError(f"--out {out}: is a folder; a file name is wanted")
+
+
+def enlarge(picture: Image.Image) -> Image.Image:
+    """Whole pixels larger where it is small, smaller where it is huge."""
+    longest = max(picture.size)
+    if longest > MAX_SIDE:
+        picture.thumbnail((MAX_SIDE, MAX_SIDE))
+        return picture
+    factor = -(-MIN_SIDE // longest)
+    return picture.resize(
+        (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
+    )
+
+
+def write_animation(out: Path, frames: Iterable[np.ndarray], seconds: Sequence[float]) -> None:
+    """Frames (H, W) or (H, W, 3) uint8, each shown for its `seconds`, in an endless loop."""
+    import imageio.v3 as iio
+
+    milliseconds = [round(1000 * duration) for duration in seconds]
+    # Pillow takes no list for a single frame.
+    duration = milliseconds if len(milliseconds) > 1 else milliseconds[0]
+    options: dict[str, Any] = {"loop": 0, "duration": duration}
+    encoded = BytesIO()
+    with iio.imopen(encoded, "w", plugin="pillow", extension=out.suffix.lower()) as animation:
+        for frame in frames:
+            animation.write(_fewer_shades(frame), **options)
+    with atomic_write(out) as file:
+        file.write(encoded.getvalue())
+
+
+def _fewer_shades(pixels: np.ndarray) -> np.ndarray:
+    """They make a smaller file; black and white stay what they are."""
+    return np.round(np.round(pixels * ((SHADES - 1) / 255)) * (255 / (SHADES - 1))).astype(np.uint8)

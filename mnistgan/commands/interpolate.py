@@ -1,0 +1,121 @@
+"""Walk through the latent space of a generator, or through its classes: a grid or an animation."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from mnistgan.animation import SUFFIXES, check_target, enlarge, write_animation
+from mnistgan.checkpoint import load_checkpoint, naming
+from mnistgan.devices import resolve_device
+from mnistgan.errors import ConfigError, OutputError
+from mnistgan.generation import BLOCK, Sampler, check_conditional, draw, load_sampler, spherical
+from mnistgan.images import to_grid, to_picture, to_uint8, write_png
+from mnistgan.run_dir import drawings_folder, find_checkpoint
+
+MAX_DIGITS = 100_000
+"""In all columns or frames together."""
+
+
+@dataclass(frozen=True)
+class Interpolated:
+    checkpoint: Path
+    out: Path
+
+
+def interpolate(
+    ckpt: str,
+    *,
+    runs: Path,
+    count: int,
+    steps: int | None,
+    from_seed: int,
+    to_seed: int | None,
+    classes: bool,
+    fps: float,
+    out: str | None,
+    device: str,
+) -> Interpolated:
+    """Draw `count` walks of `steps` digits: rows of a .png, or side by side in a .gif or .webp.
+
+    Walk i goes from picture i of `from_seed` to the z of picture i of `to_seed` (default: the next
+    seed) on a sphere; in an animation, back again. With `classes` its z stays what it is and it
+    goes through all classes; in an animation, in a circle.
+
+    Raises RunError, CheckpointError, DeviceError, ConfigError for the classes of an unconditional
+    model, and OutputError for a place or a suffix that cannot be written.
+    """
+    if classes and to_seed is not None:
+        raise ConfigError("--classes keeps one style: leave out --to-seed")
+    to_seed = from_seed + 1 if to_seed is None else to_seed
+    path = find_checkpoint(ckpt, runs)
+    kind = f"classes-seed{from_seed}" if classes else f"seeds{from_seed}-{to_seed}"
+    name = f"{path.stem}-n{count}-{kind}.png"
+    target = drawings_folder(path) / name if out is None else Path(out)
+    check_target(target, (".png", *SUFFIXES))
+    moving = target.suffix.lower() != ".png"
+    torch_device = resolve_device(device)
+    state = load_checkpoint(path)
+    with naming(path):
+        sampler, config = load_sampler(state, torch_device)
+    if classes:
+        check_conditional(config, path)
+    stops = len(sampler.classes)
+    steps = steps or (
+        (12 * stops if moving else 2 * stops - 1) if classes else 60 if moving else 10
+    )
+    if count * steps > MAX_DIGITS:
+        raise OutputError(f"{count:,} x {steps:,} digits are more than {MAX_DIGITS:,}")
+
+    z = _noise(sampler, from_seed, count)
+    labels = torch.cat([sampler.labels(block) for block in range(-(-count // BLOCK))])[:count]
+    if classes:
+        walk = [(z, shares.expand(count, -1)) for shares in _class_shares(sampler, steps, moving)]
+    else:
+        end = _noise(sampler, to_seed, count)
+        walk = [
+            (spherical(z, end, torch.full((count,), share)), labels)
+            for share in _shares(steps, moving)
+        ]
+    pictures = (to_uint8(draw(sampler.generator, *step, torch_device)) for step in walk)
+    if moving:
+        write_animation(target, _frames(pictures), [1 / fps] * steps)
+    else:
+        rows = torch.stack(list(pictures), dim=1)  # (count, steps, C, 28, 28)
+        write_png(target, to_grid(rows.flatten(0, 1), columns=steps))
+    return Interpolated(path, target)
+
+
+def _noise(sampler: Sampler, seed: int, count: int) -> Tensor:
+    """z (count, latent_dim) of pictures 0 .. count - 1 of `seed`."""
+    return torch.cat([sampler.noise(seed, block) for block in range(-(-count // BLOCK))])[:count]
+
+
+def _shares(steps: int, moving: bool) -> list[float]:
+    """How far along each step is: evenly from 0 to 1, or there and back, slow where it turns."""
+    if moving:
+        return [(1 - math.cos(2 * math.pi * step / steps)) / 2 for step in range(steps)]
+    return [step / max(1, steps - 1) for step in range(steps)]
+
+
+def _class_shares(sampler: Sampler, steps: int, moving: bool) -> Iterator[Tensor]:
+    """The shares of each class (classes,) at each step, from the first to the last or around."""
+    stops = len(sampler.classes)
+    corners = one_hot(torch.tensor(sampler.classes)).float()
+    for step in range(steps):
+        place = step * stops / steps if moving else step * (stops - 1) / max(1, steps - 1)
+        before, share = int(place), place % 1
+        if moving:
+            share = share * share * (3 - 2 * share)  # slow where a digit is whole
+        yield torch.lerp(corners[before % stops], corners[(before + 1) % stops], share)
+
+
+def _frames(pictures: Iterator[Tensor]) -> Iterator[np.ndarray]:
+    """One grid (H, W) or (H, W, 3) uint8 after the other."""
+    for images in pictures:
+        yield np.asarray(enlarge(to_picture(to_grid(images))))

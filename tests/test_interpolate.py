@@ -1,0 +1,137 @@
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import picture, train_tiny
+from PIL import Image
+from typer.testing import Result
+
+from mnistgan.generation import spherical
+
+Cli = Callable[..., Result]
+
+
+def cells(path: str, rows: int, columns: int) -> np.ndarray:
+    """The digits of a grid: (rows, columns, 28, 28)."""
+    grid = np.asarray(picture(path))
+    assert grid.shape[:2] == (2 + 30 * rows, 2 + 30 * columns)
+    return np.array(
+        [[grid[2 + 30 * r :, 2 + 30 * c :][:28, :28] for c in range(columns)] for r in range(rows)]
+    )
+
+
+def digits(mnistgan: Cli, *words: object) -> np.ndarray:
+    assert mnistgan("sample", "--out", "x.npz", *words).exit_code == 0
+    images: np.ndarray = np.load("x.npz")["images"]
+    return images
+
+
+def frames(path: str) -> np.ndarray:
+    with Image.open(path) as animation:
+        assert animation.info["loop"] == 0
+        found = []
+        for index in range(getattr(animation, "n_frames", 1)):
+            animation.seek(index)
+            found.append(np.asarray(animation.convert("L"), dtype=float))
+    return np.array(found)
+
+
+def test_a_sphere_is_walked_at_an_even_pace() -> None:
+    start, end = torch.eye(3)[:1] * 2, torch.eye(3)[1:2] * 2
+    for share in (0.0, 0.25, 0.5, 1.0):
+        angle = share * math.pi / 2
+        expected = [2 * math.cos(angle), 2 * math.sin(angle), 0]
+        found = spherical(start, end, torch.tensor([share]))
+        assert found[0].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_in_a_hundred_dimensions_the_walk_keeps_its_distance_from_zero() -> None:
+    start, end = torch.randn(2, 50, 100, generator=torch.Generator().manual_seed(0))
+    middle = spherical(start, end, torch.full((50,), 0.5))
+    lengths = (start.norm(dim=1) + end.norm(dim=1)) / 2
+    assert (middle.norm(dim=1) / lengths).tolist() == pytest.approx([1] * 50, abs=0.02)
+    assert torch.allclose(spherical(start, end, torch.zeros(50)), start)
+    assert torch.allclose(spherical(start, end, torch.ones(50)), end)
+
+
+def test_where_there_is_no_angle_the_walk_is_straight() -> None:
+    z = torch.tensor([[1.0, 2.0]])
+    for end, expected in ((z, z), (-z, z / 2), (2 * z, 1.25 * z)):
+        assert torch.allclose(spherical(z, end, torch.tensor([0.25])), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_each_row_goes_from_one_picture_to_another(mnistgan: Cli, conditional: bool) -> None:
+    train_tiny(f"model.conditional={conditional}")
+    words = ("--n", 3, "--steps", 5, "--from-seed", 4, "--to-seed", 9, "--out", "walk.png")
+    result = mnistgan("interpolate", *words)
+    assert result.exit_code == 0, result.output
+    walk = cells("walk.png", 3, 5)
+    assert np.array_equal(walk[:, 0], digits(mnistgan, "--seed", 4, "--n", 3))
+    assert np.array_equal(walk[:, 4], digits(mnistgan, "--seed", 9, "--n", 3))
+    assert len(np.unique(walk.reshape(15, -1), axis=0)) == 15
+
+
+def test_the_default_is_a_picture_in_the_run(mnistgan: Cli) -> None:
+    train_tiny()
+    result = mnistgan("interpolate")
+    assert result.stdout == "runs/tiny/generated/latest-n9-seeds0-1.png\n"
+    cells(result.stdout.strip(), 9, 10)
+
+
+def test_through_the_classes_in_one_style(mnistgan: Cli) -> None:
+    train_tiny("model.conditional=true")
+    result = mnistgan("interpolate", "--classes", "--n", 2)
+    assert result.stdout == "runs/tiny/generated/latest-n2-classes-seed0.png\n"
+    walk = cells(result.stdout.strip(), 2, 19)
+    whole = digits(mnistgan, "--digit", "0-9", "--n", 2).reshape(10, 2, 28, 28)
+    # A product with the shares rounds otherwise than a look into the table.
+    difference = walk[:, ::2].astype(int) - whole.swapaxes(0, 1)
+    assert np.abs(difference).max() <= 1
+    assert len(np.unique(walk.reshape(38, -1), axis=0)) == 38
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp"])
+@pytest.mark.parametrize("kind", [[], ["--classes"]])
+def test_an_animation_comes_back_without_a_jump(
+    mnistgan: Cli, suffix: str, kind: list[str]
+) -> None:
+    train_tiny("model.conditional=true")
+    out = f"walk.{suffix}"
+    words = ("--n", 4, "--steps", 40, "--fps", 10, "--out", out, *kind)
+    assert mnistgan("interpolate", *words).stdout == f"{out}\n"
+    pictures = frames(out)
+    steps = np.abs(np.diff(pictures, axis=0)).mean(axis=(1, 2))
+    back = np.abs(pictures[-1] - pictures[0]).mean()
+    assert back <= steps.max() + 0.5  # shades are rounded
+    assert pictures.max() > pictures.min()
+
+
+def test_coloured_digits_walk_too(mnistgan: Cli) -> None:
+    train_tiny("data.dataset=stacked-mnist", config="stacked")
+    assert mnistgan("interpolate", "--n", 2, "--steps", 3, "--out", "walk.png").exit_code == 0
+    assert picture("walk.png").mode == "RGB"
+    assert mnistgan("interpolate", "--n", 2, "--steps", 3, "--out", "walk.gif").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--classes"], "is of an unconditional model"),
+        (["--classes", "--to-seed", "3"], "leave out --to-seed"),
+        (["--out", "walk.mp4"], "expected a name ending in .png or .gif or .webp"),
+        (["--out", "folder.gif"], "is a folder"),
+        (["--n", "1000", "--steps", "1000"], "are more than 100,000"),
+        (["--ckpt", "nope"], "nope"),
+    ],
+)
+def test_what_is_refused_in_one_line(mnistgan: Cli, words: list[str], expected: str) -> None:
+    train_tiny()
+    Path("folder.gif").mkdir()
+    result = mnistgan("interpolate", *words)
+    assert result.exit_code == 1
+    assert expected in result.stderr
+    assert result.stderr.count("\n") == 1
