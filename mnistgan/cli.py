@@ -95,6 +95,9 @@ def train(
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only.")] = False,
+    no_preview: Annotated[
+        bool, typer.Option("--no-preview", help="Show no digits beside the bars.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan, check all, write nothing.")
     ] = False,
@@ -143,8 +146,9 @@ def train(
         return
 
     with StopRequest() as stop:
-        with console.training_progress(plan, quiet) as progress:
-            for event in progress.follow(use_case.run_plan(plan, stop)):
+        with console.training_progress(plan, quiet, preview=not no_preview) as progress:
+            events = use_case.run_plan(plan, stop, preview=progress.wants_previews)
+            for event in progress.follow(events):
                 finished = event
         assert isinstance(finished, use_case.Finished)
     console.training_summary(finished, progress.elapsed_seconds, quiet)

@@ -5,26 +5,36 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby, starmap, zip_longest
 from shlex import quote
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
+from rich.color import Color
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.segment import Segment
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    import numpy as np
     from pydantic import BaseModel
 
     from mnistgan.commands.evaluate import Evaluated, Working
-    from mnistgan.commands.train import Event, Finished
+    from mnistgan.commands.train import Event, Finished, Previewed
     from mnistgan.commands.train_plan import Plan
     from mnistgan.run_dir import MetricsRecord, RunDir
 
-REDRAW_SECONDS = 0.2
+REDRAW_SECONDS = 0.4
+BARS_WIDTH = 46
+"""What the bars and the numbers need, in characters"""
+DIGIT_WIDTH, DIGIT_HEIGHT = 14, 7
+"""In characters, each of which holds two pixels"""
+MIDDLE_GRAY = 100
 
 
 class Stream(Console):
@@ -93,12 +103,15 @@ def _chosen(section: "BaseModel", *told: str) -> str:
 
 
 @contextmanager
-def training_progress(plan: "Plan", quiet: bool) -> Iterator["TrainingProgress"]:
-    """Bars on a terminal, one plain line an epoch elsewhere, nothing where it has to be quiet."""
+def training_progress(plan: "Plan", quiet: bool, preview: bool) -> Iterator["TrainingProgress"]:
+    """Bars on a terminal, one plain line an epoch elsewhere, nothing where it has to be quiet.
+
+    With `preview`, digits beside the bars where there is room.
+    """
     if quiet:
         yield TrainingProgress(plan)
     elif messages.is_terminal and not messages.is_dumb_terminal:
-        with LiveProgress(plan) as progress:
+        with LiveProgress(plan, preview) as progress:
             yield progress
     else:
         yield PlainProgress(plan)
@@ -106,6 +119,8 @@ def training_progress(plan: "Plan", quiet: bool) -> Iterator["TrainingProgress"]
 
 class TrainingProgress:
     """Follows the events of a training; this one shows nothing."""
+
+    wants_previews = False
 
     def __init__(self, plan: "Plan") -> None:
         self.plan = plan
@@ -125,7 +140,14 @@ class TrainingProgress:
             yield event
 
     def show(self, event: "Event") -> None:
-        from mnistgan.commands.train import EpochEnded, JudgeEpoch, Measured, Started, Stepped
+        from mnistgan.commands.train import (
+            EpochEnded,
+            JudgeEpoch,
+            Measured,
+            Previewed,
+            Started,
+            Stepped,
+        )
 
         match event:
             case JudgeEpoch(epoch=epoch, epochs=epochs):
@@ -138,6 +160,8 @@ class TrainingProgress:
             case Measured(record=record):
                 self.epoch_records.append(record)
                 self.on_measured(record)
+            case Previewed():
+                self.on_preview(event)
             case EpochEnded(epoch=epoch):
                 self.on_epoch(epoch)
                 self.epoch_records.clear()
@@ -149,6 +173,8 @@ class TrainingProgress:
     def on_step(self) -> None: ...
 
     def on_measured(self, record: "MetricsRecord") -> None: ...
+
+    def on_preview(self, preview: "Previewed") -> None: ...
 
     def on_epoch(self, epoch: int) -> None: ...
 
@@ -194,10 +220,16 @@ class PlainProgress(TrainingProgress):
 
 
 class LiveProgress(PlainProgress):
-    """Two bars and a line of numbers that stay in place, and a line an epoch above them."""
+    """Two bars and lines of numbers that stay in place, and a line an epoch above them.
 
-    def __init__(self, plan: "Plan") -> None:
+    Beside them some digits, where the terminal is wide and high enough for those.
+    """
+
+    def __init__(self, plan: "Plan", wants_previews: bool) -> None:
         super().__init__(plan)
+        self.wants_previews = wants_previews
+        self.preview: Previewed | None = None
+        self.digits: list[list[Segment]] = []
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -230,6 +262,14 @@ class LiveProgress(PlainProgress):
         text = f"{text}{self.score}  {clock(self.seconds_left)} left"
         self.line = Text(text, no_wrap=False, overflow="fold")
 
+    def on_preview(self, preview: "Previewed") -> None:
+        self.preview = preview
+        across = (messages.width - BARS_WIDTH) // (DIGIT_WIDTH + 1)
+        down = min(2, messages.height // (DIGIT_HEIGHT + 2))
+        fits = across >= 1 and down >= 1 and messages.encoding.startswith("utf")
+        self.digits = half_blocks(preview.digits, min(5, across), down) if fits else []
+        self._redraw()
+
     def on_epoch(self, epoch: int) -> None:
         self.live.console.print(Text(f"epoch {epoch:3d}  {self.epoch_text()}"))
         self._redraw()
@@ -241,8 +281,64 @@ class LiveProgress(PlainProgress):
         self.live.update(self._draw(), refresh=True)
         self.drawn_at = time.monotonic()
 
-    def _draw(self) -> Group:
-        return Group(self.bars, self.line)
+    def _draw(self) -> RenderableType:
+        lines: list[RenderableType] = [self.bars, self.line]
+        if self.preview is not None:
+            lines.append(Text(self.preview.standing))
+        if not self.digits:
+            return Group(*lines)
+        width = sum(segment.cell_length for segment in self.digits[0])
+        return Beside(self.digits, width, Group(*lines))
+
+
+class Beside:
+    """Lines that were drawn once, to the left of what changes: a redraw costs little."""
+
+    def __init__(self, left: list[list[Segment]], width: int, right: RenderableType) -> None:
+        self.left, self.width, self.right = left, width, right
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        narrower = options.update_width(options.max_width - self.width)
+        lines = console.render_lines(self.right, narrower, pad=False)
+        for left, right in zip_longest(self.left, lines):
+            yield from left or [Segment(" " * self.width)]
+            yield from right or []
+            yield Segment.line()
+
+
+def half_blocks(digits: "np.ndarray", across: int, down: int) -> list[list[Segment]]:
+    """Rows of digits (N, 28, 28) or (N, 28, 28, 3) uint8 at half their size, as lines.
+
+    Two pixels make a character. Where there are no colours, a pixel is on or off.
+    """
+    import numpy as np
+
+    shown = digits[: across * down].reshape(-1, 14, 2, 14, 2, digits[0].size // 784)
+    shown = np.pad(shown.mean(axis=(2, 4)), ((0, 0), (0, 0), (0, 1), (0, 0)))  # a gap to the right
+    lines = []
+    for start in range(0, len(shown), across):
+        row = np.concatenate(list(shown[start : start + across]), axis=1)
+        for upper, lower in row.reshape(DIGIT_HEIGHT, 2, -1, row.shape[-1]):
+            characters = starmap(_half_block, zip(upper, lower, strict=True))
+            line = [
+                Segment(character * len(list(same)), style)
+                for (character, style), same in groupby(characters)
+            ]
+            lines.append([*line, Segment(" ")])
+    return lines
+
+
+def _half_block(top: "np.ndarray", bottom: "np.ndarray") -> tuple[str, Style | None]:
+    """A character that shows two pixels, (1,) or (3,) each."""
+    if messages.no_color or messages.color_system is None:
+        return " ▄▀█"[2 * int(top.mean() > MIDDLE_GRAY) + int(bottom.mean() > MIDDLE_GRAY)], None
+    return "▀", Style(color=_color(top), bgcolor=_color(bottom))
+
+
+def _color(pixel: "np.ndarray") -> Color:
+    """Of a pixel (1,) or (3,), in few shades: equal neighbours are drawn at once."""
+    red, green, blue = [17 * round(value / 17) for value in pixel.tolist()] * (3 // len(pixel))
+    return Color.from_rgb(red, green, blue)
 
 
 def follow_work(work: "Iterable[Working | Evaluated]") -> "Evaluated":

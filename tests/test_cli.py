@@ -111,6 +111,15 @@ def test_bars_and_numbers_stay_in_place_on_a_terminal() -> None:
     assert COLOR.search(shown)
     for text in ("epoch", "step", "/15", "D(x)", "D(G(z))", "images/s", "left", "finished at step"):
         assert text in shown
+    assert "▀" in shown
+    assert "G has only begun" in shown
+
+
+def test_no_preview_shows_the_bars_alone() -> None:
+    shown = on_terminal([*TRAIN, "--no-preview"], TERM="xterm-256color")
+    assert "/15" in shown
+    assert "▀" not in shown
+    assert "G has only begun" not in shown
 
 
 def test_no_color_is_respected_and_a_dumb_terminal_gets_plain_lines() -> None:
@@ -124,6 +133,7 @@ def test_narrow_terminals_do_not_break() -> None:
     shown = on_terminal(TRAIN, TERM="xterm", COLUMNS="40")
     assert "finished at step 30" in shown
     assert "left" in shown
+    assert "▀" not in shown
 
 
 def test_the_first_ctrl_c_asks_for_a_stop_and_the_second_one_stops_at_once() -> None:

@@ -13,6 +13,7 @@ import torch
 from mnistgan import __version__, locations
 from mnistgan.checkpoint import State, save_checkpoint
 from mnistgan.commands.train_plan import Plan, load_data, plan_new, plan_resume, written_at
+from mnistgan.commands.train_preview import Preview, Previewed
 from mnistgan.devices import keep_freed_memory
 from mnistgan.errors import NonFiniteError, OutputError, RunError
 from mnistgan.evaluation.build import find_reference
@@ -20,11 +21,11 @@ from mnistgan.evaluation.judge import JudgeEpoch, judge_images
 from mnistgan.evaluation.metrics import frechet_distance
 from mnistgan.evaluation.reference import Reference
 from mnistgan.files import remove_temporary_files
-from mnistgan.generation import Sampler, generate, occurring
+from mnistgan.generation import generate
 from mnistgan.images import to_grid, to_uint8, write_png
 from mnistgan.run_dir import MetricsRecord, RunDir, epoch_stem
 
-__all__ = ["JudgeEpoch", "plan_new", "plan_resume", "run_plan"]
+__all__ = ["JudgeEpoch", "Previewed", "plan_new", "plan_resume", "run_plan"]
 
 EVALUATION_SAMPLES = 2_560
 """Of a run that scores itself: quick, and enough to rank its own checkpoints."""
@@ -66,14 +67,17 @@ class Finished:
     complete: bool
 
 
-Event = JudgeEpoch | Started | Stepped | Measured | EpochEnded | Finished
+Event = JudgeEpoch | Started | Stepped | Measured | Previewed | EpochEnded | Finished
 
 
-def run_plan(plan: Plan, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+def run_plan(
+    plan: Plan, stop: Callable[[], bool] = lambda: False, *, preview: bool = False
+) -> Iterator[Event]:
     """Train, and write the run directory. `stop` is asked after each step.
 
-    Yields what happens, as it happens. Raises NonFiniteError, naming the last good checkpoint, and
-    RunError where another process trains this run.
+    Yields what happens, as it happens; with `preview` also how the digits look, which changes
+    nothing else. Raises NonFiniteError, naming the last good checkpoint, and RunError where another
+    process trains this run.
     """
     keep_freed_memory()
     run = plan.resumed or RunDir.create(plan.runs, plan.name, plan.config)
@@ -83,7 +87,7 @@ def run_plan(plan: Plan, stop: Callable[[], bool] = lambda: False) -> Iterator[E
         if plan.resumed is None or not run.info.exists():
             run.write_info(_describe(plan))
         try:
-            yield from _train(plan, run, stop)
+            yield from _train(plan, run, stop, Preview(plan) if preview else None)
         except NonFiniteError as error:
             good = run.latest if run.latest.exists() else "none"
             raise NonFiniteError(
@@ -97,7 +101,9 @@ def run_plan(plan: Plan, stop: Callable[[], bool] = lambda: False) -> Iterator[E
             ) from None
 
 
-def _train(plan: Plan, run: RunDir, stop: Callable[[], bool]) -> Iterator[Event]:
+def _train(
+    plan: Plan, run: RunDir, stop: Callable[[], bool], preview: Preview | None
+) -> Iterator[Event]:
     trainer, output = plan.trainer, plan.config.output
     total, per_epoch = plan.total_steps, plan.steps_per_epoch
     reference = yield from _reference(plan)
@@ -134,6 +140,10 @@ def _train(plan: Plan, run: RunDir, stop: Callable[[], bool]) -> Iterator[Event]
                 best_distance = record.frechet_distance
                 save_checkpoint(run.best, _state(plan, best_distance))
             yield Measured(record)
+            if preview is not None:
+                preview.hear(record)
+        if preview is not None and preview.is_due():
+            yield preview.draw()
 
         sample_epoch = due_multiple(step, per_epoch, output.sample_every_epochs)
         if sample_epoch is not None or last:
@@ -185,10 +195,7 @@ def _write_samples(plan: Plan, run: RunDir, epoch: float) -> None:
 
 def _draw(plan: Plan, count: int) -> torch.Tensor:
     """Pictures 0 .. count - 1 of the run's seed: (count, C, 28, 28) uint8."""
-    config, trainer = plan.config, plan.trainer
-    classes = occurring(plan.dataset.class_counts)
-    sampler = Sampler(trainer.sampler, config.model.latent_dim, classes)
-    blocks = generate(sampler, count, config.training.seed, trainer.device)
+    blocks = generate(plan.sampler, count, plan.config.training.seed, plan.trainer.device)
     return torch.cat([to_uint8(images) for images, _ in blocks])
 
 

@@ -25,6 +25,7 @@ from mnistgan.devices import (
     resolve_precision,
 )
 from mnistgan.errors import ConfigError, RunError
+from mnistgan.generation import Sampler, occurring
 from mnistgan.memory import training_bytes
 from mnistgan.models import build_discriminator, build_generator, parameter_count
 from mnistgan.run_dir import RunDir
@@ -59,6 +60,12 @@ class Plan:
     @property
     def total_steps(self) -> int:
         return planned_steps(self.config, self.dataset.epoch_size)
+
+    @property
+    def sampler(self) -> Sampler:
+        """The generator as it is now, and what its pictures are drawn from."""
+        classes = occurring(self.dataset.class_counts)
+        return Sampler(self.trainer.sampler, self.config.model.latent_dim, classes)
 
     @property
     def folder(self) -> Path:

@@ -1,0 +1,151 @@
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, assert_same, metrics_without_timings, picture
+from rich.segment import Segment
+
+from mnistgan import console
+from mnistgan.checkpoint import load_checkpoint
+from mnistgan.commands import train as training
+from mnistgan.commands import train_preview
+from mnistgan.commands.train_preview import Preview, Previewed, spread, standing
+from mnistgan.config import AdversarialLoss
+from mnistgan.data import load_shipped
+from mnistgan.run_dir import MetricsRecord
+
+
+def plan(name: str, *words: str) -> training.Plan:
+    return training.plan_new(
+        "mlp", [*TINY, *words], runs=Path("runs"), name=name, device="cpu", offline=True
+    )
+
+
+def test_watching_changes_nothing() -> None:
+    found = {}
+    for watched in (True, False):
+        events = list(training.run_plan(plan(str(watched)), preview=watched))
+        shown = [event for event in events if isinstance(event, Previewed)]
+        assert len(shown) == watched  # the next one would come after three seconds
+        run = Path("runs") / str(watched)
+        found[watched] = run
+    assert shown == []
+    left, right = (load_checkpoint(found[watched] / "latest.pt") for watched in (True, False))
+    assert_same(left["trainer"], right["trainer"])
+    assert metrics_without_timings(found[True]) == metrics_without_timings(found[False])
+
+
+def test_a_preview_shows_the_digits_of_the_sample_grid() -> None:
+    last: Any = None
+    for event in training.run_plan(plan("run", "training.max_steps=1"), preview=True):
+        last = event if isinstance(event, Previewed) else last
+    assert last.digits.shape == (64, 28, 28)
+    grid = np.asarray(picture("runs/run/samples/epoch_000.000267.png"))
+    assert np.array_equal(grid[2:30, 32:60], last.digits[1])
+    assert last.standing == "G has only begun: no digits yet"
+
+
+def test_previews_take_at_most_a_hundredth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 2.5, 152.4, 152.6])  # made; drawing begins, ends; asked twice
+    monkeypatch.setattr(train_preview.time, "monotonic", lambda: next(clock))
+    preview = Preview(plan("run"))
+    preview.draw()
+    assert not preview.is_due()
+    assert preview.is_due()
+
+
+def test_spread_is_the_deviation_within_classes() -> None:
+    levels = torch.tensor([10, 14, 100, 110], dtype=torch.uint8)
+    images = levels.view(4, 1, 1, 1).expand(4, 1, 2, 2)
+    together, apart = torch.zeros(4, dtype=torch.long), torch.tensor([3, 3, 7, 7])
+    assert spread(images, together) == pytest.approx(levels.double().std().item())
+    assert spread(images, apart) == pytest.approx(math.sqrt((8 + 50) / 2))
+    assert spread(images[:1], together[:1]) == 0
+
+
+def test_real_digits_vary_more_than_those_of_one_class() -> None:
+    digits = load_shipped("a test")
+    images, labels = digits.images[:1000], digits.labels[:1000]
+    all_of_them = spread(images, torch.zeros_like(labels))
+    assert 0.75 * all_of_them < spread(images, labels) < all_of_them
+
+
+@pytest.mark.parametrize(
+    ("loss", "gap", "variety", "has_varied", "distances", "expected"),
+    [
+        ("bce", 0.2, 0.05, False, [], "G has only begun"),
+        ("bce", 0.2, 0.05, True, [], "G is collapsing: digits 5% as varied"),
+        ("bce", 0.95, 0.9, True, [], "D is too strong"),
+        ("bce", 0.85, 0.9, True, [], "balanced: digits 90% as varied as real ones"),
+        ("hinge", 1.5, 0.9, True, [], "balanced"),
+        ("hinge", 2.5, 0.9, True, [], "D is too strong"),
+        ("wgan", 50.0, 0.9, True, [], "digits 90% as varied"),
+        ("bce", None, 0.9, True, [], "balanced"),
+        ("bce", 0.2, 0.9, True, [9.0, 3.0, 5.0], "G was better: Fréchet 3.00 before, 5.00 now"),
+        ("bce", 0.2, 0.9, True, [9.0, 3.0, 4.0], "balanced"),
+    ],
+)
+def test_how_the_game_stands(
+    loss: AdversarialLoss,
+    gap: float | None,
+    variety: float,
+    has_varied: bool,
+    distances: Sequence[float],
+    expected: str,
+) -> None:
+    assert standing(loss, gap, variety, has_varied, distances).startswith(expected)
+
+
+def test_a_collapse_is_seen_in_the_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = plan("run")
+    preview = Preview(trained)
+    assert preview.draw().standing.startswith("G has only begun")
+    real = trained.dataset.images[:64].float() / 127.5 - 1
+    generator = trained.trainer.generator
+    monkeypatch.setattr(generator, "forward", lambda z, labels: real)
+    preview.hear(
+        MetricsRecord(
+            step=1, epoch=1, d_loss=1, g_loss=1, d_real=0.6, d_fake=0.4, images_per_second=1
+        )
+    )
+    assert preview.draw().standing.startswith("balanced")
+    monkeypatch.setattr(generator, "forward", lambda z, labels: real[:1].expand(64, -1, -1, -1))
+    assert preview.draw().standing == "G is collapsing: digits 0% as varied as real ones"
+
+
+def text(lines: list[list[Segment]]) -> list[str]:
+    return ["".join(segment.text for segment in line) for line in lines]
+
+
+@pytest.mark.parametrize("colored", [False, True])
+def test_digits_as_half_blocks(monkeypatch: pytest.MonkeyPatch, colored: bool) -> None:
+    monkeypatch.setattr(console, "messages", console.Stream(force_terminal=True, no_color=True))
+    digits = np.zeros((3, 28, 28), np.uint8)
+    digits[0, :2] = 255  # the first pixel of a column is on
+    digits[1, 2:4] = 255  # the second one
+    digits[2, :4] = 255
+    if colored:
+        digits = np.repeat(digits[..., None], 3, axis=-1)
+    lines = text(console.half_blocks(digits, across=2, down=2))
+    assert len(lines) == 14
+    assert lines[0] == "▀" * 14 + " " + "▄" * 14 + "  "
+    assert lines[7].strip() == "█" * 14
+    assert not "".join(lines[1:7] + lines[8:]).strip()
+
+
+def test_shades_where_there_are_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = console.Stream(force_terminal=True, color_system="truecolor", no_color=False)
+    monkeypatch.setattr(console, "messages", terminal)
+    digit = np.zeros((1, 28, 28), np.uint8)
+    digit[0, :2, :2] = 255
+    ((first, *_), *_) = console.half_blocks(digit, across=1, down=1)
+    assert first.text == "▀"
+    assert first.style is not None
+    assert first.style.color is not None
+    assert first.style.color.triplet == (255, 255, 255)
+    assert first.style.bgcolor is not None
+    assert first.style.bgcolor.triplet == (0, 0, 0)
