@@ -80,6 +80,15 @@ class ModelConfig(Section):
     spectral_norm: bool = False
     """Divides each weight of D by its largest singular value."""
 
+    minibatch_deviation: bool = False
+    """Shows D how much groups of four images differ; of conv."""
+
+    @model_validator(mode="after")
+    def has_a_place_for_the_deviation(self) -> Self:
+        if self.minibatch_deviation and self.architecture != "conv":
+            raise ValueError("minibatch_deviation is a part of architecture conv only")
+        return self
+
     @model_validator(mode="after")
     def normalises_no_zeros(self) -> Self:
         if self.spectral_norm and self.architecture == "resnet":
@@ -205,6 +214,15 @@ class Config(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
     output: OutputConfig = OutputConfig()
+
+    @model_validator(mode="after")
+    def fills_whole_groups(self) -> Self:
+        if self.model.minibatch_deviation and self.data.batch_size % 4:
+            raise ValueError(
+                "model.minibatch_deviation compares images in groups of four, so that "
+                f"data.batch_size has to be a multiple of 4, not {self.data.batch_size}"
+            )
+        return self
 
     @model_validator(mode="after")
     def compiles_no_penalties(self) -> Self:

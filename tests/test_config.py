@@ -105,6 +105,11 @@ def test_the_command_line_is_named_where_it_is_to_blame() -> None:
         ("loss: {gradient_penalty: 10}", "belong to wgan and wgan-gp"),
         ("optimizer: {arguments: {alpha: nan}}", "optimizer.arguments.alpha"),
         ("model: {architecture: resnet, spectral_norm: true}", "spectral_norm cannot divide"),
+        ("model: {minibatch_deviation: true}", "a part of architecture conv only"),
+        (
+            "model: {architecture: conv, minibatch_deviation: true}\ndata: {batch_size: 30}",
+            "data.batch_size has to be a multiple of 4, not 30",
+        ),
         ("training: {compile: on}\nloss: {r1: 1}", "cannot be differentiated twice"),
         ("optimizer: {schedule: stepwise}", "should be 'constant', 'linear' or 'cosine'"),
         ("data: {dataset: stacked-mnist}\noutput: {evaluate_every_epochs: 1}", "single digits"),

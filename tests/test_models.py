@@ -13,6 +13,7 @@ from mnistgan.models import (
     parameter_count,
 )
 from mnistgan.models.conditioning import Projection
+from mnistgan.models.deviation import MinibatchDeviation
 from mnistgan.models.dropout import Dropout
 from mnistgan.models.resnet import Block
 from mnistgan.models.spectral import spectral_norm
@@ -63,6 +64,37 @@ def test_the_projection_is_that_of_the_paper() -> None:
         for h, y in zip(features, labels.tolist(), strict=True)
     ]
     torch.testing.assert_close(head(features, labels), torch.stack(by_hand))
+
+
+def test_g_takes_what_lies_between_two_classes() -> None:
+    for architecture in ARCHITECTURES:
+        config = ModelConfig(architecture=architecture, width=0.125, conditional=True)
+        generator = build_generator(config, 1, 10).eval()
+        z, labels = torch.randn(3, 100), torch.tensor([0, 4, 9])
+        shares = nn.functional.one_hot(labels, 10).float()
+        with torch.no_grad():
+            whole, same = generator(z, labels), generator(z, shares)
+            between = generator(z, (shares + shares.roll(1, dims=0)) / 2)
+        scale = whole.abs().max().item()
+        assert torch.allclose(whole, same, atol=1e-4 * scale)
+        assert not torch.allclose(whole, between, atol=1e-2 * scale)
+
+
+def test_d_sees_how_much_the_images_of_a_group_differ() -> None:
+    layer = MinibatchDeviation()
+    features = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    features[4:] = features[4]
+    seen = layer(features)
+    assert seen.shape == (8, 4, 5, 5)
+    assert torch.equal(seen[:, :3], features)
+    expected = features[:4].std(dim=0, correction=0).mean().item()
+    assert seen[:4, 3].flatten().tolist() == pytest.approx([expected] * 100, rel=1e-5)
+    assert seen[4:, 3].flatten().tolist() == pytest.approx([1e-4] * 100)  # the root of EPSILON
+    config = ModelConfig(architecture="conv", width=0.125, minibatch_deviation=True)
+    images = torch.randn(8, 1, 28, 28, requires_grad=True)
+    build_discriminator(config, 1)(images)[0].backward()
+    touched = images.grad.flatten(1).abs().sum(dim=1) > 0
+    assert touched.tolist() == [True] * 4 + [False] * 4
 
 
 def test_residual_branches_begin_at_zero() -> None:

@@ -54,4 +54,4 @@ def parameter_count(model: nn.Module) -> int:
 
 def _sizes(config: ModelConfig, channels: int, classes: int) -> Sizes:
     classes = classes if config.conditional else 0
-    return Sizes(config.latent_dim, channels, config.width, classes)
+    return Sizes(config.latent_dim, channels, config.width, classes, config.minibatch_deviation)

@@ -6,6 +6,7 @@ With classes, G takes an embedding of the label beside z, and D projects its fea
 from torch import Tensor, nn
 
 from mnistgan.models.conditioning import Chain, Projection
+from mnistgan.models.deviation import MinibatchDeviation
 from mnistgan.models.sizes import Sizes
 
 
@@ -39,8 +40,9 @@ class Discriminator(nn.Module):
             nn.LeakyReLU(0.2),
             nn.Conv2d(c32, c64, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
+            *([MinibatchDeviation()] if sizes.minibatch_deviation else []),
             nn.Flatten(),
-            nn.Linear(c64 * 7 * 7, c256),
+            nn.Linear((c64 + sizes.minibatch_deviation) * 7 * 7, c256),
             nn.LeakyReLU(0.2),
         )
         self.head = Projection(c256, sizes.classes)

@@ -13,6 +13,8 @@ class Sizes(NamedTuple):
     """Multiplies hidden widths and channel counts"""
     classes: int
     """0: unconditional"""
+    minibatch_deviation: bool = False
+    """Whether D sees how much images of its batch differ"""
 
     def scaled(self, *widths: int) -> list[int]:
         """Each width times `width`, rounded, at least 1."""
