@@ -8,21 +8,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mnistgan.errors import OutputError
 from mnistgan.files import atomic_write
 
 SUFFIXES = (".gif", ".webp")
 MIN_SIDE, MAX_SIDE = 360, 1000
 SHADES = 32
 """Of gray in a frame: more cannot be told apart in digits this size."""
-
-
-def check_target(out: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
-    """Raises OutputError where `out` is a folder or ends in none of `suffixes`."""
-    if out.suffix.lower() not in suffixes:
-        raise OutputError(f"--out {out}: expected a name ending in {' or '.join(suffixes)}")
-    if out.is_dir():
-        raise OutputError(f"--out {out}: is a folder; a file name is wanted")
 
 
 def enlarge(picture: Image.Image) -> Image.Image:

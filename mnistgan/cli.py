@@ -230,7 +230,9 @@ def interpolate(
         bool,
         typer.Option("--classes", help="Through all digits in one style, by a conditional model."),
     ] = False,
-    fps: Annotated[float, typer.Option(min=0.1, max=50, help="Frames a second.")] = 20.0,
+    fps: Annotated[
+        float | None, typer.Option(min=0.1, max=50, help="Frames a second. Default: 20.")
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option(help="NAME.png: walks in rows; NAME.gif, NAME.webp: an animation that loops."),

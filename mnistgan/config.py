@@ -22,6 +22,8 @@ from mnistgan.errors import ConfigError
 
 MAX_FILE_BYTES = 64 * 1024
 MAX_CLASSES = 1_000
+DEVIATION_GROUP = 4
+"""Images that model.minibatch_deviation compares with each other: neighbours in the batch"""
 """Of a data set"""
 COMMAND_LINE = "command line"
 
@@ -217,10 +219,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def fills_whole_groups(self) -> Self:
-        if self.model.minibatch_deviation and self.data.batch_size % 4:
+        if self.model.minibatch_deviation and self.data.batch_size % DEVIATION_GROUP:
             raise ValueError(
-                "model.minibatch_deviation compares images in groups of four, so that "
-                f"data.batch_size has to be a multiple of 4, not {self.data.batch_size}"
+                f"model.minibatch_deviation compares groups of {DEVIATION_GROUP} images, so that "
+                f"data.batch_size has to be a multiple of {DEVIATION_GROUP}, not "
+                f"{self.data.batch_size}"
             )
         return self
 

@@ -285,9 +285,9 @@ class LiveProgress(PlainProgress):
         lines: list[RenderableType] = [self.bars, self.line]
         if self.preview is not None:
             lines.append(Text(self.preview.standing))
-        if not self.digits:
+        width = sum(segment.cell_length for segment in self.digits[0]) if self.digits else 0
+        if not self.digits or messages.width - width < BARS_WIDTH:  # it may be narrower by now
             return Group(*lines)
-        width = sum(segment.cell_length for segment in self.digits[0])
         return Beside(self.digits, width, Group(*lines))
 
 

@@ -1,12 +1,22 @@
 """Writing files so that a reader never meets half of one."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from mnistgan.errors import OutputError
+
 TEMPORARY_SUFFIX = ".tmp"
+
+
+def check_output(out: Path, suffixes: Sequence[str]) -> None:
+    """Raises OutputError where `out` is a folder or ends in none of `suffixes`."""
+    if out.suffix.lower() not in suffixes:
+        raise OutputError(f"--out {out}: expected a name ending in {' or '.join(suffixes)}")
+    if out.is_dir():
+        raise OutputError(f"--out {out}: is a folder; a file name is wanted")
 
 
 @contextmanager

@@ -24,13 +24,23 @@ class Sampler:
 
     generator: nn.Module
     latent_dim: int
-    classes: Sequence[int]
-    """Those that occur in the training images: picture i is of the i-th, from the first on again"""
+    class_counts: Sequence[int]
+    """How often each class occurs in the training images"""
 
-    def labels(self, block: int) -> Tensor:
-        """The classes (BLOCK,) of block number `block`."""
+    @property
+    def classes(self) -> list[int]:
+        """Those that occur."""
+        return [label for label, count in enumerate(self.class_counts) if count > 0]
+
+    def labels_in_turn(self, block: int) -> Tensor:
+        """The classes (BLOCK,) of block number `block`: picture i is of the (i mod count)-th."""
         indices = torch.arange(block * BLOCK, (block + 1) * BLOCK)
         return torch.tensor(self.classes)[indices % len(self.classes)]
+
+    def labels_in_proportion(self, seed: int, block: int) -> Tensor:
+        """Classes (BLOCK,) as often as in the training images: for scores, which count them."""
+        weights = torch.tensor(self.class_counts, dtype=torch.double)
+        return torch.multinomial(weights, BLOCK, True, generator=_rng(seed, block, 1))
 
     def noise(self, seed: int, block: int, truncation: float | None = None) -> Tensor:
         """z (BLOCK, latent_dim) of block number `block`, the same on every device.
@@ -69,7 +79,7 @@ def load_sampler(state: State, device: torch.device) -> tuple[Sampler, Config]:
     check_like(dict(weights), dict(template.state_dict()), key)
     generator = build_generator(config.model, channels, len(counts)).to(device)
     generator.load_state_dict(weights)
-    return Sampler(generator.eval(), config.model.latent_dim, occurring(counts)), config
+    return Sampler(generator.eval(), config.model.latent_dim, counts), config
 
 
 def check_conditional(config: Config, checkpoint: Path) -> None:
@@ -81,11 +91,6 @@ def check_conditional(config: Config, checkpoint: Path) -> None:
         )
 
 
-def occurring(class_counts: Sequence[int]) -> list[int]:
-    """The classes that there are images of, of counts by class."""
-    return [label for label, count in enumerate(class_counts) if count > 0]
-
-
 def generate(
     sampler: Sampler,
     count: int,
@@ -93,17 +98,24 @@ def generate(
     device: torch.device,
     *,
     label: int | None = None,
+    in_proportion: bool = False,
     truncation: float | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Pictures 0 .. count - 1 of `seed`: images (<= BLOCK, C, 28, 28) in [-1, 1] and their classes.
 
-    All of class `label`, if it is given; `truncation` as in `Sampler.noise`.
+    All of class `label`, if it is given, else of each in turn, or `in_proportion`, as often as it
+    occurs. `truncation` as in `Sampler.noise`.
     """
     for start in range(0, count, BLOCK):
         block = start // BLOCK
-        z, labels = sampler.noise(seed, block, truncation), sampler.labels(block)
-        if label is not None:
-            labels.fill_(label)
+        z = sampler.noise(seed, block, truncation)
+        labels = (
+            torch.full((BLOCK,), label)
+            if label is not None
+            else sampler.labels_in_proportion(seed, block)
+            if in_proportion
+            else sampler.labels_in_turn(block)
+        )
         images = draw(sampler.generator, z, labels, device)
         yield images[: count - start], labels[: count - start]
 

@@ -127,6 +127,12 @@ class RunDir:
         is_run = all((folder / name).is_file() for name in ("config.yaml", "run.json"))
         return cls(_relative(folder)) if is_run else None
 
+    @classmethod
+    def drawings_folder(cls, checkpoint: Path) -> Path:
+        """A run's `generated/`; for a checkpoint outside a run, the current folder."""
+        run = cls.containing(checkpoint)
+        return run.generated if run else Path()
+
     def read_config(self) -> Config:
         """The configuration that the run was made with. Raises ConfigError if it was damaged."""
         return Config.from_mapping(read_yaml(self.config), str(self.config))
@@ -268,9 +274,3 @@ def _created(run: RunDir) -> str:
 def _relative(path: Path) -> Path:
     """The short form for messages, where `path` lies below the current folder."""
     return Path(os.path.relpath(path)) if path.is_relative_to(Path.cwd()) else path
-
-
-def drawings_folder(checkpoint: Path) -> Path:
-    """A run's `generated/`; for a checkpoint outside a run, the current folder."""
-    run = RunDir.containing(checkpoint)
-    return run.generated if run else Path()

@@ -18,7 +18,7 @@ from mnistgan.signals import StopRequest
 
 Cli = Callable[..., Result]
 REPOSITORY = Path(__file__).parent.parent
-COMMANDS = ["train", "sample", "plot-losses", "make-gif", "evaluate", "train-judge"]
+COMMANDS = ["train", "sample", "plot-losses", "make-gif", "interpolate", "evaluate", "train-judge"]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

@@ -8,7 +8,7 @@ from conftest import picture, train_tiny
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
-from mnistgan.generation import BLOCK, Sampler, generate, load_sampler, occurring
+from mnistgan.generation import BLOCK, Sampler, generate, load_sampler
 from mnistgan.images import to_grid, to_uint8
 
 Cli = Callable[..., Result]
@@ -215,6 +215,8 @@ def test_a_text_is_written_in_one_hand_a_line(mnistgan: Cli) -> None:
         (["--digit", "seven"], "--digit seven: expected one such as 7"),
         (["--digit", "7-3"], "--digit 7-3: expected one such as 7"),
         (["--digit", "-3"], "--digit -3: expected one such as 7"),
+        (["--digit", "0-9999"], "--digit 0-9999: expected one such as 7"),
+        (["--digit", "0-9", "--n", "100001"], "1,000,010 digits are more than 1,000,000"),
         (["--digit", "8-12"], "has learned no 10, 11, 12; its classes are 0, 1"),
         (["--digit", "9" * 5000], "expected one such as 7"),
         (["--digit", "1", "--text", "1"], "choose one"),
@@ -222,7 +224,8 @@ def test_a_text_is_written_in_one_hand_a_line(mnistgan: Cli) -> None:
         (["--text", " - "], "expected digits"),
         (["--text", ""], "expected digits"),
         (["--text", "٣"], "expected digits"),
-        (["--text", "1" + " " * 10_000], "a grid holds at most 10,000 digits, not 10,001"),
+        (["--text", "1" + " " * 10_000, "--out", "x.png"], "at most 10,000 digits, not 10,001"),
+        (["--text", "1" * 300], "File name too long"),
     ],
 )
 def test_what_is_no_digit_of_this_model(mnistgan: Cli, words: list[str], expected: str) -> None:
@@ -260,9 +263,19 @@ def test_an_unconditional_generator_has_no_classes(mnistgan: Cli, run: Path) -> 
 
 
 def test_classes_come_in_turn_but_those_that_never_occur() -> None:
-    sampler = Sampler(torch.nn.Identity(), 1, occurring([100, 0, 300, 1]))
-    labels = torch.cat([sampler.labels(block) for block in range(3)]).tolist()
+    sampler = Sampler(torch.nn.Identity(), 1, [100, 0, 300, 1])
+    labels = torch.cat([sampler.labels_in_turn(block) for block in range(3)]).tolist()
     assert labels == [(0, 2, 3)[index % 3] for index in range(3 * BLOCK)]
+
+
+def test_for_scores_classes_come_in_the_proportions_of_the_training_set() -> None:
+    sampler = Sampler(torch.nn.Identity(), 1, [100, 0, 300])
+    labels = torch.cat([sampler.labels_in_proportion(0, block) for block in range(200)])
+    shares = labels.bincount(minlength=3).double() / len(labels)
+    assert shares.tolist() == pytest.approx([0.25, 0, 0.75], abs=0.015)
+    drawn = sampler.labels_in_proportion(0, 5)
+    assert torch.equal(drawn, sampler.labels_in_proportion(0, 5))
+    assert not torch.equal(drawn, sampler.labels_in_proportion(1, 5))
 
 
 @pytest.mark.parametrize(

@@ -259,7 +259,7 @@ def _samples(
     check(channels)
     count = count or _usual_count(channels)
     blocks, asked = [], []
-    for images, classes in generate(sampler, count, seed, torch_device):
+    for images, classes in generate(sampler, count, seed, torch_device, in_proportion=True):
         blocks.append(to_uint8(images))
         asked.append(classes)
         yield Working("drawing", min(count, len(blocks) * BLOCK), count)

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from mnistgan.animation import SUFFIXES, check_target, enlarge, write_animation
+from mnistgan.animation import SUFFIXES, enlarge, write_animation
 from mnistgan.checkpoint import load_checkpoint, naming
 from mnistgan.devices import resolve_device
 from mnistgan.errors import ConfigError, OutputError
+from mnistgan.files import check_output
 from mnistgan.generation import BLOCK, Sampler, check_conditional, draw, load_sampler, spherical
 from mnistgan.images import to_grid, to_picture, to_uint8, write_png
-from mnistgan.run_dir import drawings_folder, find_checkpoint
+from mnistgan.run_dir import RunDir, find_checkpoint
 
+FPS = 20.0
 MAX_DIGITS = 100_000
 """In all columns or frames together."""
 
@@ -37,7 +39,7 @@ def interpolate(
     from_seed: int,
     to_seed: int | None,
     classes: bool,
-    fps: float,
+    fps: float | None,
     out: str | None,
     device: str,
 ) -> Interpolated:
@@ -56,44 +58,56 @@ def interpolate(
     path = find_checkpoint(ckpt, runs)
     kind = f"classes-seed{from_seed}" if classes else f"seeds{from_seed}-{to_seed}"
     name = f"{path.stem}-n{count}-{kind}.png"
-    target = drawings_folder(path) / name if out is None else Path(out)
-    check_target(target, (".png", *SUFFIXES))
+    target = RunDir.drawings_folder(path) / name if out is None else Path(out)
+    check_output(target, (".png", *SUFFIXES))
     moving = target.suffix.lower() != ".png"
+    if fps is not None and not moving:
+        raise ConfigError(f"--fps is of an animation, and {target} is a picture")
     torch_device = resolve_device(device)
     state = load_checkpoint(path)
     with naming(path):
         sampler, config = load_sampler(state, torch_device)
     if classes:
         check_conditional(config, path)
-    stops = len(sampler.classes)
-    steps = steps or (
-        (12 * stops if moving else 2 * stops - 1) if classes else 60 if moving else 10
-    )
+    stops = len(sampler.classes) if classes else 0
+    steps = steps or min(_usual_steps(stops, moving), MAX_DIGITS // count)
     if count * steps > MAX_DIGITS:
         raise OutputError(f"{count:,} x {steps:,} digits are more than {MAX_DIGITS:,}")
 
-    z = _noise(sampler, from_seed, count)
-    labels = torch.cat([sampler.labels(block) for block in range(-(-count // BLOCK))])[:count]
-    if classes:
-        walk = [(z, shares.expand(count, -1)) for shares in _class_shares(sampler, steps, moving)]
-    else:
-        end = _noise(sampler, to_seed, count)
-        walk = [
+    z, end = _noise(sampler, from_seed, count), _noise(sampler, to_seed, count)
+    labels = torch.cat([sampler.labels_in_turn(block) for block in _blocks(count)])[:count]
+    walk = (
+        ((z, shares.expand(count, -1)) for shares in _class_shares(sampler, steps, moving))
+        if classes
+        else (
             (spherical(z, end, torch.full((count,), share)), labels)
             for share in _shares(steps, moving)
-        ]
+        )
+    )
     pictures = (to_uint8(draw(sampler.generator, *step, torch_device)) for step in walk)
     if moving:
-        write_animation(target, _frames(pictures), [1 / fps] * steps)
+        write_animation(target, _frames(pictures), [1 / (fps or FPS)] * steps)
     else:
         rows = torch.stack(list(pictures), dim=1)  # (count, steps, C, 28, 28)
         write_png(target, to_grid(rows.flatten(0, 1), columns=steps))
     return Interpolated(path, target)
 
 
+def _usual_steps(stops: int, moving: bool) -> int:
+    """Enough to look smooth; through `stops` classes, one between two in a picture."""
+    if stops:
+        return 12 * stops if moving else 2 * stops - 1
+    return 60 if moving else 10
+
+
+def _blocks(count: int) -> range:
+    """Those that pictures 0 .. count - 1 lie in."""
+    return range(-(-count // BLOCK))
+
+
 def _noise(sampler: Sampler, seed: int, count: int) -> Tensor:
     """z (count, latent_dim) of pictures 0 .. count - 1 of `seed`."""
-    return torch.cat([sampler.noise(seed, block) for block in range(-(-count // BLOCK))])[:count]
+    return torch.cat([sampler.noise(seed, block) for block in _blocks(count)])[:count]
 
 
 def _shares(steps: int, moving: bool) -> list[float]:

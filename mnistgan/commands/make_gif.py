@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mnistgan.animation import check_target, enlarge, write_animation
+from mnistgan.animation import SUFFIXES, enlarge, write_animation
 from mnistgan.errors import RunError
+from mnistgan.files import check_output
 from mnistgan.run_dir import RunDir
 
 LAST_FRAME_SECONDS = 2.0
@@ -29,7 +30,7 @@ def make_gif(given: str, *, runs: Path, fps: float, out: str | None) -> Animated
     """
     run = RunDir.open(given, runs)
     target = run.animation if out is None else Path(out)
-    check_target(target)
+    check_output(target, SUFFIXES)
     grids = run.sample_grids()
     if not grids:
         raise RunError(f"{run.path}: has no pictures in {run.samples.name} yet; train it first")

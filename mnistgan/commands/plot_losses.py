@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from mnistgan.errors import OutputError, RunError
-from mnistgan.files import atomic_write
+from mnistgan.errors import RunError
+from mnistgan.files import atomic_write, check_output
 from mnistgan.run_dir import MetricsRecord, RunDir
 
 if TYPE_CHECKING:
@@ -56,10 +56,7 @@ def plot_losses(given: Sequence[str], *, runs: Path, out: str | None) -> Plotted
     records = [_read(run) for run in opened]
     default = opened[0].losses_plot if len(opened) == 1 else Path("losses.png")
     target = default if out is None else Path(out)
-    if target.suffix.lower() not in SUFFIXES:
-        raise OutputError(f"--out {target}: expected a name ending in {' or '.join(SUFFIXES)}")
-    if target.is_dir():
-        raise OutputError(f"--out {target}: is a folder; a file name is wanted")
+    check_output(target, SUFFIXES)
     judges = {line.judge_sha256 for line in chain(*records) if line.judge_sha256 is not None}
     if len(judges) > 1:
         raise RunError(

@@ -17,10 +17,12 @@ from mnistgan.errors import ConfigError, OutputError
 from mnistgan.files import atomic_write
 from mnistgan.generation import check_conditional, generate, load_sampler
 from mnistgan.images import to_grid, to_picture, to_uint8, write_png
-from mnistgan.run_dir import drawings_folder, find_checkpoint
+from mnistgan.run_dir import RunDir, find_checkpoint
 
 MAX_GRID = 10_000
-"""Digits in one picture: 3,000 x 3,000 pixels."""
+"""Digits in one picture; in a square, 3,000 x 3,000 pixels."""
+MAX_DIGITS = 1_000_000
+"""In all files and arrays together: 784 MB"""
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,13 @@ def sample(
     several = len(digits) > 1
     count = count or (1 if text is not None else 10 if several else 64)
     total = count * max(1, len(digits))
+    if total > MAX_DIGITS:
+        raise OutputError(f"{total:,} digits are more than {MAX_DIGITS:,}: draw fewer at once")
     path = find_checkpoint(ckpt, runs)
-    kind = f"-digit{digit}" if digit is not None else "" if text is None else f"-text{text[:40]}"
+    kind = f"-digit{digit}" if digit is not None else "" if text is None else f"-text{text}"
     kind += "" if truncation is None else f"-truncation{truncation:g}"
     name = f"{path.stem}-n{count}-seed{seed}{kind.replace(' ', '_')}.png"
-    target = drawings_folder(path) / name if out is None else Path(out)
+    target = RunDir.drawings_folder(path) / name if out is None else Path(out)
     cells = count * len(text) if text is not None else total
     write = _writer(target, is_folder=out is not None and out.endswith(("/", "\\")), cells=cells)
     torch_device = resolve_device(device)
@@ -98,7 +102,7 @@ def sample(
 
 def _digits(given: str) -> list[int]:
     """`7` or `0-9` as classes."""
-    found = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", given, re.ASCII)
+    found = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", given, re.ASCII)
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
     if first > last:
         raise ConfigError(f"--digit {given}: expected one such as 7, or a range such as 0-9")

@@ -193,9 +193,10 @@ def _write_samples(plan: Plan, run: RunDir, epoch: float) -> None:
     write_png(run.samples / f"{epoch_stem(epoch)}.png", to_grid(pixels))
 
 
-def _draw(plan: Plan, count: int) -> torch.Tensor:
+def _draw(plan: Plan, count: int, *, in_proportion: bool = False) -> torch.Tensor:
     """Pictures 0 .. count - 1 of the run's seed: (count, C, 28, 28) uint8."""
-    blocks = generate(plan.sampler, count, plan.config.training.seed, plan.trainer.device)
+    seed, device = plan.config.training.seed, plan.trainer.device
+    blocks = generate(plan.sampler, count, seed, device, in_proportion=in_proportion)
     return torch.cat([to_uint8(images) for images, _ in blocks])
 
 
@@ -217,7 +218,7 @@ def _reference(plan: Plan) -> Generator[JudgeEpoch, None, Reference | None]:
 
 def _score(plan: Plan, reference: Reference) -> dict[str, Any]:
     """The fields of a metrics line that score a few samples, always of the same noise."""
-    seen = judge_images(reference.judge, _draw(plan, EVALUATION_SAMPLES))
+    seen = judge_images(reference.judge, _draw(plan, EVALUATION_SAMPLES, in_proportion=True))
     distance = frechet_distance(reference.features, seen.features)
     return {"frechet_distance": distance, "judge_sha256": reference.judge_sha256}
 

@@ -25,7 +25,7 @@ from mnistgan.devices import (
     resolve_precision,
 )
 from mnistgan.errors import ConfigError, RunError
-from mnistgan.generation import Sampler, occurring
+from mnistgan.generation import Sampler
 from mnistgan.memory import training_bytes
 from mnistgan.models import build_discriminator, build_generator, parameter_count
 from mnistgan.run_dir import RunDir
@@ -64,8 +64,9 @@ class Plan:
     @property
     def sampler(self) -> Sampler:
         """The generator as it is now, and what its pictures are drawn from."""
-        classes = occurring(self.dataset.class_counts)
-        return Sampler(self.trainer.sampler, self.config.model.latent_dim, classes)
+        return Sampler(
+            self.trainer.sampler, self.config.model.latent_dim, self.dataset.class_counts
+        )
 
     @property
     def folder(self) -> Path:

@@ -1,5 +1,6 @@
 """What a training shows of itself: a few digits, and in plain words how the game stands."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mnistgan.commands.train_plan import Plan
-from mnistgan.config import AdversarialLoss
+from mnistgan.config import AdversarialLoss, LossConfig
 from mnistgan.generation import BLOCK, generate
 from mnistgan.images import to_uint8
 from mnistgan.run_dir import MetricsRecord
@@ -18,8 +19,8 @@ INTERVAL_SECONDS = 3.0
 MAX_SHARE = 0.01
 """Of the time of a training, at most, that drawing previews takes"""
 REAL_DIGITS = 1_000
-LEAST_SPREAD = 0.4
-"""Of that of real digits: below it the digits of a class are alike"""
+LEAST_SPREAD, MOST_SPREAD = 0.4, 1.5
+"""Of that of real digits: below, all look alike, and above, they are noise"""
 LARGEST_GAP: dict[AdversarialLoss, float] = {
     "bce": 0.9,
     "minimax": 0.9,
@@ -48,11 +49,11 @@ class Preview:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.record: MetricsRecord | None = None
-        self.distances: list[float] = []
-        self.has_varied = False
-        real = slice(REAL_DIGITS)
-        seen = self._spread(plan.dataset.images[real], plan.dataset.labels[real])
-        self.real_spread = max(1e-9, seen)  # digits that are all the same are no reason to stop
+        self.distances = [plan.best_distance] if math.isfinite(plan.best_distance) else []
+        self.has_begun = False
+        images, labels = plan.dataset.images, plan.dataset.labels
+        some = slice(None, None, max(1, len(images) // REAL_DIGITS))  # they may be sorted
+        self.real_spread = self._spread(images[some], labels[some])
         self.due_at = time.monotonic()
 
     def hear(self, record: MetricsRecord) -> None:
@@ -69,10 +70,12 @@ class Preview:
         seed, device = plan.config.training.seed, plan.trainer.device
         ((images, labels),) = generate(plan.sampler, BLOCK, seed, device)
         pixels = to_uint8(images)
-        variety = self._spread(pixels, labels) / self.real_spread
-        self.has_varied |= variety >= LEAST_SPREAD
+        # Real digits that are all the same are no reason to stop.
+        variety = self._spread(pixels, labels) / max(1.0, self.real_spread)
+        past_first_epoch = plan.trainer.step >= plan.steps_per_epoch
+        self.has_begun |= variety >= LEAST_SPREAD or past_first_epoch
         gap = None if self.record is None else self.record.d_real - self.record.d_fake
-        text = standing(plan.config.loss.adversarial, gap, variety, self.has_varied, self.distances)
+        text = standing(plan.config.loss, gap, variety, self.has_begun, self.distances)
         now = time.monotonic()
         self.due_at = now + max(INTERVAL_SECONDS, (now - started_at) / MAX_SHARE)
         return Previewed(pixels.movedim(1, -1).squeeze(-1).numpy(), text)
@@ -102,23 +105,28 @@ def spread(images: Tensor, labels: Tensor) -> float:
 
 
 def standing(
-    loss: AdversarialLoss,
+    loss: LossConfig,
     gap: float | None,
     variety: float,
-    has_varied: bool,
+    has_begun: bool,
     distances: Sequence[float],
 ) -> str:
     """How the game stands, in one line.
 
     gap: between D's means on real and generated images. variety: the spread of the digits as a
-    share of that of real ones; has_varied: whether it has been enough before. distances: the
-    Fréchet distances of a run that scores itself, so far.
+    share of that of real ones; has_begun: whether it was once enough, or an epoch is over.
+    distances: the Fréchet distances of a run that scores itself, so far.
     """
     varied = f"digits {variety:.0%} as varied as real ones"
-    if variety < LEAST_SPREAD:
-        return f"G is collapsing: {varied}" if has_varied else "G has only begun: no digits yet"
-    if gap is not None and gap > LARGEST_GAP.get(loss, float("inf")):
+    largest_gap = LARGEST_GAP.get(loss.adversarial, math.inf) * (1 - loss.label_smoothing)
+    if variety < LEAST_SPREAD and not has_begun:
+        return "G has only begun: no digits yet"
+    if gap is not None and gap > largest_gap:
         return "D is too strong: hardly ever wrong, G learns little"
+    if variety < LEAST_SPREAD:
+        return f"G is collapsing: {varied}"
+    if variety > MOST_SPREAD:
+        return "G draws noise: no digits yet"
     if distances and distances[-1] > WORSE * min(distances):
         return f"G was better: Fréchet {min(distances):.2f} before, {distances[-1]:.2f} now"
-    return f"balanced: {varied}" if loss in LARGEST_GAP else varied
+    return f"balanced: {varied}" if loss.adversarial in LARGEST_GAP else varied

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-GROUP = 4
-"""Images that are compared with each other: neighbours in the batch"""
+from mnistgan.config import DEVIATION_GROUP
+
 EPSILON = 1e-8
 """Under the root, whose slope has no bound at zero"""
 
@@ -12,15 +12,15 @@ EPSILON = 1e-8
 class MinibatchDeviation(nn.Module):
     """Appends a channel that tells how much the images of a group differ.
 
-    The standard deviation of each feature over the group, averaged over features (Karras et al.
-    2018, section 3; groups of four as in Karras et al. 2020).
+    The standard deviation of each feature over the group, averaged over features and places
+    (Karras et al. 2018, section 3; groups of four as in Karras et al. 2020).
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W), B a multiple of GROUP -> (B, C + 1, H, W)"""
-        groups = features.float().unflatten(0, (-1, GROUP))
+        """(B, C, H, W), B a multiple of DEVIATION_GROUP -> (B, C + 1, H, W)"""
+        groups = features.float().unflatten(0, (-1, DEVIATION_GROUP))
         variance = (groups - groups.mean(dim=1, keepdim=True)).square().mean(dim=1)
         deviation = (variance + EPSILON).sqrt().mean(dim=(1, 2, 3))
-        channel = deviation.repeat_interleave(GROUP)[:, None, None, None]
+        channel = deviation.repeat_interleave(DEVIATION_GROUP)[:, None, None, None]
         shape = -1, 1, *features.shape[2:]
         return torch.cat((features, channel.to(features.dtype).expand(shape)), dim=1)
