@@ -5,7 +5,8 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import groupby, starmap, zip_longest
+from functools import lru_cache
+from itertools import groupby, zip_longest
 from shlex import quote
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ BARS_WIDTH = 46
 DIGIT_WIDTH, DIGIT_HEIGHT = 14, 7
 """In characters, each of which holds two pixels"""
 MIDDLE_GRAY = 100
+Pixel = tuple[int, ...]
+"""(gray,) or (red, green, blue)"""
 
 
 class Stream(Console):
@@ -314,30 +317,32 @@ def half_blocks(digits: "np.ndarray", across: int, down: int) -> list[list[Segme
     import numpy as np
 
     shown = digits[: across * down].reshape(-1, 14, 2, 14, 2, digits[0].size // 784)
-    shown = np.pad(shown.mean(axis=(2, 4)), ((0, 0), (0, 0), (0, 1), (0, 0)))  # a gap to the right
+    shown = 17 * np.round(shown.mean(axis=(2, 4)) / 17).astype(int)  # few shades: equal neighbours
+    shown = np.pad(shown, ((0, 0), (0, 0), (0, 1), (0, 0)))  # a gap to the right
+    colorless = messages.no_color or messages.color_system is None
     lines = []
     for start in range(0, len(shown), across):
         row = np.concatenate(list(shown[start : start + across]), axis=1)
-        for upper, lower in row.reshape(DIGIT_HEIGHT, 2, -1, row.shape[-1]):
-            characters = starmap(_half_block, zip(upper, lower, strict=True))
+        for upper, lower in row.reshape(DIGIT_HEIGHT, 2, -1, row.shape[-1]).tolist():
+            pixels = zip(map(tuple, upper), map(tuple, lower), strict=True)
             line = [
-                Segment(character * len(list(same)), style)
-                for (character, style), same in groupby(characters)
+                _half_block(*pair, colorless, len(list(same))) for pair, same in groupby(pixels)
             ]
             lines.append([*line, Segment(" ")])
     return lines
 
 
-def _half_block(top: "np.ndarray", bottom: "np.ndarray") -> tuple[str, Style | None]:
-    """A character that shows two pixels, (1,) or (3,) each."""
-    if messages.no_color or messages.color_system is None:
-        return " ▄▀█"[2 * int(top.mean() > MIDDLE_GRAY) + int(bottom.mean() > MIDDLE_GRAY)], None
-    return "▀", Style(color=_color(top), bgcolor=_color(bottom))
+@lru_cache(4096)
+def _half_block(top: Pixel, bottom: Pixel, no_color: bool, count: int) -> Segment:
+    """Characters that show two pixels each."""
+    if no_color:
+        lit = 2 * int(fmean(top) > MIDDLE_GRAY) + int(fmean(bottom) > MIDDLE_GRAY)
+        return Segment(" ▄▀█"[lit] * count)
+    return Segment("▀" * count, Style(color=_color(top), bgcolor=_color(bottom)))
 
 
-def _color(pixel: "np.ndarray") -> Color:
-    """Of a pixel (1,) or (3,), in few shades: equal neighbours are drawn at once."""
-    red, green, blue = [17 * round(value / 17) for value in pixel.tolist()] * (3 // len(pixel))
+def _color(pixel: Pixel) -> Color:
+    red, green, blue = pixel * (3 // len(pixel))
     return Color.from_rgb(red, green, blue)
 
 

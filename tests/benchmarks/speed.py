@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 from reference_loop import WARM_UP_STEPS
-from rich.console import Console
 
 from mnistgan import console
 from mnistgan.commands.train import plan_new, run_plan
@@ -105,7 +104,9 @@ def run(command: list[str]) -> tuple[float, float, str]:
 def other_work_share(folder: str, epochs: int = 2) -> float:
     """The share of a run of `mlp`, live display and all, that is not spent in training steps."""
     with tempfile.TemporaryDirectory() as runs, Path(os.devnull).open("w") as nowhere:
-        console.messages = Console(file=nowhere, force_terminal=True)
+        console.messages = console.Stream(
+            file=nowhere, force_terminal=True, width=120, height=40, color_system="truecolor"
+        )
         plan = plan_new(
             "mlp",
             [f"data.root={folder}", f"training.epochs={epochs}"],
@@ -125,8 +126,8 @@ def other_work_share(folder: str, epochs: int = 2) -> float:
 
         plan.trainer.train_step = timed_step  # type: ignore[method-assign]
         started_at = time.perf_counter()
-        with console.training_progress(plan, quiet=False) as progress:
-            for _ in progress.follow(run_plan(plan)):
+        with console.training_progress(plan, quiet=False, preview=True) as progress:
+            for _ in progress.follow(run_plan(plan, preview=progress.wants_previews)):
                 pass
         return 1 - stepping / (time.perf_counter() - started_at)
 
