@@ -5,24 +5,21 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
-from itertools import groupby, zip_longest
 from shlex import quote
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from rich.color import Color
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.segment import Segment
-from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from mnistgan.half_blocks import DIGIT_HEIGHT, DIGIT_WIDTH, Beside, half_blocks
+
 if TYPE_CHECKING:
-    import numpy as np
     from pydantic import BaseModel
 
     from mnistgan.commands.evaluate import Evaluated, Working
@@ -33,11 +30,6 @@ if TYPE_CHECKING:
 REDRAW_SECONDS = 0.4
 BARS_WIDTH = 46
 """What the bars and the numbers need, in characters"""
-DIGIT_WIDTH, DIGIT_HEIGHT = 14, 7
-"""In characters, each of which holds two pixels"""
-MIDDLE_GRAY = 100
-Pixel = tuple[int, ...]
-"""(gray,) or (red, green, blue)"""
 
 
 class Stream(Console):
@@ -270,7 +262,8 @@ class LiveProgress(PlainProgress):
         across = (messages.width - BARS_WIDTH) // (DIGIT_WIDTH + 1)
         down = min(2, messages.height // (DIGIT_HEIGHT + 2))
         fits = across >= 1 and down >= 1 and messages.encoding.startswith("utf")
-        self.digits = half_blocks(preview.digits, min(5, across), down) if fits else []
+        colorless = messages.no_color or messages.color_system is None
+        self.digits = half_blocks(preview.digits, min(5, across), down, colorless) if fits else []
         self._redraw()
 
     def on_epoch(self, epoch: int) -> None:
@@ -292,58 +285,6 @@ class LiveProgress(PlainProgress):
         if not self.digits or messages.width - width < BARS_WIDTH:  # it may be narrower by now
             return Group(*lines)
         return Beside(self.digits, width, Group(*lines))
-
-
-class Beside:
-    """Lines that were drawn once, to the left of what changes: a redraw costs little."""
-
-    def __init__(self, left: list[list[Segment]], width: int, right: RenderableType) -> None:
-        self.left, self.width, self.right = left, width, right
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        narrower = options.update_width(options.max_width - self.width)
-        lines = console.render_lines(self.right, narrower, pad=False)
-        for left, right in zip_longest(self.left, lines):
-            yield from left or [Segment(" " * self.width)]
-            yield from right or []
-            yield Segment.line()
-
-
-def half_blocks(digits: "np.ndarray", across: int, down: int) -> list[list[Segment]]:
-    """Rows of digits (N, 28, 28) or (N, 28, 28, 3) uint8 at half their size, as lines.
-
-    Two pixels make a character. Where there are no colours, a pixel is on or off.
-    """
-    import numpy as np
-
-    shown = digits[: across * down].reshape(-1, 14, 2, 14, 2, digits[0].size // 784)
-    shown = 17 * np.round(shown.mean(axis=(2, 4)) / 17).astype(int)  # few shades: equal neighbours
-    shown = np.pad(shown, ((0, 0), (0, 0), (0, 1), (0, 0)))  # a gap to the right
-    colorless = messages.no_color or messages.color_system is None
-    lines = []
-    for start in range(0, len(shown), across):
-        row = np.concatenate(list(shown[start : start + across]), axis=1)
-        for upper, lower in row.reshape(DIGIT_HEIGHT, 2, -1, row.shape[-1]).tolist():
-            pixels = zip(map(tuple, upper), map(tuple, lower), strict=True)
-            line = [
-                _half_block(*pair, colorless, len(list(same))) for pair, same in groupby(pixels)
-            ]
-            lines.append([*line, Segment(" ")])
-    return lines
-
-
-@lru_cache(4096)
-def _half_block(top: Pixel, bottom: Pixel, no_color: bool, count: int) -> Segment:
-    """Characters that show two pixels each."""
-    if no_color:
-        lit = 2 * int(fmean(top) > MIDDLE_GRAY) + int(fmean(bottom) > MIDDLE_GRAY)
-        return Segment(" ▄▀█"[lit] * count)
-    return Segment("▀" * count, Style(color=_color(top), bgcolor=_color(bottom)))
-
-
-def _color(pixel: Pixel) -> Color:
-    red, green, blue = pixel * (3 // len(pixel))
-    return Color.from_rgb(red, green, blue)
 
 
 def follow_work(work: "Iterable[Working | Evaluated]") -> "Evaluated":

@@ -69,7 +69,8 @@ def load_sampler(state: State, device: torch.device) -> tuple[Sampler, Config]:
         raise misfit("channels", str(channels), "1 or 3")
     counts = entry(state, "class_counts", list)
     check_like(counts, [0] * len(counts), "class_counts")
-    if not 0 < len(counts) <= MAX_CLASSES or min(counts) < 0 or counts[-1] == 0:
+    in_range = 0 < len(counts) <= MAX_CLASSES and min(counts) >= 0 and max(counts) <= 2**53
+    if not in_range or counts[-1] == 0:
         raise misfit("class_counts", str(counts[:10]), f"counts of at most {MAX_CLASSES} classes")
     with torch.device("meta"):  # shapes only, until the weights are known to fit
         template = build_generator(config.model, channels, len(counts))
@@ -109,13 +110,12 @@ def generate(
     for start in range(0, count, BLOCK):
         block = start // BLOCK
         z = sampler.noise(seed, block, truncation)
-        labels = (
-            torch.full((BLOCK,), label)
-            if label is not None
-            else sampler.labels_in_proportion(seed, block)
-            if in_proportion
-            else sampler.labels_in_turn(block)
-        )
+        if label is not None:
+            labels = torch.full((BLOCK,), label)
+        elif in_proportion:
+            labels = sampler.labels_in_proportion(seed, block)
+        else:
+            labels = sampler.labels_in_turn(block)
         images = draw(sampler.generator, z, labels, device)
         yield images[: count - start], labels[: count - start]
 

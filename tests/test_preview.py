@@ -17,6 +17,7 @@ from mnistgan.commands import train_preview
 from mnistgan.commands.train_preview import Preview, Previewed, spread, standing
 from mnistgan.config import LossConfig
 from mnistgan.data import load_shipped
+from mnistgan.half_blocks import half_blocks
 from mnistgan.run_dir import MetricsRecord
 
 
@@ -150,27 +151,24 @@ def text(lines: list[list[Segment]]) -> list[str]:
 
 
 @pytest.mark.parametrize("colored", [False, True])
-def test_digits_as_half_blocks(monkeypatch: pytest.MonkeyPatch, colored: bool) -> None:
-    monkeypatch.setattr(console, "messages", console.Stream(force_terminal=True, no_color=True))
+def test_digits_as_half_blocks(colored: bool) -> None:
     digits = np.zeros((3, 28, 28), np.uint8)
     digits[0, :2] = 255  # the first pixel of a column is on
     digits[1, 2:4] = 255  # the second one
     digits[2, :4] = 255
     if colored:
         digits = np.repeat(digits[..., None], 3, axis=-1)
-    lines = text(console.half_blocks(digits, across=2, down=2))
+    lines = text(half_blocks(digits, across=2, down=2, colorless=True))
     assert len(lines) == 14
     assert lines[0] == "▀" * 14 + " " + "▄" * 14 + "  "
     assert lines[7].strip() == "█" * 14
     assert not "".join(lines[1:7] + lines[8:]).strip()
 
 
-def test_shades_where_there_are_colours(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = console.Stream(force_terminal=True, color_system="truecolor", no_color=False)
-    monkeypatch.setattr(console, "messages", terminal)
+def test_shades_where_there_are_colours() -> None:
     digit = np.zeros((1, 28, 28), np.uint8)
     digit[0, :2, :2] = 255
-    ((first, *_), *_) = console.half_blocks(digit, across=1, down=1)
+    ((first, *_), *_) = half_blocks(digit, across=1, down=1, colorless=False)
     assert first.text == "▀"
     assert first.style is not None
     assert first.style.color is not None

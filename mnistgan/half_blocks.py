@@ -1,0 +1,73 @@
+"""Small pictures in a terminal: half blocks, each of which shows two pixels."""
+
+from functools import lru_cache
+from itertools import groupby, zip_longest
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from rich.color import Color
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
+from rich.style import Style
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DIGIT_WIDTH, DIGIT_HEIGHT = 14, 7
+"""In characters"""
+MIDDLE_GRAY = 100
+Pixel = tuple[int, ...]
+"""(gray,) or (red, green, blue)"""
+
+
+class Beside:
+    """Lines that were drawn once, to the left of what changes: a redraw costs little."""
+
+    def __init__(self, left: list[list[Segment]], width: int, right: RenderableType) -> None:
+        self.left, self.width, self.right = left, width, right
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        narrower = options.update_width(options.max_width - self.width)
+        lines = console.render_lines(self.right, narrower, pad=False)
+        for left, right in zip_longest(self.left, lines):
+            yield from left or [Segment(" " * self.width)]
+            yield from right or []
+            yield Segment.line()
+
+
+def half_blocks(
+    digits: "np.ndarray", across: int, down: int, colorless: bool
+) -> list[list[Segment]]:
+    """Rows of digits (N, 28, 28) or (N, 28, 28, 3) uint8 at half their size, as lines.
+
+    Two pixels make a character. Where it has to be `colorless`, a pixel is on or off.
+    """
+    import numpy as np
+
+    shown = digits[: across * down].reshape(-1, 14, 2, 14, 2, digits[0].size // 784)
+    shown = 17 * np.round(shown.mean(axis=(2, 4)) / 17).astype(int)  # few shades: equal neighbours
+    shown = np.pad(shown, ((0, 0), (0, 0), (0, 1), (0, 0)))  # a gap to the right
+    lines = []
+    for start in range(0, len(shown), across):
+        row = np.concatenate(list(shown[start : start + across]), axis=1)
+        for upper, lower in row.reshape(DIGIT_HEIGHT, 2, -1, row.shape[-1]).tolist():
+            pixels = zip(map(tuple, upper), map(tuple, lower), strict=True)
+            line = [
+                _half_block(*pair, colorless, len(list(same))) for pair, same in groupby(pixels)
+            ]
+            lines.append([*line, Segment(" ")])
+    return lines
+
+
+@lru_cache(4096)
+def _half_block(top: Pixel, bottom: Pixel, colorless: bool, count: int) -> Segment:
+    """Characters that show two pixels each."""
+    if colorless:
+        lit = 2 * int(fmean(top) > MIDDLE_GRAY) + int(fmean(bottom) > MIDDLE_GRAY)
+        return Segment(" ▄▀█"[lit] * count)
+    return Segment("▀" * count, Style(color=_color(top), bgcolor=_color(bottom)))
+
+
+def _color(pixel: Pixel) -> Color:
+    red, green, blue = pixel * (3 // len(pixel))
+    return Color.from_rgb(red, green, blue)
