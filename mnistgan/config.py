@@ -19,12 +19,12 @@ from pydantic import (
 )
 
 from mnistgan.errors import ConfigError
+from mnistgan.yaml_text import parse_yaml, read_yaml
 
-MAX_FILE_BYTES = 64 * 1024
 MAX_CLASSES = 1_000
+"""Of a data set"""
 DEVIATION_GROUP = 4
 """Images that model.minibatch_deviation compares with each other: neighbours in the batch"""
-"""Of a data set"""
 COMMAND_LINE = "command line"
 
 DatasetName = Literal[
@@ -81,7 +81,6 @@ class ModelConfig(Section):
     """Whether G and D are told the class of each image."""
     spectral_norm: bool = False
     """Divides each weight of D by its largest singular value."""
-
     minibatch_deviation: bool = False
     """Shows D how much groups of four images differ; of conv."""
 
@@ -318,7 +317,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(
                 f"{COMMAND_LINE}: expected key=value such as training.epochs=2, found {word!r}"
             )
-        parsed[key] = _parse_yaml(text.encode(errors="surrogateescape"), f"{COMMAND_LINE}: {key}")
+        parsed[key] = parse_yaml(text.encode(errors="surrogateescape"), f"{COMMAND_LINE}: {key}")
     return parsed
 
 
@@ -362,67 +361,6 @@ def find_config(source: str) -> Path:
         else f"the presets are {', '.join(known)}{_near(stem, known)}"
     )
     raise ConfigError(f"--config {source}: there is no such file; {hint}")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, every scalar but null as text. Raises ConfigError."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(text) > MAX_FILE_BYTES:
-        raise ConfigError(f"{path}: is larger than {MAX_FILE_BYTES // 1024} KiB, no configuration")
-    values = _parse_yaml(text, str(path))
-    if not isinstance(values, dict):
-        found = "nothing" if values is None else f"a {type(values).__name__}"
-        raise ConfigError(f"{path}: expected sections such as 'data:' and 'model:', found {found}")
-    return values
-
-
-class _TextLoader(yaml.SafeLoader):
-    """YAML without tags, aliases and duplicate keys, where every scalar but null is text.
-
-    YAML 1.1 reads `2e-4` as a string and `no` as False; here the declared types decide.
-    """
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - the base class declares it so
-        first: [rule for rule in rules if rule[0] == "tag:yaml.org,2002:null"]
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
-            problem = "aliases and tags are refused"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                problem = "a key should be a word"
-            elif key.value in seen:
-                problem = f"the key '{key.value}' stands twice"
-            else:
-                seen.add(key.value)
-                continue
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-        construct = self.construct_object
-        return {str(key.value): construct(value, deep=True) for key, value in node.value}
-
-
-def _parse_yaml(text: bytes, origin: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_TextLoader)  # noqa: S506 - a subclass of SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{origin}{where}: {error.problem}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        problem = "is nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise ConfigError(f"{origin}: {' '.join(problem.split())}") from None
 
 
 def _problem(details: Any, origin: str, origins: Mapping[str, str]) -> str:

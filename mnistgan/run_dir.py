@@ -22,9 +22,10 @@ from typing import Annotated, Any
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mnistgan.config import Config, read_yaml
+from mnistgan.config import Config
 from mnistgan.errors import RunError
 from mnistgan.files import atomic_write
+from mnistgan.yaml_text import read_yaml
 
 NUMBERED = re.compile(r"exp(\d+)")
 FLOAT32_MAX = 3.4028235e38

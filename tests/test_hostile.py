@@ -27,10 +27,11 @@ from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
 from mnistgan.commands.train_plan import plan_new
-from mnistgan.config import Config, flatten, load_config, presets, read_yaml
+from mnistgan.config import Config, flatten, load_config, presets
 from mnistgan.errors import CheckpointError, ConfigError, MnistganError
 from mnistgan.evaluation.reference import SHIPPED, SHIPPED_FOLDER, load_reference
 from mnistgan.memory import training_bytes
+from mnistgan.yaml_text import read_yaml
 
 Cli = Callable[..., Result]
 
