@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from mnistgan.cli import app
 from mnistgan.commands import train as training
+from mnistgan.data import load_shipped
 
 # A net of a few hundred weights on the digits that ship: a step takes milliseconds.
 TINY = (
@@ -132,3 +134,20 @@ def assert_same(left: Any, right: Any, where: str = "state") -> None:
         assert torch.equal(left, right), where
     else:
         assert left == right, where
+
+
+def assert_refused(result: Result, *words: str) -> None:
+    """Exit 1, one line an error, no traceback, and each of `words` told."""
+    assert result.exit_code == 1, (result.stdout, result.stderr)
+    assert result.stderr.startswith("error: "), result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Error:" not in result.stderr  # the class of an exception is no explanation
+    for word in words:
+        assert word in result.stderr, result.stderr
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[Tensor, Tensor]:
+    """2,500 real digits and their classes, all classes alike."""
+    shipped = load_shipped("")
+    return shipped.images[::2], shipped.labels[::2]

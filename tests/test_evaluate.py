@@ -1,8 +1,7 @@
-"""The judge, the scores that real and spoilt digits get, and the command."""
+"""The commands that score, and the trainings that score themselves."""
 
 import gzip
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,18 +24,9 @@ from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint
 from mnistgan.commands.evaluate import verdict
-from mnistgan.data import load_dataset, load_shipped, sources, stack
+from mnistgan.data import load_shipped, sources, stack
 from mnistgan.evaluation import build, cas, judge
-from mnistgan.evaluation.judge import Judge, judge_images
-from mnistgan.evaluation.modes import Modes, count_modes
-from mnistgan.evaluation.neighbours import nearest_neighbours
-from mnistgan.evaluation.reference import (
-    SHIPPED_FOLDER,
-    Reference,
-    load_reference,
-    shipped_reference,
-)
-from mnistgan.evaluation.scores import Scores, near_training, score
+from mnistgan.evaluation.reference import load_reference
 
 Cli = Callable[..., Result]
 KEYS = {
@@ -45,126 +35,6 @@ KEYS = {
     "nearest_training_distance", "n", "seed", "judge", "judge_sha256", "reference", "samples",
     "real", "modes", "kl_uniform",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def reference() -> Reference:
-    return shipped_reference()
-
-
-@pytest.fixture(scope="module")
-def digits() -> tuple[Tensor, Tensor]:
-    """2,500 real digits and their classes, all classes alike."""
-    shipped = load_shipped("")
-    return shipped.images[::2], shipped.labels[::2]
-
-
-def test_the_judge_is_small_and_knows_its_digits(
-    reference: Reference, digits: tuple[Tensor, Tensor]
-) -> None:
-    sizes = {path.suffix: path.stat().st_size for path in SHIPPED_FOLDER.glob("*v1.safetensors")}
-    assert sizes[".safetensors"] < 1_000_000
-    assert (SHIPPED_FOLDER / "mnist-judge-v1-reference.safetensors").stat().st_size < 1_600_000
-    assert reference.features.shape == (10_000, 64)
-    assert reference.features.dtype == torch.float16
-    assert reference.accuracy >= 0.994
-    seen = judge_images(reference.judge, digits[0])
-    assert (seen.labels == digits[1]).double().mean() > 0.995
-
-
-def test_the_reference_is_what_the_judge_sees_in_the_real_test_digits(
-    reference: Reference, full_mnist: Path
-) -> None:
-    test = load_dataset("mnist", "test", root=full_mnist, cache=Path("c"), offline=True)
-    seen = judge_images(reference.judge, test.images)
-    torch.testing.assert_close(seen.features.half(), reference.features, rtol=2e-3, atol=2e-2)
-    assert float((seen.labels == test.labels).double().mean()) == reference.accuracy
-    assert score(seen, reference).unreadable == pytest.approx(0.01, abs=0.001)
-
-
-def spoilt(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    rng = torch.Generator().manual_seed(0)
-    floats = images.float()
-    noise = 0.2 * 255 * torch.randn(images.shape, generator=rng)
-    shuffle = torch.randperm(784, generator=rng)
-    return {
-        "noisy": (floats + noise).clamp(0, 255).byte(),
-        "blurred": torch.nn.functional.avg_pool2d(floats, 5, stride=1, padding=2).byte(),
-        "binarised": torch.where(images > 127, 255, 0).byte(),
-        "shuffled": images.flatten(1)[:, shuffle].view_as(images),
-        "uniform noise": torch.randint(0, 256, images.shape, generator=rng).byte(),
-        "no sevens": images[labels != 7],
-        "one class": images[labels == 3].repeat(5, 1, 1, 1),
-        "one digit": images[:1].expand(2000, 1, 28, 28),
-    }
-
-
-def test_what_spoils_digits_is_seen_by_the_metric_that_should_see_it(
-    reference: Reference, digits: tuple[Tensor, Tensor]
-) -> None:
-    def scored(images: Tensor) -> Scores:
-        return score(judge_images(reference.judge, images), reference)
-
-    images, labels = digits
-    real = scored(images)
-    bad = {name: scored(changed) for name, changed in spoilt(images, labels).items()}
-    # Real digits: at the floor for so few, every class, all readable.
-    assert real.frechet_distance < 1
-    assert abs(real.kernel_distance) < 0.05
-    assert real.classifier_score > 9.5
-    assert min(real.precision, real.recall, real.coverage) > 0.6
-    assert real.unreadable < 0.02
-    assert real.missing_classes == []
-    # Everything that was spoilt is further away.
-    assert all(other.frechet_distance > real.frechet_distance for other in bad.values())
-    assert all(bad[name].kernel_distance > real.kernel_distance + 0.01 for name in bad
-               if name not in ("binarised", "no sevens"))  # fmt: skip
-    # What cannot be read is told apart from what is merely one-sided.
-    assert bad["uniform noise"].unreadable > 0.99
-    assert bad["shuffled"].unreadable > 0.9
-    for name in ("noisy", "blurred", "shuffled"):
-        assert bad[name].unreadable > 3 * real.unreadable
-        assert bad[name].precision < real.precision - 0.1
-    for name in ("one class", "one digit"):
-        assert bad[name].recall < 0.2
-        assert bad[name].coverage < 0.2
-        assert bad[name].classifier_score < 1.5
-        assert len(bad[name].missing_classes) >= 8
-    assert bad["no sevens"].recall < real.recall - 0.03
-    assert bad["no sevens"].class_histogram[7] < 10
-
-
-def test_a_generator_that_copies_is_caught(reference: Reference) -> None:
-    training = load_shipped("").images
-    copies = training[torch.randint(1000, (2000,), generator=torch.Generator().manual_seed(0))]
-    near = near_training(nearest_neighbours(copies, training), reference)
-    assert near.near_copies > 1900
-    assert near.near_copies_real == pytest.approx(2)
-    assert near.median == 0
-    # Digits that are real but new are no copies.
-    new = near_training(nearest_neighbours(training[::5], training[1::5]), reference)
-    assert new.near_copies < 30
-
-
-def test_a_score_depends_neither_on_blocks_nor_on_threads(
-    reference: Reference, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def numbers() -> list[float]:
-        scores = score(judge_images(reference.judge, digits[0][::3]), reference)
-        return [
-            scores.frechet_distance, scores.kernel_distance, scores.classifier_score,
-            scores.precision, scores.recall, scores.density, scores.coverage, scores.unreadable,
-        ]  # fmt: skip
-
-    first, threads = numbers(), torch.get_num_threads()
-    assert numbers() == first
-    monkeypatch.setattr(judge, "JUDGE_BATCH", 64)
-    assert numbers() == pytest.approx(first, rel=1e-6, abs=1e-6)
-    try:
-        torch.set_num_threads(1)
-        assert numbers() == pytest.approx(first, rel=1e-6, abs=1e-6)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def evaluate(mnistgan: Cli, *words: object) -> dict[str, Any]:
@@ -374,18 +244,6 @@ def test_train_judge_writes_a_judge_that_can_be_read_back(
     assert "a judge needs the whole data set" in refused.stderr
 
 
-def test_the_training_of_a_judge_leaves_the_random_state_alone(
-    digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(judge, "EPOCHS", 1)
-    before = torch.get_rng_state()
-    (first,) = judge.train_judge(digits[0][:256], digits[1][:256])
-    assert torch.equal(torch.get_rng_state(), before)
-    (second,) = judge.train_judge(digits[0][:256], digits[1][:256])
-    assert_same(first.judge.state_dict(), second.judge.state_dict())
-    assert isinstance(first.judge, Judge)
-
-
 SCORED = ("output.evaluate_every_epochs=0.001", "training.max_steps=14")
 
 
@@ -431,16 +289,6 @@ def test_scores_are_plotted_but_not_those_of_unlike_judges(mnistgan: Cli) -> Non
     result = mnistgan("plot-losses", "tiny", "other")
     assert result.exit_code == 1
     assert "were scored by different judges" in result.stderr
-
-
-def test_modes_and_their_divergence_by_hand() -> None:
-    triples = torch.tensor([[0, 0, 1], [0, 0, 1], [9, 9, 9], [4, 0, 2]])
-    shares = [2 / 4, 1 / 4, 1 / 4]
-    found = count_modes(triples)
-    assert found.modes == 3
-    assert found.kl_uniform == pytest.approx(sum(p * math.log(1000 * p) for p in shares))
-    every = torch.cartesian_prod(*[torch.arange(10)] * 3)
-    assert count_modes(every) == Modes(1000, pytest.approx(0, abs=1e-12))
 
 
 def test_stacked_digits_are_counted_by_channel(mnistgan: Cli) -> None:

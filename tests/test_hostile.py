@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import os
 import pickle  # noqa: TID251 - to make what must not be loaded
 import random
@@ -18,20 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
-from conftest import train_tiny
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from conftest import assert_refused, train_tiny
 from processes import LimitMemory, start
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
-from mnistgan.commands.train_plan import plan_new
-from mnistgan.config import Config, flatten, load_config, presets
-from mnistgan.errors import CheckpointError, ConfigError, MnistganError
+from mnistgan.errors import CheckpointError, MnistganError
 from mnistgan.evaluation.reference import SHIPPED, SHIPPED_FOLDER, load_reference
-from mnistgan.memory import training_bytes
-from mnistgan.yaml_text import read_yaml
 
 Cli = Callable[..., Result]
 
@@ -59,16 +51,6 @@ def damaged(contents: bytes, cuts: int, flips: int) -> Iterator[bytes]:
         position = chance.randrange(len(contents))
         turned = contents[position] ^ 1 << chance.randrange(8)
         yield contents[:position] + bytes([turned]) + contents[position + 1 :]
-
-
-def assert_refused(result: Result, *words: str) -> None:
-    """Exit 1, one line an error, no traceback, and each of `words` told."""
-    assert result.exit_code == 1, (result.stdout, result.stderr)
-    assert result.stderr.startswith("error: "), result.stderr
-    assert "Traceback" not in result.stderr
-    assert "Error:" not in result.stderr  # the class of an exception is no explanation
-    for word in words:
-        assert word in result.stderr, result.stderr
 
 
 def test_a_damaged_checkpoint_is_refused_or_still_right(run: Path, mnistgan: Cli) -> None:
@@ -357,142 +339,3 @@ def test_a_moved_run_serves_where_it_is(run: Path, mnistgan: Cli) -> None:
         result = mnistgan(*words)
         assert result.exit_code == 0, result.stderr
     assert not Path("runs").exists()
-
-
-# Anything for a value, and anything for a file.
-SCALARS = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.text(max_size=20),
-    st.sampled_from(
-        ["", "nan", ".nan", "inf", "-.inf", "-1", "0", "1e999", "1_000", "0x10", "1:30", "~",
-         "auto", "𝟙", "adam", "mlp", "conv", "wgan", "on", "off", "1e-400", "2e-4", "stacked-mnist"]
-    ),
-)  # fmt: skip
-VALUES = st.one_of(
-    SCALARS,
-    st.lists(SCALARS, max_size=3),
-    st.dictionaries(st.text(max_size=5), SCALARS, max_size=2),
-)
-KEYS = sorted(flatten(Config().to_mapping()))
-
-
-def nested(values: dict[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for key, value in values.items():
-        section, name = key.split(".")
-        tree.setdefault(section, {})[name] = value
-    return tree
-
-
-def assert_plan_or_problems(path: Path) -> None:
-    """A configuration that passes builds, or says what memory it lacks; others list problems."""
-    problems = ""
-    try:
-        config = load_config(str(path))
-    except ConfigError as error:
-        problems = str(error)
-    if problems:
-        for line in problems.splitlines():
-            assert line.startswith(f"{path}"), line
-        return
-    assert training_bytes(config, channels=1, classes=10) > 0
-    small = training_bytes(config, channels=1, classes=10) < 5_000_000
-    if small and config.data.dataset == "mnist" and config.data.root is None:
-        try:
-            plan = plan_new(str(path), [], runs=Path("r"), name=None, device="cpu", offline=True)
-        except ConfigError as error:
-            told = str(error)
-        else:
-            plan.trainer.train_step()
-            return
-        assert "optimizer" in told or "compile" in told
-
-
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4))
-@example({"model.width": 0.02, "model.latent_dim": 1, "data.batch_size": 1})
-@example({"training.epochs": 10**30})
-@example({"optimizer.arguments": {"weight_decay": math.nan}})
-@example({"data.dataset": "./nowhere"})
-@example({"data.root": "\x00"})
-def test_any_values_make_a_plan_or_a_list_of_problems(
-    tmp_path: Path, values: dict[str, Any]
-) -> None:
-    path = tmp_path / "some.yaml"
-    path.write_text(yaml.safe_dump(nested(values), allow_unicode=True), encoding="utf-8")
-    assert_plan_or_problems(path)
-
-
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    st.one_of(
-        st.binary(max_size=200),
-        st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")),
-    )
-)
-@example(b"")
-@example(b"[1, 2]")
-@example(b"data:\n\tbatch_size: 3")
-@example(b"data: &a {batch_size: 3}\nmodel: *a")
-@example(b"data: !!python/object/apply:os.system ['touch exploded']")
-@example(b"data: {batch_size: 3}\ndata: {batch_size: 4}")
-@example(b"\xff\xfe\x00")
-@example(b"? [a, b]\n: 3")
-@example(b"{" * 5000)
-@example(b"- " * 20000)
-@example(b"--- a\n--- b")
-@example(b"a: 2001-02-30")
-@example(b"training: {seed: !!int '3'}")
-def test_any_bytes_make_a_configuration_or_one_problem(tmp_path: Path, contents: bytes) -> None:
-    path = tmp_path / "some.yaml"
-    path.write_bytes(contents)
-    try:
-        told = ""
-        values = read_yaml(path)
-    except ConfigError as error:
-        told = str(error)
-    if told:
-        assert str(path) in told
-        assert "\n" not in told
-    else:
-        assert isinstance(values, dict)
-    assert not Path("exploded").exists()
-
-
-def test_a_training_that_cannot_fit_is_refused_before_it_takes_memory(mnistgan: Cli) -> None:
-    result = mnistgan(
-        "train", "--config", "dcgan", "--offline", "model.width=8", "data.batch_size=16384"
-    )
-    assert_refused(result, "GiB", "data.batch_size, model.width")
-    assert not Path("runs").exists()
-
-
-@pytest.mark.parametrize("name", presets())
-def test_every_preset_fits_a_laptop(name: str) -> None:
-    channels, classes = (3, 1000) if name == "stacked" else (1, 10)
-    assert 2**24 < training_bytes(load_config(name), channels, classes) < 2**30
-
-
-def test_the_memory_of_mlp_by_hand() -> None:
-    """Four copies of each weight, and what the layers keep for a batch (fp32, no dropout masks)."""
-    small, large = (
-        training_bytes(
-            load_config("mlp", [f"data.batch_size={batch}", "training.precision=fp32"]), 1, 10
-        )
-        for batch in (1000, 2000)
-    )
-    weights = 1_486_352 + 1_460_225
-    # D on 2B images keeps, of each layer, its input, what the activation and dropout were given.
-    inputs, hidden = 784, 1024 + 512 + 256
-    per_image = 2 * 4 * (inputs + 2 * hidden)
-    assert (large - small) / 1000 == pytest.approx(per_image, rel=0.5)
-    assert small - 1000 * (large - small) / 1000 == pytest.approx(4 * 4 * weights, rel=0.35)
