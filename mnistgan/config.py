@@ -184,6 +184,8 @@ class TrainingConfig(Section):
     """Stops the training early, after so many updates of G; null: never."""
     d_updates: int = Field(1, ge=1, le=100)
     """Updates of D for each update of G."""
+    reuse_fakes: bool = False
+    """Updates G on the images that D has just seen, which saves a pass of G, not on new ones."""
     seed: int = Field(0, ge=0, lt=2**63)
     ema_decay: float | None = Field(None, ge=0, lt=1)
     """Decay per step of the averaged generator that samples are drawn from; null: no averaging."""

@@ -90,12 +90,13 @@ class Trainer:
     def train_step(self) -> None:
         """k updates of D, then one of G (Goodfellow et al. 2014, algorithm 1)."""
         self._set_learning_rates()
+        reuses_fakes = self.config.training.reuse_fakes
         for _ in range(self.config.training.d_updates):
             # Update D: raise its logits on real images, lower them on generated ones.
             real, labels = self.batches.next()
-            with torch.no_grad():
-                fake = self.generate(labels)
-            real, fake = self.augment(real), self.augment(fake)
+            with torch.set_grad_enabled(reuses_fakes):
+                generated = self.generate(labels)
+            real, fake = self.augment(real), self.augment(generated.detach())
             r1, r2 = self.penalty_weights()
             real.requires_grad_(r1 > 0)
             fake.requires_grad_(r2 > 0)
@@ -107,9 +108,9 @@ class Trainer:
             if self.config.loss.weight_clip is not None:
                 clip_weights(self.discriminator, self.config.loss.weight_clip)
 
-        # Update G: raise D's logits on new generated images; D is held still.
+        # Update G: raise D's logits on new generated images, or on the same; D is held still.
         self.discriminator.requires_grad_(False)
-        new_fake = self.augment(self.generate(labels))
+        new_fake = self.augment(generated if reuses_fakes else self.generate(labels))
         if self.loss.generator_sees_real:
             new_real_logits, new_fake_logits = self.discriminate(real.detach(), new_fake, labels)
         else:

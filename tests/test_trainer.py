@@ -65,6 +65,26 @@ def test_g_learns_from_d_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(weight.grad, gradient)
 
 
+@pytest.mark.parametrize("reuse_fakes", [True, False])
+def test_g_is_updated_on_the_images_that_d_has_seen_or_on_new_ones(
+    reuse_fakes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = build(tiny(f"training.reuse_fakes={reuse_fakes}", "training.d_updates=2"))
+    seen: list[torch.Tensor] = []
+    judge = trainer.judge
+
+    def remember(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        seen.append(images)
+        return judge(images, labels)
+
+    monkeypatch.setattr(trainer, "judge", remember)
+    trainer.train_step()
+    first, second, of_g = seen  # D's batches are the real images, then the generated ones
+    assert torch.equal(second[16:], of_g) == reuse_fakes
+    assert not torch.equal(first[16:], second[16:])
+    assert [images.requires_grad for images in seen] == [False, False, True]
+
+
 def test_the_means_are_those_of_the_steps() -> None:
     trainer = build(tiny())
     for _ in range(3):
@@ -230,6 +250,7 @@ OBJECTIVES = {
     ],
     "lazy": ["loss.r1=1", "loss.penalty_every_steps=3", "optimizer.schedule=cosine"],
     "sgd": ["optimizer.name=sgd", "optimizer.arguments.momentum=0.9", "optimizer.d_lr=1e-3"],
+    "reused": ["training.reuse_fakes=true", "training.d_updates=2", "loss.r2=1"],
     "bf16": ["loss.adversarial=relativistic", "loss.r1=1", "training.precision=bf16"],
 }
 
