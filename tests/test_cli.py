@@ -101,7 +101,15 @@ def on_terminal(command: list[str], **environment: str) -> str:
     return shown.decode()
 
 
-TRAIN = ["train", "--offline", *TINY, "data.batch_size=4000", "training.max_steps=30"]
+TRAIN = [
+    "train",
+    "--config",
+    "mlp",
+    "--offline",
+    *TINY,
+    "data.batch_size=4000",
+    "training.max_steps=30",
+]
 COLOR = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m")
 
 

@@ -16,8 +16,8 @@ from mnistgan.checkpoint import load_checkpoint
 
 # Half a second a training, a checkpoint at nearly each step, some pictures and kept checkpoints.
 GAME = (
-    *("train", "--config", "mlp", "--offline", "--quiet", *TINY, "data.batch_size=1024"),
-    *("training.max_steps=150", "output.checkpoint_every_seconds=0.02"),
+    *("train", "--config", "mlp", "--offline", "--quiet", *TINY, "data.batch_size=2048"),
+    *("training.max_steps=75", "output.checkpoint_every_seconds=0.02"),
     *("output.sample_every_epochs=0.25", "output.keep_every_epochs=1"),
 )
 # A few steps, three checkpoints.
