@@ -34,6 +34,8 @@ DATASET_NAMES: tuple[str, ...] = DatasetName.__args__  # type: ignore[attr-defin
 
 Architecture = Literal["mlp", "dcgan", "conv", "resnet"]
 AdversarialLoss = Literal["bce", "minimax", "lsgan", "hinge", "wgan", "wgan-gp", "relativistic"]
+PROBABILITY_LOSSES: frozenset[AdversarialLoss] = frozenset(("bce", "minimax"))
+"""Those whose D says probabilities: sigmoids of its logits"""
 Schedule = Literal["constant", "linear", "cosine"]
 Precision = Literal["auto", "fp32", "bf16"]
 Compilation = Literal["auto", "on", "off"]
@@ -124,12 +126,12 @@ class LossConfig(Section):
         return self
 
     def _contradictions(self) -> list[tuple[str, bool]]:
-        critic = self.adversarial in ("wgan", "wgan-gp")
         penalised = self.gradient_penalty > 0 or self.r1 > 0 or self.r2 > 0
         return [
             (
-                "label_smoothing needs a D that says probabilities: bce or minimax",
-                self.label_smoothing > 0 and self.adversarial not in ("bce", "minimax"),
+                f"label_smoothing needs a D that says probabilities: "
+                f"{' or '.join(sorted(PROBABILITY_LOSSES))}",
+                self.label_smoothing > 0 and self.adversarial not in PROBABILITY_LOSSES,
             ),
             (
                 "weight_clip and gradient penalties are two ways to bound the same slope: "
@@ -145,8 +147,8 @@ class LossConfig(Section):
                 self.adversarial == "wgan-gp" and self.gradient_penalty == 0,
             ),
             (
-                "weight_clip and gradient_penalty belong to wgan and wgan-gp",
-                not critic and (self.weight_clip is not None or self.gradient_penalty > 0),
+                "weight_clip belongs to wgan",
+                self.adversarial != "wgan" and self.weight_clip is not None,
             ),
         ]
 
@@ -225,6 +227,20 @@ class Config(Section):
                 f"model.minibatch_deviation compares groups of {DEVIATION_GROUP} images, so that "
                 f"data.batch_size has to be a multiple of {DEVIATION_GROUP}, not "
                 f"{self.data.batch_size}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def bounds_the_slope_of_d(self) -> Self:
+        if self.model.spectral_norm and self.loss.weight_clip is not None:
+            raise ValueError(
+                "loss.weight_clip bounds weights that model.spectral_norm divides by their size: "
+                "choose one"
+            )
+        if self.model.architecture == "dcgan" and self.loss.gradient_penalty > 0:
+            raise ValueError(
+                "loss.gradient_penalty is of the slope at each image alone, and D of dcgan "
+                "normalises over the batch; take another model.architecture"
             )
         return self
 

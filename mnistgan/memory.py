@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from mnistgan.config import Config
+from mnistgan.losses import LOSSES
 from mnistgan.models import build_discriminator, build_generator
 
 COPIES_OF_A_WEIGHT = 4
@@ -14,7 +15,8 @@ COPIES_OF_A_WEIGHT = 4
 def training_bytes(config: Config, channels: int, classes: int) -> int:
     """What a step takes at least: the weights, and all that a backward pass goes over.
 
-    Its peak is D's update on real and generated images, or G's update through both networks.
+    Its peak is D's update on real and generated images, or G's update through both networks. Not
+    counted: what penalties on gradients keep for their second backward pass.
     """
     batch = config.data.batch_size
     model = config.model.model_copy(update={"spectral_norm": False})  # which keeps vectors only
@@ -30,7 +32,9 @@ def training_bytes(config: Config, channels: int, classes: int) -> int:
     copies = COPIES_OF_A_WEIGHT * sum(weights) + averaged * sum(
         tensor.nbytes for tensor in generator.parameters()
     )
-    kept = max(2 * d_kept, d_kept + g_kept)
+    kept_by_d = 2 * d_kept + (g_kept if config.training.reuse_fakes else 0)
+    kept_by_g = d_kept * (2 if LOSSES[config.loss.adversarial].generator_sees_real else 1) + g_kept
+    kept = max(kept_by_d, kept_by_g)
     return copies + (kept // 2 if config.training.precision == "bf16" else kept)
 
 

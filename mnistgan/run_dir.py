@@ -50,6 +50,8 @@ class MetricsRecord(BaseModel):
     images_per_second: float = Field(ge=0)
     frechet_distance: float | None = None
     """Of few samples, at the steps that `output.evaluate_every_epochs` names"""
+    classes_drawn: int | None = Field(None, ge=0)
+    """How many digits the judge finds in those samples, strays aside"""
     judge_sha256: str | None = None
     """Of the judge whose features that is measured in"""
 

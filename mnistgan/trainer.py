@@ -90,11 +90,11 @@ class Trainer:
     def train_step(self) -> None:
         """k updates of D, then one of G (Goodfellow et al. 2014, algorithm 1)."""
         self._set_learning_rates()
-        reuses_fakes = self.config.training.reuse_fakes
-        for _ in range(self.config.training.d_updates):
+        updates, reuses_fakes = self.config.training.d_updates, self.config.training.reuse_fakes
+        for update in range(updates):
             # Update D: raise its logits on real images, lower them on generated ones.
             real, labels = self.batches.next()
-            with torch.set_grad_enabled(reuses_fakes):
+            with torch.set_grad_enabled(reuses_fakes and update == updates - 1):
                 generated = self.generate(labels)
             real, fake = self.augment(real), self.augment(generated.detach())
             r1, r2 = self.penalty_weights()

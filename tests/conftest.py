@@ -151,3 +151,9 @@ def digits() -> tuple[Tensor, Tensor]:
     """2,500 real digits and their classes, all classes alike."""
     shipped = load_shipped("")
     return shipped.images[::2], shipped.labels[::2]
+
+
+@pytest.fixture
+def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of trainings that score themselves."""
+    monkeypatch.setattr(training, "EVALUATION_SAMPLES", 128)

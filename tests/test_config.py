@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from mnistgan.config import Config, differing_keys, find_config, load_config, presets
+from mnistgan.config import Config, differing_keys, find_config, flatten, load_config, presets
 from mnistgan.errors import ConfigError
+from mnistgan.yaml_text import read_yaml
 
 
 def problems(text: str, *overrides: str) -> list[str]:
@@ -18,6 +19,18 @@ def test_every_preset_loads_and_survives_a_round_trip(name: str) -> None:
     config = load_config(name)
     Path("resolved.yaml").write_text(config.to_yaml())
     assert load_config("resolved.yaml") == config
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_sets_only_what_differs_from_the_defaults(name: str) -> None:
+    chosen = flatten(read_yaml(presets()[name]))
+    resolved, defaults = (flatten(c.to_mapping()) for c in (load_config(name), Config()))
+    assert [key for key in chosen if resolved[key] == defaults[key]] == []
+
+
+def test_a_gradient_penalty_bounds_d_under_any_objective() -> None:
+    config = load_config("mlp", ["loss.adversarial=hinge", "loss.gradient_penalty=10"])
+    assert config.loss.gradient_penalty == 10
 
 
 def test_mlp_is_the_classic_recipe() -> None:
@@ -102,7 +115,15 @@ def test_the_command_line_is_named_where_it_is_to_blame() -> None:
         ("loss: {adversarial: wgan, weight_clip: 0.01, r1: 1}", "choose one"),
         ("loss: {adversarial: wgan, weight_clip: 1, label_smoothing: 0.1}", "bce or minimax"),
         ("loss: {adversarial: hinge, label_smoothing: 0.1}", "bce or minimax"),
-        ("loss: {gradient_penalty: 10}", "belong to wgan and wgan-gp"),
+        ("loss: {weight_clip: 0.01}", "weight_clip belongs to wgan"),
+        (
+            "loss: {adversarial: wgan, weight_clip: 0.01}\nmodel: {spectral_norm: true}",
+            "model.spectral_norm divides by their size: choose one",
+        ),
+        (
+            "loss: {adversarial: wgan-gp, gradient_penalty: 10}\nmodel: {architecture: dcgan}",
+            "D of dcgan normalises over the batch",
+        ),
         ("optimizer: {arguments: {alpha: nan}}", "optimizer.arguments.alpha"),
         ("model: {architecture: resnet, spectral_norm: true}", "spectral_norm cannot divide"),
         ("model: {minibatch_deviation: true}", "a part of architecture conv only"),

@@ -226,6 +226,29 @@ def test_a_local_judge_is_trained_once_and_marked(
     assert {**again, "created": None} == {**record, "created": None}
 
 
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (np.arange(520) % 26, "tells 10 classes apart"),
+        (np.arange(520) % 2, "needs 2 training digits of each; found [260, 260, 0"),
+        (np.arange(100) % 10, "needs 128 training digits at least, there are 100"),
+    ],
+)
+def test_digits_that_no_judge_can_learn_are_refused(
+    mnistgan: Cli, digits: tuple[Tensor, Tensor], labels: np.ndarray, expected: str
+) -> None:
+    write_set(Path("mine"))
+    np.save("a.npy", digits[0][::10, 0].numpy())
+    for stem in ("train", "t10k"):
+        images = digits[0][: len(labels), 0].numpy()
+        Path(f"mine/{stem}-images-idx3-ubyte.gz").write_bytes(idx_bytes(images))
+        Path(f"mine/{stem}-labels-idx1-ubyte.gz").write_bytes(idx_bytes(labels.astype(np.uint8)))
+    result = mnistgan("evaluate", "a.npy", "--dataset", "./mine")
+    assert result.exit_code == 1
+    assert expected in result.stderr
+    assert "Traceback" not in result.output
+
+
 def test_train_judge_writes_a_judge_that_can_be_read_back(
     mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,11 +268,6 @@ def test_train_judge_writes_a_judge_that_can_be_read_back(
 
 
 SCORED = ("output.evaluate_every_epochs=0.001", "training.max_steps=14")
-
-
-@pytest.fixture
-def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnistgan.commands.train.EVALUATION_SAMPLES", 128)
 
 
 @pytest.mark.usefixtures("few_samples")

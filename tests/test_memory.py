@@ -27,6 +27,18 @@ def test_every_preset_fits_a_laptop(name: str) -> None:
     assert 2**24 < training_bytes(load_config(name), channels, classes) < 2**30
 
 
+def test_what_an_update_sees_besides_takes_memory_too() -> None:
+    plain, *others = (
+        training_bytes(load_config("hinge", [word]), 1, 10)
+        for word in (
+            "training.seed=0",
+            "training.reuse_fakes=true",
+            "loss.adversarial=relativistic",
+        )
+    )
+    assert min(others) > plain + 2**20
+
+
 def test_the_memory_of_mlp_by_hand() -> None:
     """Four copies of each weight, and what the layers keep for a batch (fp32, no dropout masks)."""
     small, large = (

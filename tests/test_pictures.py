@@ -13,8 +13,8 @@ from PIL import Image
 from typer.testing import Result
 
 from mnistgan.commands.make_gif import CAPTION_HEIGHT
-from mnistgan.commands.plot_losses import PROBABILITY_LOSSES, draw, to_curve
-from mnistgan.config import Config
+from mnistgan.commands.plot_losses import draw, to_curve
+from mnistgan.config import PROBABILITY_LOSSES, Config
 from mnistgan.losses import LOSSES
 from mnistgan.run_dir import MetricsRecord, RunDir, epoch_stem
 

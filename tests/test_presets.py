@@ -14,9 +14,13 @@ from mnistgan.images import to_uint8
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("name", presets())
-def test_every_preset_trains_and_goes_on_to_the_bit(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "precision"), [*((name, "fp32") for name in presets()), ("fast", "bf16")]
+)
+def test_every_preset_trains_and_goes_on_to_the_bit(name: str, precision: str) -> None:
     words = ["training.max_steps=20", "output.sample_every_epochs=1"]
+    # Learning rates that fall from the first step on, where they fall at all.
+    words += [f"training.precision={precision}", "training.epochs=1", "optimizer.decay_from=0"]
     whole = train_tiny(*words, config=name, name="whole")
     parts = train_tiny(*words, config=name, name="parts", stop_after=13)
     resume_tiny(parts)

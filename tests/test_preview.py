@@ -119,14 +119,14 @@ def test_how_the_game_stands(
     distances: Sequence[float],
     expected: str,
 ) -> None:
-    found = standing(LossConfig(**BOUNDS[loss]), gap, variety, has_begun, distances)
+    found = standing(LossConfig(**BOUNDS[loss]), gap, variety, has_begun, distances, 0)
     assert found.startswith(expected)
 
 
 def test_smoothed_labels_lower_what_a_strong_d_says() -> None:
     loss = LossConfig(label_smoothing=0.2)
-    assert standing(loss, 0.75, 0.9, True, []).startswith("D is too strong")
-    assert standing(loss, 0.7, 0.9, True, []).startswith("balanced")
+    assert standing(loss, 0.75, 0.9, True, [], 0).startswith("D is too strong")
+    assert standing(loss, 0.7, 0.9, True, [], 0).startswith("balanced")
 
 
 def test_a_collapse_is_seen_in_the_digits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +144,26 @@ def test_a_collapse_is_seen_in_the_digits(monkeypatch: pytest.MonkeyPatch) -> No
     assert preview.draw().standing.startswith("balanced")
     monkeypatch.setattr(generator, "forward", lambda z, labels: real[:1].expand(64, -1, -1, -1))
     assert preview.draw().standing == "G is collapsing: digits 0% as varied as real ones"
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_a_collapse_onto_one_digit_is_seen_by_the_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = plan("run", "output.evaluate_every_epochs=0.001", "training.max_steps=4")
+    digits = trained.dataset
+    zeros = digits.images[digits.labels == 0][:64].float() / 127.5 - 1
+    generator = trained.trainer.generator
+    unlearnt = next(generator.parameters())
+
+    def forward(z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return zeros[: len(z)] + 0 * unlearnt.sum()
+
+    monkeypatch.setattr(generator, "forward", forward)
+    *_, scored = (e for e in training.run_plan(trained) if isinstance(e, training.Measured))
+    assert scored.record.classes_drawn == 1
+    preview = Preview(trained)
+    assert preview.draw().standing.startswith("balanced")  # zeros are as varied as digits
+    preview.hear(scored.record)
+    assert preview.draw().standing == "G is collapsing: 9 of the digits are hardly ever drawn"
 
 
 def text(lines: list[list[Segment]]) -> list[str]:

@@ -53,6 +53,21 @@ def test_gradient_penalty_looks_between_real_and_fake() -> None:
     assert shares.mean().item() == pytest.approx(0.5, abs=0.05)
 
 
+def test_gradient_penalty_teaches_the_weights() -> None:
+    """D(x) = w |x|^2 / 2: E[(w |x| - 1)^2], slope 2 E[(w |x| - 1) |x|]."""
+    weight = torch.tensor(0.7, requires_grad=True)
+    images = torch.randn(5, 2, 3, 3)
+
+    def discriminator(between: Tensor) -> Tensor:
+        return weight * between.square().sum(dim=(1, 2, 3)) / 2
+
+    penalty = gradient_penalty(discriminator, images, images, rng())  # between them lies no other
+    (slope,) = torch.autograd.grad(penalty, weight)
+    norms = images.flatten(1).norm(dim=1)
+    assert penalty.item() == pytest.approx((0.7 * norms - 1).square().mean().item(), rel=1e-5)
+    assert slope.item() == pytest.approx(2 * ((0.7 * norms - 1) * norms).mean().item(), rel=1e-5)
+
+
 def test_clipped_weights_lie_within_the_bound_and_small_ones_stay() -> None:
     network = nn.Linear(2, 1)
     with torch.no_grad():

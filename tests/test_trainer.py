@@ -85,6 +85,75 @@ def test_g_is_updated_on_the_images_that_d_has_seen_or_on_new_ones(
     assert [images.requires_grad for images in seen] == [False, False, True]
 
 
+REGULARIZERS: dict[str, tuple[list[str], Any]] = {
+    "r1": (["loss.r1=3"], lambda real, fake: 3 * real.square().sum(dim=1).mean() / 2),
+    "r2": (["loss.r2=5"], lambda real, fake: 5 * fake.square().sum(dim=1).mean() / 2),
+    "lazy": (
+        ["loss.r1=3", "loss.penalty_every_steps=4"],
+        lambda real, fake: 4 * 3 * real.square().sum(dim=1).mean() / 2,
+    ),
+    "gradient_penalty": (
+        ["loss.gradient_penalty=7", "loss.adversarial=hinge"],
+        lambda real, fake: 7 * (fake.norm(dim=1) - 1).square().mean(),
+    ),
+    "label_smoothing": (
+        ["loss.label_smoothing=0.2"],
+        lambda real, fake: 0.2 * real.square().sum(dim=1).mean() / 2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REGULARIZERS)
+def test_regularisers_act_on_their_images_by_their_weights(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For D(x) = |x|^2 / 2, whose gradient is x."""
+    words, expected = REGULARIZERS[name]
+    trainer = build(tiny(*words))
+
+    def judge(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1).square().sum(dim=1) / 2
+
+    monkeypatch.setattr(trainer, "judge", judge)
+    real, fake = torch.randn(2, 16, 1, 28, 28)
+    if name == "gradient_penalty":
+        real = fake.clone()  # between them lies no other
+    real.requires_grad_()
+    fake.requires_grad_()
+    labels = LABELS[:16]
+    found = trainer.regularization(real, fake, judge(real, labels), judge(fake, labels), labels)
+    assert found.item() == pytest.approx(expected(real.flatten(1), fake.flatten(1)).item())
+
+
+def test_d_minimises_what_regularises_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    slopes = []
+    for share in (0.0, 2.5):
+        trainer = build(tiny())
+        weight = next(trainer.discriminator.parameters())
+        monkeypatch.setattr(
+            trainer, "regularization", lambda *_, share=share, weight=weight: share * weight.sum()
+        )
+        trainer.train_step()
+        slopes.append(weight.grad)
+    torch.testing.assert_close(slopes[1] - slopes[0], torch.full_like(slopes[0], 2.5))
+
+
+def test_d_sees_all_images_augmented(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnistgan.trainer.translate", lambda images, *_: images + 100)
+    trainer = build(tiny("loss.adversarial=relativistic"))
+    seen = []
+    judge = trainer.judge
+
+    def remember(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        seen.append(images.detach())
+        return judge(images, labels)
+
+    monkeypatch.setattr(trainer, "judge", remember)
+    trainer.train_step()
+    assert [len(images) for images in seen] == [32, 32]  # real and generated, for D and for G
+    assert all(images.min() >= 99 and images.max() <= 101 for images in seen)
+
+
 def test_the_means_are_those_of_the_steps() -> None:
     trainer = build(tiny())
     for _ in range(3):

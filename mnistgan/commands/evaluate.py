@@ -63,7 +63,7 @@ class Samples:
     """The images to score, and where they are from."""
 
     images: Tensor
-    """(N, 1, 28, 28) uint8"""
+    """(N, C, 28, 28) uint8, C = 1, or 3 where stacked"""
     labels: Tensor | None
     """(N,), the classes that were asked for"""
     origin: dict[str, Any]

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from mnistgan.config import PROBABILITY_LOSSES
 from mnistgan.errors import RunError
 from mnistgan.files import atomic_write, check_output
 from mnistgan.run_dir import MetricsRecord, RunDir
@@ -178,10 +179,6 @@ def _finish(
     outputs.xaxis.set_major_locator(MaxNLocator(integer=outputs.get_xlim()[1] >= 5))
     for axes in (losses, outputs, *scores):
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-PROBABILITY_LOSSES = {"bce", "minimax"}
-"""The losses whose D ends in a sigmoid; the others are shown as logits."""
 
 
 def _read(run: RunDir) -> list[MetricsRecord]:

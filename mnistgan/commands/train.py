@@ -29,6 +29,8 @@ __all__ = ["JudgeEpoch", "Previewed", "plan_new", "plan_resume", "run_plan"]
 
 EVALUATION_SAMPLES = 2_560
 """Of a run that scores itself: quick, and enough to rank its own checkpoints."""
+LEAST_SHARE = 0.01
+"""Of them, for a digit to count as drawn: a judge misreads some."""
 
 
 @dataclass(frozen=True)
@@ -219,8 +221,12 @@ def _reference(plan: Plan) -> Generator[JudgeEpoch, None, Reference | None]:
 def _score(plan: Plan, reference: Reference) -> dict[str, Any]:
     """The fields of a metrics line that score a few samples, always of the same noise."""
     seen = judge_images(reference.judge, _draw(plan, EVALUATION_SAMPLES, in_proportion=True))
-    distance = frechet_distance(reference.features, seen.features)
-    return {"frechet_distance": distance, "judge_sha256": reference.judge_sha256}
+    drawn = seen.labels.bincount() >= LEAST_SHARE * len(seen.labels)
+    return {
+        "frechet_distance": frechet_distance(reference.features, seen.features),
+        "classes_drawn": int(drawn.sum()),
+        "judge_sha256": reference.judge_sha256,
+    }
 
 
 def _state(plan: Plan, best_distance: float) -> State:

@@ -160,11 +160,11 @@ def plan_resume(
 
 def _resolved(config: Config, dataset: Dataset, device: torch.device) -> Config:
     """`config` with what `auto` stands for here: a resume, wherever, goes on with the same."""
-    channels = dataset.images.shape[1]
+    channels, classes = dataset.images.shape[1], len(dataset.class_counts)
     with torch.device("meta"):  # sizes only
         networks = (
-            build_generator(config.model, channels),
-            build_discriminator(config.model, channels),
+            build_generator(config.model, channels, classes),
+            build_discriminator(config.model, channels, classes),
         )
     weights = sum(map(parameter_count, networks))
     decided = {

@@ -50,6 +50,7 @@ class Preview:
         self.plan = plan
         self.record: MetricsRecord | None = None
         self.distances = [plan.best_distance] if math.isfinite(plan.best_distance) else []
+        self.left_out = 0
         self.has_begun = False
         images, labels = plan.dataset.images, plan.dataset.labels
         some = slice(None, None, max(1, len(images) // REAL_DIGITS))  # they may be sorted
@@ -60,6 +61,8 @@ class Preview:
         self.record = record
         if record.frechet_distance is not None:
             self.distances.append(record.frechet_distance)
+        if record.classes_drawn is not None:
+            self.left_out = max(0, len(self.plan.sampler.classes) - record.classes_drawn)
 
     def is_due(self) -> bool:
         return time.monotonic() >= self.due_at
@@ -75,7 +78,9 @@ class Preview:
         past_first_epoch = plan.trainer.step >= plan.steps_per_epoch
         self.has_begun |= variety >= LEAST_SPREAD or past_first_epoch
         gap = None if self.record is None else self.record.d_real - self.record.d_fake
-        text = standing(plan.config.loss, gap, variety, self.has_begun, self.distances)
+        text = standing(
+            plan.config.loss, gap, variety, self.has_begun, self.distances, self.left_out
+        )
         now = time.monotonic()
         self.due_at = now + max(INTERVAL_SECONDS, (now - started_at) / MAX_SHARE)
         return Previewed(pixels.movedim(1, -1).squeeze(-1).numpy(), text)
@@ -110,12 +115,14 @@ def standing(
     variety: float,
     has_begun: bool,
     distances: Sequence[float],
+    left_out: int,
 ) -> str:
     """How the game stands, in one line.
 
     gap: between D's means on real and generated images. variety: the spread of the digits as a
     share of that of real ones; has_begun: whether it was once enough, or an epoch is over.
-    distances: the Fréchet distances of a run that scores itself, so far.
+    distances: the Fréchet distances of a run that scores itself, so far; left_out: how many digits
+    its judge has hardly found, last.
     """
     varied = f"digits {variety:.0%} as varied as real ones"
     largest_gap = LARGEST_GAP.get(loss.adversarial, math.inf) * (1 - loss.label_smoothing)
@@ -125,6 +132,8 @@ def standing(
         return "D is too strong: hardly ever wrong, G learns little"
     if variety < LEAST_SPREAD:
         return f"G is collapsing: {varied}"
+    if left_out and has_begun:
+        return f"G is collapsing: {left_out} of the digits are hardly ever drawn"
     if variety > MOST_SPREAD:
         return "G draws noise: no digits yet"
     if distances and distances[-1] > WORSE * min(distances):

@@ -38,7 +38,7 @@ class Dataset:
 
     name: str
     images: Tensor
-    """(N, 1, 28, 28) uint8, 0 = background, 255 = ink"""
+    """(N, C, 28, 28) uint8, C = 1, or 3 where stacked; 0 = background, 255 = ink"""
     labels: Tensor
     """(N,) int64"""
     source: str

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from mnistgan.data import Dataset, Split
 from mnistgan.errors import DataError
-from mnistgan.evaluation.judge import RECIPE, JudgeEpoch, judge_images, train_judge
+from mnistgan.evaluation.judge import (
+    BATCH_SIZE,
+    CLASSES,
+    RECIPE,
+    JudgeEpoch,
+    judge_images,
+    train_judge,
+)
 from mnistgan.evaluation.neighbours import nearest_neighbours
 from mnistgan.evaluation.reference import (
     Reference,
@@ -34,8 +41,7 @@ def build_reference(
     these by heart, the test digits stand in: for what is unreadable, for the accuracy of labels and
     for the distance to training digits.
     """
-    if train[0].shape[1] != 1:
-        raise DataError("a judge looks at single digits; these images have more channels")
+    _check_digits(train, test)
     for epoch in train_judge(*train):
         yield epoch
     judge = epoch.judge
@@ -51,6 +57,23 @@ def build_reference(
         nearest_training_distance=real_test.nearest_training_distance,
     )
     return replace(reference, real=scores.to_mapping())
+
+
+def _check_digits(train: Digits, test: Digits) -> None:
+    """Raises DataError where a judge cannot learn from these digits, or measure them."""
+    if train[0].shape[1] != 1:
+        raise DataError("a judge looks at single digits; these images have more channels")
+    if len(train[0]) < BATCH_SIZE:
+        raise DataError(
+            f"a judge needs {BATCH_SIZE} training digits at least, there are {len(train[0])}"
+        )
+    for split, (_, labels) in (("training", train), ("test", test)):
+        counts = labels.bincount(minlength=CLASSES).tolist()
+        if len(counts) > CLASSES or min(counts) < 2:
+            raise DataError(
+                f"a judge tells {CLASSES} classes apart, and needs 2 {split} digits of each; found "
+                f"{counts}"
+            )
 
 
 def find_reference(

@@ -19,8 +19,10 @@ from typing import Any
 ROWS: dict[str, list[str]] = {"bce": ["--config", "lsgan", "loss.adversarial=bce"]}
 COLUMNS = {
     "frechet_distance": "{:.3f}",
+    "kernel_distance": "{:.4f}",
     "precision": "{:.3f}",
     "recall": "{:.3f}",
+    "coverage": "{:.3f}",
     "label_accuracy": "{:.4f}",
     "unreadable": "{:.3f}",
     "missing_classes": "{:.1f}",
@@ -39,10 +41,14 @@ def train_and_score(name: str, seed: int, out: Path, words: list[str], cas: bool
     program = [sys.executable, "-m", "mnistgan"]
     run = out / "runs" / f"{name}-{seed}"
     started_at = time.perf_counter()
-    config = ROWS.get(name, ["--config", name])
-    where = ["--runs", str(run.parent), "--name", run.name, "--seed", str(seed), "--quiet"]
-    subprocess.run([*program, "train", *config, *where, *words], check=True)
-    minutes = (time.perf_counter() - started_at) / 60
+    interrupted = run.exists()
+    if interrupted:
+        subprocess.run([*program, "train", "--resume", str(run), "--quiet"], check=True)
+    else:
+        config = ROWS.get(name, ["--config", name])
+        where = ["--runs", str(run.parent), "--name", run.name, "--seed", str(seed), "--quiet"]
+        subprocess.run([*program, "train", *config, *where, *words], check=True)
+    minutes = None if interrupted else (time.perf_counter() - started_at) / 60
     options = ["--json", *(["--cas"] if cas else [])]
     done = subprocess.run(
         [*program, "evaluate", str(run), *options], check=True, stdout=subprocess.PIPE
