@@ -346,11 +346,17 @@ def learning_rate_factor(config: OptimizerConfig, progress: float) -> float:
 
 @torch.no_grad()
 def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
-    """ema <- decay * ema + (1 - decay) * network; buffers, such as BatchNorm's, are copied."""
-    for average, weight in zip(ema.parameters(), network.parameters(), strict=True):
-        average.lerp_(weight, 1 - decay)
-    for copied, buffer in zip(ema.buffers(), network.buffers(), strict=True):
-        copied.copy_(buffer)
+    """ema <- decay * ema + (1 - decay) * network, of the weights and of BatchNorm's statistics.
+
+    The latter belong to the weights, and of a few batches alone they would be noise. What counts is
+    copied.
+    """
+    averages, values = ema.state_dict().values(), network.state_dict().values()
+    for average, value in zip(averages, values, strict=True):
+        if average.is_floating_point():
+            average.lerp_(value, 1 - decay)
+        else:
+            average.copy_(value)
 
 
 def warm_decay(decay: float, step: int) -> float:

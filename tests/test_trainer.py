@@ -187,19 +187,21 @@ def test_the_average_soon_forgets_the_first_weights() -> None:
     assert warm_decay(0.5, 100) == 0.5
 
 
-def test_ema_is_the_running_mean_and_copies_buffers() -> None:
+def test_ema_is_the_running_mean_of_weights_and_statistics() -> None:
     network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     ema = copy.deepcopy(network)
-    before = weights(ema)
-    network(torch.randn(8, 2))  # moves BatchNorm's buffers
+    before = copy.deepcopy(ema.state_dict())
+    network(torch.randn(8, 2))  # moves BatchNorm's statistics
     with torch.no_grad():
         for weight in network.parameters():
             weight.add_(1)
     update_ema(ema, network, decay=0.75)
-    for name, weight in ema.named_parameters():
-        torch.testing.assert_close(weight, before[name] + 0.25)
-    for copied, buffer in zip(ema.buffers(), network.buffers(), strict=True):
-        assert torch.equal(copied, buffer)
+    now = network.state_dict()
+    counts = {"1.num_batches_tracked"}
+    for name, average in ema.state_dict().items():
+        expected = now[name] if name in counts else 0.75 * before[name] + 0.25 * now[name]
+        torch.testing.assert_close(average, expected)
+    assert not torch.equal(before["1.running_mean"], now["1.running_mean"])
 
 
 def test_the_seed_decides_everything() -> None:
