@@ -77,6 +77,9 @@ class ModelConfig(Section):
     architecture: Architecture = "mlp"
     latent_dim: int = Field(100, ge=1, le=4096)
     """Length of the noise vector z, drawn from a standard normal."""
+    temperature: float = Field(1.0, gt=0, le=2)
+    """Standard deviation of the z that pictures are drawn from, more varied above 1; training keeps
+    to 1."""
     width: float = Field(1.0, ge=1 / 64, le=8)
     """Multiplies every hidden width and channel count."""
     conditional: bool = False

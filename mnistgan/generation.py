@@ -26,6 +26,8 @@ class Sampler:
     latent_dim: int
     class_counts: Sequence[int]
     """How often each class occurs in the training images"""
+    temperature: float = 1.0
+    """Standard deviation of z: above 1 more of the real digits are reached, and fewer are right"""
 
     @property
     def classes(self) -> list[int]:
@@ -49,11 +51,11 @@ class Sampler:
         2019, section 3.1); the others stay.
         """
         rng = _rng(seed, block)
-        z = torch.randn(BLOCK, self.latent_dim, generator=rng)
+        z = self.temperature * torch.randn(BLOCK, self.latent_dim, generator=rng)
         if truncation is None:
             return z
         redrawn = nn.init.trunc_normal_(
-            torch.empty_like(z), a=-truncation, b=truncation, generator=rng
+            torch.empty_like(z), std=self.temperature, a=-truncation, b=truncation, generator=rng
         )
         return torch.where(z.abs() > truncation, redrawn, z)
 
@@ -80,7 +82,8 @@ def load_sampler(state: State, device: torch.device) -> tuple[Sampler, Config]:
     check_like(dict(weights), dict(template.state_dict()), key)
     generator = build_generator(config.model, channels, len(counts)).to(device)
     generator.load_state_dict(weights)
-    return Sampler(generator.eval(), config.model.latent_dim, counts), config
+    model = config.model
+    return Sampler(generator.eval(), model.latent_dim, counts, model.temperature), config
 
 
 def check_conditional(config: Config, checkpoint: Path) -> None:

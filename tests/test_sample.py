@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import picture, train_tiny
+from conftest import assert_same, picture, train_tiny
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
@@ -250,6 +250,24 @@ def test_truncated_noise_stays_within_and_keeps_the_rest(mnistgan: Cli) -> None:
     plain, wide = arrays(mnistgan, 9), arrays(mnistgan, 9, "--truncation", 100)
     assert np.array_equal(plain, wide)
     assert not np.array_equal(plain, arrays(mnistgan, 9, "--truncation", 0.5))
+
+
+def test_temperature_widens_the_noise_of_pictures_but_not_of_training(mnistgan: Cli) -> None:
+    plain, warm = (Sampler(torch.nn.Identity(), 100, [1], t) for t in (1.0, 1.5))
+    torch.testing.assert_close(warm.noise(0, 0), 1.5 * plain.noise(0, 0))
+    truncated = warm.noise(0, 0, 1.5)  # as far from the middle as 1 is of a standard normal
+    assert truncated.abs().max() <= 1.5
+    assert (truncated / 1.5).var().item() == pytest.approx(0.2911, rel=0.05)
+    runs = [train_tiny(f"model.temperature={t}", name=f"t{t}") for t in (1.0, 1.5)]
+    left, right = (load_checkpoint(run / "latest.pt")["trainer"] for run in runs)
+    assert_same(left, right)
+    grids = [np.asarray(picture(run / "samples" / "epoch_000.png")) for run in runs]
+    assert not np.array_equal(*grids)
+    drawn = []
+    for run in runs:
+        assert mnistgan("sample", "--ckpt", run, "--n", 4, "--out", "a.npz").exit_code == 0
+        drawn.append(np.load("a.npz")["images"])
+    assert not np.array_equal(*drawn)
 
 
 def test_an_unconditional_generator_has_no_classes(mnistgan: Cli, run: Path) -> None:

@@ -64,9 +64,9 @@ class Plan:
     @property
     def sampler(self) -> Sampler:
         """The generator as it is now, and what its pictures are drawn from."""
-        return Sampler(
-            self.trainer.sampler, self.config.model.latent_dim, self.dataset.class_counts
-        )
+        model = self.config.model
+        counts = self.dataset.class_counts
+        return Sampler(self.trainer.sampler, model.latent_dim, counts, model.temperature)
 
     @property
     def folder(self) -> Path:
