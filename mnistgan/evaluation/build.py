@@ -70,9 +70,10 @@ def _check_digits(train: Digits, test: Digits) -> None:
     for split, (_, labels) in (("training", train), ("test", test)):
         counts = labels.bincount(minlength=CLASSES).tolist()
         if len(counts) > CLASSES or min(counts) < 2:
+            present = [count for count in counts if count]
             raise DataError(
                 f"a judge tells {CLASSES} classes apart, and needs 2 {split} digits of each; found "
-                f"{counts}"
+                f"{len(present)} classes, {min(present, default=0)} digits of the rarest"
             )
 
 
