@@ -132,7 +132,7 @@ class LossConfig(Section):
         penalised = self.gradient_penalty > 0 or self.r1 > 0 or self.r2 > 0
         return [
             (
-                f"label_smoothing needs a D that says probabilities: "
+                "label_smoothing needs a D that says probabilities: "
                 f"{' or '.join(sorted(PROBABILITY_LOSSES))}",
                 self.label_smoothing > 0 and self.adversarial not in PROBABILITY_LOSSES,
             ),

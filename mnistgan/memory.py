@@ -15,8 +15,9 @@ COPIES_OF_A_WEIGHT = 4
 def training_bytes(config: Config, channels: int, classes: int) -> int:
     """What a step takes at least: the weights, and all that a backward pass goes over.
 
-    Its peak is D's update on real and generated images, or G's update through both networks. Not
-    counted: what penalties on gradients keep for their second backward pass.
+    Its peak is D's update on real and generated images, beside what G keeps of those that it will
+    learn from, or G's update through both networks. Not counted: what penalties on gradients keep
+    for their second backward pass.
     """
     batch = config.data.batch_size
     model = config.model.model_copy(update={"spectral_norm": False})  # which keeps vectors only
