@@ -20,7 +20,7 @@ import torch
 from mnistgan.errors import CheckpointError, ConfigError
 from mnistgan.files import TEMPORARY_SUFFIX, atomic_write, sync_file
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MAX_BYTES = 8 * 2**30
 DIGEST_BYTES = 64
 COMMENT_LENGTH = DIGEST_BYTES.to_bytes(2, "little")

@@ -122,12 +122,19 @@ def train(
             runs=runs,
             name=name,
             device=device,
-            offline=offline or dry_run,
+            offline=offline,
+            dry_run=dry_run,
             announce=console.note,
         )
     else:
         plan = use_case.plan_resume(
-            resume, words, runs=runs, device=device, offline=offline or dry_run
+            resume,
+            words,
+            runs=runs,
+            device=device,
+            offline=offline,
+            dry_run=dry_run,
+            announce=console.note,
         )
     if dry_run:
         console.result(f"run     {plan.folder}")

@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -39,6 +40,7 @@ PROBABILITY_LOSSES: frozenset[AdversarialLoss] = frozenset(("bce", "minimax"))
 Schedule = Literal["constant", "linear", "cosine"]
 Precision = Literal["auto", "fp32", "bf16"]
 Compilation = Literal["auto", "on", "off"]
+MAX_THREADS = 1024
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Argument = Annotated[
     StrictBool | float | tuple[float, ...],
@@ -59,7 +61,8 @@ class DataConfig(Section):
     dataset: str = "mnist"
     """A named data set, or the path of a folder with IDX files (a path has a separator in it)."""
     root: Path | None = None
-    """Where the IDX files of a named data set are; null: $MNISTGAN_DATA, the cache, a download."""
+    """Folder of the IDX files of a named data set; null: $MNISTGAN_DATA, then the MNIST that ships,
+    then the cache or a download of the others."""
     batch_size: int = Field(64, ge=1, le=16384)
 
     @field_validator("dataset")
@@ -198,6 +201,17 @@ class TrainingConfig(Section):
     """Of the matrix products and convolutions of a step; weights and updates are float32 always."""
     compile: Compilation = "auto"
     """Whether torch.compile rewrites the two networks."""
+    threads: int | Literal["auto"] = "auto"
+    """CPU threads that torch computes with; auto: all cores that this process may use."""
+
+    @field_validator("threads", mode="plain")
+    @classmethod
+    def auto_or_count(cls, threads: object) -> int | str:
+        if threads == "auto":
+            return "auto"
+        if re.fullmatch(r"\d{1,4}", str(threads)) and 1 <= int(str(threads)) <= MAX_THREADS:
+            return int(str(threads))
+        raise ValueError(f"should be auto or a whole number from 1 to {MAX_THREADS}")
 
 
 class OutputConfig(Section):

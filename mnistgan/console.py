@@ -81,12 +81,17 @@ def plan_table(plan: "Plan") -> Table:
         f"{_chosen(config.optimizer, 'name', 'lr')}",
         "length": f"{epochs:g} epochs of {plan.steps_per_epoch:,} steps, batches of "
         f"{config.data.batch_size}: {plan.total_steps:,} steps",
-        "device": f"{trainer.device}, {config.training.precision}"
+        "device": f"{trainer.device}, {_counted(config.training.threads, 'thread')}, "
+        f"{config.training.precision}"
         f"{', compiled' if config.training.compile == 'on' else ''}, seed {config.training.seed}",
     }
     for name, text in rows.items():
         table.add_row(name, Text(text))
     return table
+
+
+def _counted(count: object, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _chosen(section: "BaseModel", *told: str) -> str:

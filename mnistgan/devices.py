@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from typing import Literal
 
 import psutil
 import torch
@@ -71,6 +72,24 @@ def resolve_compilation(wanted: Compilation) -> Compilation:
             "leave it at auto, or name one in the environment variable CXX"
         )
     return "on" if wanted == "on" else "off"
+
+
+def resolve_threads(wanted: int | Literal["auto"]) -> int:
+    """The number of CPU threads: `auto` is what torch chose when it started.
+
+    That is the number of cores that this process may use, or $OMP_NUM_THREADS.
+    """
+    return torch.get_num_threads() if wanted == "auto" else wanted
+
+
+def check_single_process() -> None:
+    """Raise ConfigError if a launcher such as torchrun started several processes."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1":
+        raise ConfigError(
+            f"WORLD_SIZE={processes}: a training runs in one process, and a launcher would train "
+            "the same run several times; expected WORLD_SIZE=1 or none"
+        )
 
 
 def available_bytes(device: torch.device) -> int:

@@ -1,7 +1,8 @@
 """The run directory: what `train` writes, and the one thing that the other commands read.
 
 config.yaml         the complete configuration; its presence makes a folder a run
-run.json            versions, device, threads, seed, and the data set with its SHA-256
+run.json            seed, data set with its SHA-256, what D's output means, and one entry for each
+                    session (a start or a resume): versions, device, threads
 metrics.jsonl       one object every `output.log_every_steps`
 latest.pt           all that is needed to go on; previous.pt is the one before
 best.pt             the one with the lowest Fréchet distance, where the run scores itself
@@ -73,6 +74,8 @@ class RunDir:
         self.losses_plot = path / "losses.png"
         self.animation = path / "training.gif"
         self.evaluations = path / "evaluations.jsonl"
+        self.locked_folder: tuple[int, int] | None = None
+        """Device and inode of the folder while this process holds its lock"""
 
     @classmethod
     def create(cls, runs: Path, name: str | None, config: Config) -> "RunDir":
@@ -152,6 +155,8 @@ class RunDir:
             raise RunError(f"{self.info}: cannot be read: {error}") from None
         if not isinstance(info, dict):
             raise RunError(f"{self.info}: expected one object, found {type(info).__name__}")
+        if not isinstance(info.setdefault("sessions", []), list):
+            raise RunError(f"{self.info}: sessions: expected a list")
         return info
 
     def write_info(self, info: dict[str, Any]) -> None:
@@ -176,14 +181,18 @@ class RunDir:
         _append(self.evaluations, json.dumps(record))
 
     def truncate_metrics(self, last_step: int) -> None:
-        """Drop the lines past `last_step`, and a torn one: a resume never leaves a step twice."""
-        steps = [record.step for record in self.read_metrics()]
-        lines = self.metrics.read_bytes().splitlines(keepends=True)
+        """Drop the lines past `last_step`, and a torn one: a resume never leaves a step twice.
+
+        Raises RunError, before anything is written, if a line is damaged.
+        """
+        if not self.metrics.exists():
+            return
+        records = self.read_metrics()
+        lines = self.metrics.read_bytes().split(b"\n")[: len(records)]
         with atomic_write(self.metrics) as file:
-            # One step for each whole line: `zip` leaves the torn one out.
-            for step, line in zip(steps, lines, strict=False):
-                if step <= last_step:
-                    file.write(line)
+            for record, line in zip(records, lines, strict=True):
+                if record.step <= last_step:
+                    file.write(line + b"\n")
 
     def sample_grids(self) -> list[tuple[float, Path]]:
         """(epoch, picture) of the fixed-noise grids, in the order of their epochs."""
@@ -205,9 +214,28 @@ class RunDir:
         except Timeout:
             raise RunError(f"{self.path}: is being trained by another process") from None
         try:
+            self.locked_folder = self._identity()
             yield
         finally:
             lock.release()
+
+    def check_in_place(self) -> None:
+        """Raise RunError if the folder is no longer the one that was locked.
+
+        A training whose folder was deleted or moved must not write into another one of its name.
+        """
+        if self._identity() != self.locked_folder:
+            raise RunError(
+                f"{self.path}: this run folder was deleted or moved during its training; the "
+                "training stopped, and nothing was written since"
+            )
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _read_line(self, number: int, line: bytes) -> MetricsRecord:
         try:

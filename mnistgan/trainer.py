@@ -47,11 +47,11 @@ class Trainer:
     """
 
     def __init__(
-        self, config: Config, images: Tensor, labels: Tensor, epoch_size: int, device: torch.device
+        self, config: Config, images: Tensor, labels: Tensor, device: torch.device
     ) -> None:
         """images: the whole data set, (N, C, 28, 28) uint8; labels: (N,), their classes from 0 on.
 
-        `epoch_size` images are an epoch. Raises ConfigError for an optimizer that there is not.
+        Raises ConfigError if the optimizer or one of its arguments is unknown.
         """
         seed = config.training.seed
         torch.manual_seed(seed)
@@ -78,7 +78,7 @@ class Trainer:
             self.discriminator.compile()
         self.batches = Batches(images.to(device), labels.to(device), config.data.batch_size, seed)
         self.noise_rng = torch.Generator(device).manual_seed(seed)
-        self.scheduled_steps = config.training.epochs * steps_per_epoch(config, epoch_size)
+        self.scheduled_steps = config.training.epochs * steps_per_epoch(config, len(images))
         self.step = 0
         self.window: list[Tensor] = []
 
@@ -367,9 +367,9 @@ def warm_decay(decay: float, step: int) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
-def steps_per_epoch(config: Config, epoch_size: int) -> int:
-    """ceil(N / batch): the steps that count as one epoch."""
-    return math.ceil(epoch_size / config.data.batch_size)
+def steps_per_epoch(config: Config, images: int) -> int:
+    """ceil(N / batch): the steps that count as one epoch of N `images`."""
+    return math.ceil(images / config.data.batch_size)
 
 
 def _default_rng(device: torch.device) -> torch.Generator:

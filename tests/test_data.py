@@ -1,5 +1,8 @@
 import gzip
+import hashlib
+import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 import torch
 from conftest import idx_bytes, write_set
 
-from mnistgan.data import Batches, load_dataset, sources, to_unit_range
+from mnistgan.data import Batches, Split, load_dataset, sources, to_unit_range
 from mnistgan.data.idx import read_idx
 from mnistgan.errors import DataError
 
@@ -22,29 +25,26 @@ def test_a_folder_of_idx_files(zipped: bool) -> None:
     assert dataset.images.dtype == torch.uint8
     assert np.array_equal(dataset.images[:, 0].numpy(), images)
     assert dataset.labels.shape == (7,)
-    assert dataset.epoch_size == 7
     assert "mine" in dataset.source
-    assert dataset.warning is None
 
 
-def test_the_shipped_digits_are_real_and_loud() -> None:
-    dataset = load_dataset("mnist", "train", **NONE)
-    assert dataset.images.shape == (5000, 1, 28, 28)
-    assert dataset.labels.bincount().tolist() == [500] * 10
-    assert dataset.epoch_size == 60_000
-    assert "only 5,000" in (dataset.warning or "")
+@pytest.mark.parametrize(("split", "count"), [("train", 60_000), ("test", 10_000)])
+def test_mnist_ships_whole(split: Split, count: int) -> None:
+    dataset = load_dataset("mnist", split, **NONE)
+    assert dataset.images.shape == (count, 1, 28, 28)
+    assert dataset.source == "the files that ship"
     # White ink on black: corners are empty, strokes are bright.
     assert dataset.images[:, :, 0, 0].max() == 0
     assert dataset.images.max() == 255
+    if split == "train":
+        assert dataset.labels[:5].tolist() == [5, 0, 4, 1, 9]
+        assert dataset.class_counts == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 
 
-def test_the_real_files_and_the_shipped_digits_agree(full_mnist: Path) -> None:
-    full = load_dataset("mnist", "train", root=full_mnist, cache=Path("cache"), offline=True)
-    assert full.images.shape == (60_000, 1, 28, 28)
-    assert full.labels.bincount().tolist()[:3] == [5923, 6742, 5958]
-    known = {image.tobytes() for image in full.images.numpy()}
-    shipped = load_dataset("mnist", "train", **NONE)
-    assert all(image.tobytes() in known for image in shipped.images.numpy())
+def test_the_files_that_ship_name_their_authors_and_licence() -> None:
+    folder = sources.SHIPPED_FOLDER
+    assert "Yann LeCun and Corinna Cortes" in (folder / "README.md").read_text()
+    assert "Attribution-ShareAlike 3.0" in (folder / "LICENSE").read_text()
 
 
 def test_a_named_root_without_the_files_is_an_error_not_a_fallback() -> None:
@@ -53,10 +53,37 @@ def test_a_named_root_without_the_files_is_an_error_not_a_fallback() -> None:
         load_dataset("mnist", "train", root=Path("empty"), cache=Path("cache"), offline=True)
 
 
-def test_files_that_may_be_those_of_another_set_are_not_taken_for_it() -> None:
+@pytest.mark.parametrize("name", ["kmnist"])
+def test_files_that_may_be_those_of_another_set_are_not_taken_for_it(name: str) -> None:
     write_set(Path("flat"))
-    with pytest.raises(DataError, match="flat: has no FashionMNIST/raw/train-images"):
-        load_dataset("fashion-mnist", "train", root=Path("flat"), cache=Path("c"), offline=True)
+    with pytest.raises(DataError, match="flat: has no KMNIST/raw/train-images"):
+        load_dataset(name, "train", root=Path("flat"), cache=Path("c"), offline=True)
+
+
+def test_flat_folder_of_fashion_mnist_is_recognised_by_its_contents(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = write_set(Path("flat"))
+    flat = {**NONE, "root": Path("flat")}
+    with pytest.raises(DataError, match=r"train-images.*SHA-256 differs"):
+        load_dataset("fashion-mnist", "train", **flat)
+    # As if these were the published files.
+    published = {
+        path.stem: hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
+        for path in Path("flat").iterdir()
+    }
+    known = replace(sources.NAMED_SETS["fashion-mnist"], sha256=published)
+    monkeypatch.setitem(sources.NAMED_SETS, "fashion-mnist", known)
+    dataset = load_dataset("fashion-mnist", "train", **flat)
+    assert np.array_equal(dataset.images[:, 0].numpy(), images)
+
+
+def test_the_real_fashion_mnist_is_recognised_in_a_flat_folder() -> None:
+    folder = Path("/usr/share/datasets/fashion-mnist")
+    if not folder.is_dir():
+        pytest.skip("Requires: apt-get install dataset-fashion-mnist")
+    dataset = load_dataset("fashion-mnist", "test", **{**NONE, "root": folder})
+    assert dataset.class_counts == [1000] * 10
 
 
 def test_other_bytes_under_the_name_of_mnist_are_refused() -> None:
@@ -65,32 +92,34 @@ def test_other_bytes_under_the_name_of_mnist_are_refused() -> None:
         load_dataset("mnist", "train", root=Path("root"), cache=Path("cache"), offline=True)
 
 
-def test_the_order_of_sources_root_before_cache_before_shipped(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_named_folder_serves_before_the_cache() -> None:
     write_set(Path("root/KMNIST/raw"))
     write_set(Path("cache/KMNIST/raw"))
     by_root = load_dataset("kmnist", "train", root=Path("root"), cache=Path("cache"), offline=True)
     by_cache = load_dataset("kmnist", "train", **NONE)
     assert "IDX files in root" in by_root.source
     assert "cache" in by_cache.source
-    # A damaged file in the cache is an error too, although the shipped digits would serve.
-    write_set(Path("cache/MNIST/raw"))
-    with pytest.raises(DataError, match="cache/MNIST"):
-        load_dataset("mnist", "train", **NONE)
+    # A damaged file in the cache is an error; no download is tried.
+    Path("cache/KMNIST/raw/train-images-idx3-ubyte.gz").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="cache/KMNIST"):
+        load_dataset("kmnist", "train", root=None, cache=Path("cache"), offline=False)
 
 
-def test_without_network_the_download_fails_soon_and_the_shipped_digits_serve(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_named_folder_serves_before_the_files_that_ship() -> None:
+    shutil.copytree(sources.SHIPPED_FOLDER, "root")
+    by_root = load_dataset("mnist", "test", **{**NONE, "root": Path("root")})
+    assert by_root.source == "IDX files in root"
+    assert by_root.sha256 == load_dataset("mnist", "test", **NONE).sha256
+
+
+def test_without_network_a_download_fails_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*args: object, **kwargs: object) -> None:
         raise OSError("network is unreachable")
 
     monkeypatch.setattr(socket, "create_connection", unreachable)
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
-    dataset = load_dataset("mnist", "train", root=None, cache=Path("cache"), offline=False)
-    assert len(dataset.images) == 5000
-    assert "the download failed" in (dataset.warning or "")
+    with pytest.raises(DataError, match=r"kmnist: the download failed.*data\.root"):
+        load_dataset("kmnist", "train", root=None, cache=Path("cache"), offline=False)
     assert socket.getdefaulttimeout() is None
 
 
@@ -100,15 +129,20 @@ def test_a_silent_server_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         mirror = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [mirror])
+        monkeypatch.setattr(torchvision.datasets.KMNIST, "mirrors", [mirror])
         monkeypatch.setattr(sources, "STALLED_SECONDS", 0.3)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         told: list[str] = []
-        dataset = load_dataset(
-            "mnist", "train", root=None, cache=Path("cache"), offline=False, announce=told.append
-        )
-    assert told == ["downloading mnist into cache/MNIST/raw"]
-    assert "timed out" in (dataset.warning or "")
+        with pytest.raises(DataError, match="timed out"):
+            load_dataset(
+                "kmnist",
+                "train",
+                root=None,
+                cache=Path("cache"),
+                offline=False,
+                announce=told.append,
+            )
+    assert told == ["downloading kmnist into cache/KMNIST/raw"]
     assert list(Path("cache").iterdir()) == []  # nothing that a later run could take for a file
 
 

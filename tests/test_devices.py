@@ -41,8 +41,8 @@ def test_a_resume_goes_on_in_the_precision_it_began_with(monkeypatch: pytest.Mon
     whole = train_tiny(name="whole")
     run = train_tiny(stop_after=7)
     assert yaml.safe_load((run / "config.yaml").read_text())["training"]["precision"] == "bf16"
-    info = json.loads((run / "run.json").read_text())
-    assert (info["precision"], info["compile"]) == ("bf16", "off")
+    (session,) = json.loads((run / "run.json").read_text())["sessions"]
+    assert (session["precision"], session["compile"]) == ("bf16", "off")
     has_bf16(monkeypatch, False)
     resume_tiny(run)
     states = (load_checkpoint(path / "latest.pt")["trainer"] for path in (run, whole))
@@ -55,7 +55,6 @@ def test_bf16_rounds_the_step_and_keeps_the_weights() -> None:
             load_config("mlp", [*TINY, f"training.precision={precision}"]),
             IMAGES,
             LABELS,
-            len(IMAGES),
             CPU,
         )
         for precision in ("fp32", "bf16")

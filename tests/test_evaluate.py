@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import (
+    TINY,
     assert_same,
     idx_bytes,
     metrics_without_timings,
@@ -22,11 +25,16 @@ from PIL import Image
 from torch import Tensor
 from typer.testing import Result
 
-from mnistgan.checkpoint import load_checkpoint
+from mnistgan.checkpoint import load_checkpoint, save_checkpoint
+from mnistgan.commands import train as training
 from mnistgan.commands.evaluate import verdict
 from mnistgan.data import load_shipped, sources, stack
 from mnistgan.evaluation import build, cas, judge
-from mnistgan.evaluation.reference import load_reference
+from mnistgan.evaluation.judge import judge_images
+from mnistgan.evaluation.metrics import frechet_distance
+from mnistgan.evaluation.reference import load_reference, shipped_reference
+from mnistgan.generation import generate
+from mnistgan.images import to_uint8
 
 Cli = Callable[..., Result]
 KEYS = {
@@ -55,7 +63,7 @@ def test_a_run_is_scored_into_its_folder(mnistgan: Cli) -> None:
     assert record["samples"]["weights"] == "ema"
     assert record["samples"]["step"] == 12
     assert record["judge"] == "mnist-judge-v1"
-    assert record["nearest_training_distance"] is None  # only the shipped digits are here
+    assert record["nearest_training_distance"]["near_copies"] == 0
     assert sum(record["class_histogram"]) == 200
     again = evaluate(mnistgan, "runs/tiny/latest.pt", "--n", 200)
     assert {**again, "created": None} == {**record, "created": None}
@@ -65,7 +73,7 @@ def test_a_run_is_scored_into_its_folder(mnistgan: Cli) -> None:
     for words in ("Fréchet distance", "real digits", "unreadable", "of 10 digits"):
         assert words in table.stdout
     assert "200 samples are few" in table.stderr
-    assert "no look for copies of training digits" in table.stderr
+    assert "no copies of training digits found" in table.stdout
 
 
 def test_a_result_that_cannot_be_kept_is_still_told(mnistgan: Cli) -> None:
@@ -158,21 +166,10 @@ def test_what_cannot_be_scored_ends_in_one_line(mnistgan: Cli) -> None:
         assert target in result.stderr
 
 
-def test_what_needs_the_training_digits_is_refused_without_them(
-    mnistgan: Cli, digits: tuple[Tensor, Tensor]
+def test_copies_panel_and_cas_need_no_network_and_no_data_folder(
+    mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    np.save("a.npy", digits[0][::10, 0].numpy())
-    for words in (["--cas"], ["--panel", "p.png"]):
-        result = mnistgan("evaluate", "a.npy", *words)
-        assert result.exit_code == 1
-        assert "need the training digits: training on only 5,000" in result.stderr
-    assert "ending in .png" in mnistgan("evaluate", "a.npy", "--panel", "p.gif").stderr
-
-
-def test_with_the_training_digits_copies_and_cas_are_told(
-    mnistgan: Cli, full_mnist: Path, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MNISTGAN_DATA", str(full_mnist))
+    monkeypatch.setattr(sources, "_download", None)  # never called
     monkeypatch.setattr(cas, "STEPS", 40)
     np.savez("a.npz", images=digits[0][::5, 0].numpy(), labels=digits[1][::5].numpy())
     record = evaluate(mnistgan, "a.npz", "--cas", "--panel", "p.png")
@@ -186,6 +183,13 @@ def test_with_the_training_digits_copies_and_cas_are_told(
     assert panel.shape == (2 + 8 * 30, 2 + 16 * 30)
     # The nearest training digit of a training digit is itself.
     assert np.array_equal(panel[2:30, 2:30], panel[2:30, 32:60])
+
+
+def test_run_is_scored_where_its_data_folder_is_missing(mnistgan: Cli) -> None:
+    shutil.copytree(sources.SHIPPED_FOLDER, "here")
+    train_tiny("data.root=here")
+    shutil.rmtree("here")
+    assert evaluate(mnistgan, "tiny", "--n", 200)["nearest_training_distance"] is not None
 
 
 def test_the_verdict_is_one_plain_sentence() -> None:
@@ -262,9 +266,9 @@ def test_train_judge_writes_a_judge_that_can_be_read_back(
     assert own.judge_sha256 in result.stderr
     assert f"{100 * own.accuracy:.2f} %" in result.stderr
     monkeypatch.setattr(sources, "_download", lambda *_: "there is no network")
-    refused = mnistgan("train-judge")  # only the shipped digits are here
+    refused = mnistgan("train-judge", "--dataset", "kmnist")
     assert refused.exit_code == 1
-    assert "a judge needs the whole data set" in refused.stderr
+    assert "kmnist: there is no network" in refused.stderr
 
 
 SCORED = ("output.evaluate_every_epochs=0.001", "training.max_steps=14")
@@ -286,13 +290,61 @@ def test_the_best_checkpoint_is_that_of_the_lowest_distance_also_over_a_resume()
     assert list(scores) == [4, 8, 12]
     best = load_checkpoint(whole / "best.pt")
     assert best["trainer"]["step"] == min(scores, key=lambda step: scores[step])
-    assert best["best_distance"] == min(scores.values())
+    judge_sha256 = lines[-2]["judge_sha256"]
+    assert best["best"] == {"distance": min(scores.values()), "judge_sha256": judge_sha256}
 
     parts = train_tiny(*SCORED, name="parts", stop_after=9)
     resume_tiny(parts)
     assert_same(load_checkpoint(whole / "latest.pt"), load_checkpoint(parts / "latest.pt"))
     assert_same(load_checkpoint(whole / "best.pt"), load_checkpoint(parts / "best.pt"))
     assert metrics_without_timings(whole) == metrics_without_timings(parts)
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_best_of_another_judge_is_not_compared_with() -> None:
+    run = train_tiny(*SCORED, stop_after=9)
+    state = load_checkpoint(run / "latest.pt")
+    unbeatable = {"distance": 0.0, "judge_sha256": state["best"]["judge_sha256"]}
+    save_checkpoint(run / "latest.pt", {**state, "best": unbeatable})
+    same_judge = load_checkpoint(resume_tiny(run) / "latest.pt")
+    assert same_judge["best"] == unbeatable
+    foreign = {"distance": 0.0, "judge_sha256": "0" * 64}
+    save_checkpoint(run / "latest.pt", {**state, "best": foreign})
+    resume_tiny(run)
+    best = load_checkpoint(run / "latest.pt")["best"]
+    assert best["judge_sha256"] == unbeatable["judge_sha256"]
+    assert best["distance"] > 0
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_a_run_ranks_its_checkpoints_without_test_digits_or_the_samples_of_evaluate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = train_tiny(*SCORED)
+    (line, *_) = (
+        json.loads(line)
+        for line in (run / "metrics.jsonl").read_text().splitlines()
+        if "frechet_distance" in line
+    )
+    plan = training.plan_new(
+        "mlp", [*TINY, *SCORED], runs=Path("runs"), name="by-hand", device="cpu", offline=True
+    )
+    for _ in range(line["step"]):
+        plan.trainer.train_step()
+    reference = shipped_reference()
+    train_digits = load_shipped("mnist", "train").images[::120]
+    distances = {}
+    for seed in (0, training.EVALUATION_SEED):
+        blocks = generate(plan.sampler, 128, seed, torch.device("cpu"), in_proportion=True)
+        drawn = torch.cat([to_uint8(images) for images, _ in blocks])
+        seen = judge_images(reference.judge, drawn).features
+        for name, features in (
+            ("train", judge_images(reference.judge, train_digits).features),
+            ("test", reference.features),
+        ):
+            distances[name, seed] = frechet_distance(features, seen)
+    assert line["frechet_distance"] == distances["train", training.EVALUATION_SEED]
+    assert len(set(distances.values())) == 4
 
 
 @pytest.mark.usefixtures("few_samples")
@@ -310,14 +362,15 @@ def test_scores_are_plotted_but_not_those_of_unlike_judges(mnistgan: Cli) -> Non
 
 
 def test_stacked_digits_are_counted_by_channel(mnistgan: Cli) -> None:
-    digits = load_shipped("")
+    digits = load_shipped("mnist", "test")
     stacked = stack(digits)
-    assert stacked.images.shape == (5000, 3, 28, 28)
+    assert stacked.images.shape == (10_000, 3, 28, 28)
     first = stacked.images[7]
     of_channel = [(digits.images[:, 0] == channel).all(dim=(1, 2)) for channel in first]
     classes = [int(digits.labels[same].unique()) for same in of_channel]
     assert int(stacked.labels[7]) == 100 * classes[0] + 10 * classes[1] + classes[2]
     assert not torch.equal(stacked.images[:, 0], stacked.images[:, 1])
+    stacked = replace(stacked, images=stacked.images[:5000], labels=stacked.labels[:5000])
 
     np.savez("stacked.npz", images=stacked.images.movedim(1, -1).numpy())
     result = mnistgan("evaluate", "stacked.npz", "--json")

@@ -111,7 +111,11 @@ def test_a_damaged_run_json_or_config_is_named(run: Path, mnistgan: Cli) -> None
     for text in ("", "{", "[]", "\x00", '{"created": 3}'):
         (run / "run.json").write_text(text)
         assert mnistgan("sample", "--ckpt", "latest.pt").exit_code == 0
-        assert mnistgan("train", "--resume", run, "--offline").exit_code == 0
+        resumed = mnistgan("train", "--resume", run, "--offline")
+        if text.endswith("3}"):
+            assert resumed.exit_code == 0
+        else:
+            assert_refused(resumed, "run.json")
 
 
 def test_damaged_pictures_are_named(run: Path, mnistgan: Cli) -> None:
@@ -232,7 +236,16 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "a width of 1e9": lambda state: {**state, "config": {"model": {"width": 1e9}}},
     "channels": lambda state: {**state, "channels": 10**9},
     "classes": lambda state: {**state, "class_counts": [1] * 10**6},
-    "threads": lambda state: {**state, "threads": 10**9},
+    "threads": lambda state: {
+        **state, "config": {**state["config"], "training": {"threads": 10**9}},
+    },
+    "a best score that is text": lambda state: {**state, "best": "0.1"},
+    "a best distance that is text": lambda state: {
+        **state, "best": {"distance": "0.1", "judge_sha256": None},
+    },
+    "a best judge that is a number": lambda state: {
+        **state, "best": {"distance": 0.1, "judge_sha256": 3},
+    },
     "a step that is text": lambda state: {
         **state, "trainer": {**state["trainer"], "step": "many"},
     },
@@ -241,7 +254,7 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "a huge window": lambda state: {
         **state, "trainer": {**state["trainer"], "window": torch.zeros(1).expand(10**9, 4)},
     },
-    "other types": lambda state: {**state, "threads": {"set"}, "epoch": b"bytes"},
+    "other types": lambda state: {**state, "torch_version": {"set"}, "best": b"bytes"},
 }  # fmt: skip
 
 

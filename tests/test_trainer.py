@@ -22,7 +22,7 @@ def tiny(*overrides: str, config: str = "mlp") -> Config:
 
 
 def build(config: Config) -> Trainer:
-    return Trainer(config, IMAGES, LABELS, len(IMAGES), CPU)
+    return Trainer(config, IMAGES, LABELS, CPU)
 
 
 def weights(network: nn.Module) -> dict[str, torch.Tensor]:

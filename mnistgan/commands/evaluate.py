@@ -14,7 +14,15 @@ from torch import Tensor
 
 from mnistgan import __version__, locations
 from mnistgan.checkpoint import entry, load_checkpoint, naming
-from mnistgan.data import STACKED, Dataset, Split, is_sample_file, load_dataset, read_samples
+from mnistgan.data import (
+    STACKED,
+    Dataset,
+    Split,
+    is_sample_file,
+    load_dataset,
+    read_samples,
+    ships,
+)
 from mnistgan.devices import resolve_device
 from mnistgan.errors import DataError, OutputError
 from mnistgan.evaluation.build import find_reference
@@ -106,18 +114,14 @@ def evaluate(
     if samples.images.shape[1] == 3:
         yield from _evaluate_stacked(samples, seed, device)
         return
-    training, why_not = _training_digits(name, samples.root)
-    if training is None and (panel is not None or cas):
-        raise DataError(f"--panel and --cas need the training digits: {why_not}")
+    training = _load(name, "train", samples.root)
     reference = yield from _reference(name, samples.root)
 
     judged = yield from _judged(reference, samples.images)
-    neighbours = None
-    if training is not None:
-        yield Working("looking for copies", 0, 1)
-        neighbours = nearest_neighbours(samples.images, training.images)
-        if panel is not None:
-            write_png(panel, _panel(samples.images, training.images, neighbours))
+    yield Working("looking for copies", 0, 1)
+    neighbours = nearest_neighbours(samples.images, training.images)
+    if panel is not None:
+        write_png(panel, _panel(samples.images, training.images, neighbours))
     yield Working("scoring", 0, 1)
     scores = score(judged, reference, samples.labels, neighbours)
     record = {
@@ -129,10 +133,10 @@ def evaluate(
         **_yardstick(reference, name),
         "real": reference.real,
     }
-    if cas and training is not None:
+    if cas:
         record["classification_accuracy"] = yield from _classification(samples, judged, training)
     record["verdict"] = verdict(record)
-    yield _kept(samples, record, _notes(record, why_not))
+    yield _kept(samples, record, _notes(record))
 
 
 def _evaluate_stacked(samples: Samples, seed: int, device: str) -> Iterator[Working | Evaluated]:
@@ -270,17 +274,6 @@ def _samples(
     return Samples(torch.cat(blocks), labels, origin, data.dataset, data.root, run)
 
 
-def _training_digits(name: str, root: Path | None) -> tuple[Dataset | None, str]:
-    """The training set where it is at hand, else why it is not."""
-    try:
-        training = _load(name, "train", root)
-    except DataError as error:
-        return None, str(error)
-    if training.warning is not None:
-        return None, training.warning
-    return training, ""
-
-
 def _reference(name: str, root: Path | None) -> Generator[Working, None, Reference]:
     """The judge of a data set; one that is trained now shows its epochs."""
     finding = find_reference(name, lambda split: _load(name, split, root), locations.judges())
@@ -294,14 +287,12 @@ def _reference(name: str, root: Path | None) -> Generator[Working, None, Referen
 
 
 def _load(name: str, split: Split, root: Path | None) -> Dataset:
-    """MNIST is never downloaded for a score: the judge that ships needs none of it."""
-    return load_dataset(
-        name,
-        split,
-        root=root or locations.data_root(),
-        cache=locations.cache(),
-        offline=name == "mnist",
-    )
+    """One split of the real images; `root` is the data.root of the run that is scored.
+
+    A set that ships is read from the package: the run may come from another machine.
+    """
+    folder = None if ships(name) else root or locations.data_root()
+    return load_dataset(name, split, root=folder, cache=locations.cache(), offline=False)
 
 
 def _judged(reference: Reference, images: Tensor) -> Generator[Working, None, Judged]:
@@ -347,15 +338,13 @@ def _classification(
     return result
 
 
-def _notes(record: dict[str, Any], why_no_training: str) -> list[str]:
+def _notes(record: dict[str, Any]) -> list[str]:
     notes = []
     if record["n"] < ENOUGH:
         notes.append(
             f"{record['n']:,} samples are few: below {ENOUGH:,} the Fréchet distance comes out too "
             "large and recall too small; compare only results of the same n"
         )
-    if why_no_training:
-        notes.append(f"no look for copies of training digits: {why_no_training}")
     return notes
 
 

@@ -3,23 +3,30 @@
 import platform
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mnistgan import __version__, locations
 from mnistgan.checkpoint import State, save_checkpoint
-from mnistgan.commands.train_plan import Plan, load_data, plan_new, plan_resume, written_at
+from mnistgan.commands.train_plan import (
+    Best,
+    Plan,
+    load_data,
+    plan_new,
+    plan_resume,
+    written_at,
+)
 from mnistgan.commands.train_preview import Preview, Previewed
 from mnistgan.devices import keep_freed_memory
 from mnistgan.errors import NonFiniteError, OutputError, RunError
 from mnistgan.evaluation.build import find_reference
-from mnistgan.evaluation.judge import JudgeEpoch, judge_images
+from mnistgan.evaluation.judge import Judge, JudgeEpoch, judge_images
 from mnistgan.evaluation.metrics import frechet_distance
-from mnistgan.evaluation.reference import Reference
 from mnistgan.files import remove_temporary_files
 from mnistgan.generation import generate
 from mnistgan.images import to_grid, to_uint8, write_png
@@ -29,6 +36,11 @@ __all__ = ["JudgeEpoch", "Previewed", "plan_new", "plan_resume", "run_plan"]
 
 EVALUATION_SAMPLES = 2_560
 """Of a run that scores itself: quick, and enough to rank its own checkpoints."""
+REFERENCE_IMAGES = 10_000
+"""Training images that they are compared with. The judge has seen these, so the distances rank the
+checkpoints of a run and are reported as nothing else; the test images stay unseen."""
+EVALUATION_SEED = 2**63 - 1
+"""Of their noise: not a seed whose samples `evaluate` would score afterwards."""
 LEAST_SHARE = 0.01
 """Of them, for a digit to count as drawn: a judge misreads some."""
 
@@ -86,10 +98,8 @@ def run_plan(
     with run.lock():
         if written_at(run.latest) != plan.read_at:
             raise RunError(f"{run.path}: another process has trained it meanwhile; try again")
-        if plan.resumed is None or not run.info.exists():
-            run.write_info(_describe(plan))
         try:
-            yield from _train(plan, run, stop, Preview(plan) if preview else None)
+            yield from _train(plan, run, stop, preview)
         except NonFiniteError as error:
             good = run.latest if run.latest.exists() else "none"
             raise NonFiniteError(
@@ -97,6 +107,7 @@ def run_plan(
                 "smaller optimizer.lr may do better"
             ) from None
         except OSError as error:
+            run.check_in_place()
             raise OutputError(
                 f"{error.filename or run.path}: {error.strerror}: the training stopped; what was "
                 f"saved is whole; to go on: mnistgan train --resume {run.path}"
@@ -104,12 +115,14 @@ def run_plan(
 
 
 def _train(
-    plan: Plan, run: RunDir, stop: Callable[[], bool], preview: Preview | None
+    plan: Plan, run: RunDir, stop: Callable[[], bool], wants_preview: bool
 ) -> Iterator[Event]:
     trainer, output = plan.trainer, plan.config.output
     total, per_epoch = plan.total_steps, plan.steps_per_epoch
-    reference = yield from _reference(plan)
-    best_distance = plan.best_distance
+    scorer = yield from _scorer(plan)
+    # Distances by unlike judges cannot be compared.
+    best = plan.best if scorer and scorer.judge_sha256 == plan.best.judge_sha256 else Best()
+    preview = Preview(plan, best.distance) if wants_preview else None
     _prepare_folder(plan, run)
     yield Started(run, trainer.step)
     if trainer.step == 0:
@@ -132,15 +145,16 @@ def _train(
                 epoch=round(step / per_epoch, 6),
                 **trainer.means()._asdict(),
                 images_per_second=round(images / (now - interval_started), 1),
-                **(_score(plan, reference) if reference and score_due else {}),
+                **(_score(plan, scorer) if scorer and score_due else {}),
             )
             interval_started, interval_step = now, step
             if log_due:
                 trainer.window.clear()
+            run.check_in_place()
             run.append_metrics(record)
-            if record.frechet_distance is not None and record.frechet_distance < best_distance:
-                best_distance = record.frechet_distance
-                save_checkpoint(run.best, _state(plan, best_distance))
+            if record.frechet_distance is not None and record.frechet_distance < best.distance:
+                best = Best(record.frechet_distance, record.judge_sha256)
+                save_checkpoint(run.best, _state(plan, best))
             yield Measured(record)
             if preview is not None:
                 preview.hear(record)
@@ -156,8 +170,10 @@ def _train(
         waited = time.monotonic() - saved_at
         if ends_epoch or last or stopping or waited >= output.checkpoint_every_seconds:
             keep = due_multiple(step, per_epoch, output.keep_every_epochs)
-            state = _state(plan, best_distance)
+            state = _state(plan, best)
+            run.check_in_place()
             if keep is not None:
+                run.checkpoints.mkdir(exist_ok=True)
                 save_checkpoint(run.checkpoints / f"{epoch_stem(keep)}.pt", state)
             # The last of all: what is written before it is written again where a kill came between.
             save_checkpoint(run.latest, state, previous=run.previous)
@@ -180,77 +196,112 @@ def due_multiple(step: int, per_epoch: int, every_epochs: float | None) -> float
 
 
 def _prepare_folder(plan: Plan, run: RunDir) -> None:
-    """Leave a resumed run as it was at its checkpoint: no later metrics, no half-written files."""
+    """Describe a new run; bring a resumed one back to the state of its checkpoint.
+
+    That leaves no later metrics and no half-written files. The plan has checked all files.
+    """
     if plan.resumed is None:
+        run.write_info(_describe(plan))
         return
+    info = run.read_info() if run.info.exists() else _describe(plan) | {"sessions": []}
     remove_temporary_files(run.path, run.samples, run.checkpoints)
+    run.truncate_metrics(plan.trainer.step - len(plan.trainer.window))
     run.write_config(plan.config)
-    if run.metrics.exists():
-        run.truncate_metrics(plan.trainer.step - len(plan.trainer.window))
+    run.write_info(info | {"sessions": [*info["sessions"], _describe_session(plan)]})
 
 
 def _write_samples(plan: Plan, run: RunDir, epoch: float) -> None:
-    """The same noise each time, drawn by the generator as it is now."""
-    pixels = _draw(plan, plan.config.output.sample_count)
+    """Draw the run's own noise by the generator as it is now."""
+    pixels = _draw(plan, plan.config.output.sample_count, plan.config.training.seed)
+    run.check_in_place()
+    run.samples.mkdir(exist_ok=True)
     write_png(run.samples / f"{epoch_stem(epoch)}.png", to_grid(pixels))
 
 
-def _draw(plan: Plan, count: int, *, in_proportion: bool = False) -> torch.Tensor:
-    """Pictures 0 .. count - 1 of the run's seed: (count, C, 28, 28) uint8."""
-    seed, device = plan.config.training.seed, plan.trainer.device
+def _draw(plan: Plan, count: int, seed: int, *, in_proportion: bool = False) -> Tensor:
+    """Pictures 0 .. count - 1 of a seed: (count, C, 28, 28) uint8."""
+    device = plan.trainer.device
     blocks = generate(plan.sampler, count, seed, device, in_proportion=in_proportion)
     return torch.cat([to_uint8(images) for images, _ in blocks])
 
 
-def _reference(plan: Plan) -> Generator[JudgeEpoch, None, Reference | None]:
-    """The judge that the run scores itself with, if it does; it may have to be trained first."""
+@dataclass(frozen=True)
+class Scorer:
+    """What a run ranks its own checkpoints with."""
+
+    judge: Judge
+    judge_sha256: str
+    features: Tensor
+    """(N, 64), of training images"""
+
+
+def _scorer(plan: Plan) -> Generator[JudgeEpoch, None, Scorer | None]:
+    """The scorer of a run that scores itself, else None. Its judge may have to be trained first."""
     config = plan.config
     if config.output.evaluate_every_epochs is None:
         return None
-    return (
-        yield from find_reference(
-            config.data.dataset,
-            lambda split: (
-                plan.dataset if split == "train" else load_data(config, plan.offline, split)
-            ),
-            locations.judges(),
-        )
+    reference = yield from find_reference(
+        config.data.dataset,
+        lambda split: plan.dataset if split == "train" else load_data(config, plan.offline, split),
+        locations.judges(),
     )
+    images = plan.dataset.images
+    spread_out = images[:: max(1, len(images) // REFERENCE_IMAGES)]  # they may be sorted by class
+    seen = judge_images(reference.judge, spread_out[:REFERENCE_IMAGES])
+    return Scorer(reference.judge, reference.judge_sha256, seen.features)
 
 
-def _score(plan: Plan, reference: Reference) -> dict[str, Any]:
+def _score(plan: Plan, scorer: Scorer) -> dict[str, Any]:
     """The fields of a metrics line that score a few samples, always of the same noise."""
-    seen = judge_images(reference.judge, _draw(plan, EVALUATION_SAMPLES, in_proportion=True))
+    samples = _draw(plan, EVALUATION_SAMPLES, EVALUATION_SEED, in_proportion=True)
+    seen = judge_images(scorer.judge, samples)
     drawn = seen.labels.bincount() >= LEAST_SHARE * len(seen.labels)
     return {
-        "frechet_distance": frechet_distance(reference.features, seen.features),
+        "frechet_distance": frechet_distance(scorer.features, seen.features),
         "classes_drawn": int(drawn.sum()),
-        "judge_sha256": reference.judge_sha256,
+        "judge_sha256": scorer.judge_sha256,
     }
 
 
-def _state(plan: Plan, best_distance: float) -> State:
-    """What a checkpoint holds. Raises NonFiniteError rather than to keep what cannot go on."""
+def _state(plan: Plan, best: Best) -> State:
+    """The contents of a checkpoint. Raises NonFiniteError if a loss or a weight is not finite."""
     plan.trainer.check_finite()
     return {
         "mnistgan_version": __version__,
         "torch_version": str(torch.__version__),
-        "threads": torch.get_num_threads(),
         "config": plan.config.to_mapping(),
         "channels": plan.dataset.images.shape[1],
         "class_counts": plan.dataset.class_counts,
         "dataset_sha256": plan.dataset.sha256,
         "epoch": plan.trainer.step / plan.steps_per_epoch,
-        "best_distance": best_distance,
+        "best": asdict(best),
         "trainer": plan.trainer.state_dict(),
     }
 
 
-def _describe(plan: Plan) -> dict[str, object]:
-    """run.json: what the training ran on and with."""
-    device = plan.trainer.device
+def _describe(plan: Plan) -> dict[str, Any]:
+    """The contents of run.json: what all sessions of the run share, and its first session."""
+    has_probabilities = plan.trainer.loss.has_probabilities
     return {
-        "created": datetime.now(UTC).isoformat(timespec="microseconds"),
+        "created": _now(),
+        "seed": plan.config.training.seed,
+        "d_output": "probability" if has_probabilities else "logit",
+        "dataset": {
+            "name": plan.dataset.name,
+            "source": plan.dataset.source,
+            "images": len(plan.dataset.images),
+            "sha256": plan.dataset.sha256,
+        },
+        "sessions": [_describe_session(plan)],
+    }
+
+
+def _describe_session(plan: Plan) -> dict[str, Any]:
+    """The program, the machine and the settings that the run is trained with from this step on."""
+    device, training = plan.trainer.device, plan.config.training
+    return {
+        "started": _now(),
+        "step": plan.trainer.step,
         "mnistgan": __version__,
         "torch": str(torch.__version__),
         "python": platform.python_version(),
@@ -260,14 +311,11 @@ def _describe(plan: Plan) -> dict[str, object]:
         if device.type == "cuda"
         else platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
-        "precision": plan.config.training.precision,
-        "compile": plan.config.training.compile,
-        "seed": plan.config.training.seed,
-        "dataset": {
-            "name": plan.dataset.name,
-            "source": plan.dataset.source,
-            "images": len(plan.dataset.images),
-            "sha256": plan.dataset.sha256,
-            "warning": plan.dataset.warning,
-        },
+        "precision": training.precision,
+        "compile": training.compile,
     }
+
+
+def _now() -> str:
+    """ISO 8601 in UTC, so that the order of the texts is the order of the times."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from mnistgan import locations
-from mnistgan.checkpoint import State, entry, load_checkpoint, misfit, naming
+from mnistgan.checkpoint import State, entry, load_checkpoint, naming
 from mnistgan.config import (
     RESUMABLE_KEYS,
     Config,
@@ -17,12 +17,14 @@ from mnistgan.config import (
     load_config,
     parse_overrides,
 )
-from mnistgan.data import STACKED, Dataset, Split, load_dataset, load_shipped, stack
+from mnistgan.data import Dataset, Split, load_dataset
 from mnistgan.devices import (
     available_bytes,
+    check_single_process,
     resolve_compilation,
     resolve_device,
     resolve_precision,
+    resolve_threads,
 )
 from mnistgan.errors import ConfigError, RunError
 from mnistgan.generation import Sampler
@@ -31,7 +33,13 @@ from mnistgan.models import build_discriminator, build_generator, parameter_coun
 from mnistgan.run_dir import RunDir
 from mnistgan.trainer import Trainer, build_optimizer, steps_per_epoch
 
-MAX_THREADS = 4096
+
+@dataclass(frozen=True)
+class Best:
+    """The lowest Fréchet distance of a run so far, and the judge that measured it."""
+
+    distance: float = math.inf
+    judge_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,16 +58,15 @@ class Plan:
     """The run that is gone on with; None for a new one"""
     read_at: int | None = None
     """When the checkpoint that was read had been written, by the clock of the file system"""
-    best_distance: float = math.inf
-    """The lowest Fréchet distance so far"""
+    best: Best = Best()
 
     @property
     def steps_per_epoch(self) -> int:
-        return steps_per_epoch(self.config, self.dataset.epoch_size)
+        return steps_per_epoch(self.config, len(self.dataset.images))
 
     @property
     def total_steps(self) -> int:
-        return planned_steps(self.config, self.dataset.epoch_size)
+        return planned_steps(self.config, len(self.dataset.images))
 
     @property
     def sampler(self) -> Sampler:
@@ -97,31 +104,42 @@ def plan_new(
     name: str | None,
     device: str,
     offline: bool,
+    dry_run: bool = False,
     announce: Callable[[str], None] = lambda text: None,
 ) -> Plan:
-    """Check a configuration, load its data and build its networks. Writes nothing.
+    """Check a configuration, load its data and build its networks. Writes no run.
 
-    `announce` is told of what takes long, such as a download, before it begins.
-    Raises ConfigError, DataError and DeviceError, and RunError where the name is taken.
+    `announce` receives a line before a download begins; a `dry_run` downloads nothing.
+    Raises ConfigError, DataError and DeviceError, and RunError if the name is taken.
     """
+    check_single_process()
     config = load_config(source, overrides)
     build_optimizer(config.optimizer, config.optimizer.lr, torch.nn.Linear(1, 1))  # or refuse it
     RunDir.next_path(runs, name)
     target = resolve_device(device)
-    dataset = load_data(config, offline, announce=announce)
+    dataset = load_data(config, offline, dry_run=dry_run, announce=announce)
     config = _resolved(config, dataset, target)
     trainer = _trainer(config, dataset, target)
-    return Plan(config, dataset, trainer, runs, name, offline, _notes(dataset))
+    return Plan(config, dataset, trainer, runs, name, offline, ())
 
 
 def plan_resume(
-    given: str, overrides: Sequence[str], *, runs: Path, device: str, offline: bool
+    given: str,
+    overrides: Sequence[str],
+    *,
+    runs: Path,
+    device: str,
+    offline: bool,
+    dry_run: bool = False,
+    announce: Callable[[str], None] = lambda text: None,
 ) -> Plan:
     """Build the training of a run as it stood at its latest checkpoint. Writes nothing.
 
     The configuration is the run's own; only its length and its output intervals may be overridden.
-    Raises RunError, ConfigError, DataError, DeviceError and CheckpointError.
+    `announce` and `dry_run` as in `plan_new`. All files that the resume will change are checked
+    here. Raises RunError, ConfigError, DataError, DeviceError and CheckpointError.
     """
+    check_single_process()
     forbidden = sorted(parse_overrides(overrides).keys() - set(RESUMABLE_KEYS))
     if forbidden:
         raise ConfigError(
@@ -131,6 +149,9 @@ def plan_resume(
     run = RunDir.open(given, runs)
     stored = run.read_config()
     config = apply_overrides(stored.to_mapping(), overrides, origin=str(run.config))
+    run.read_metrics()
+    if run.info.exists():
+        run.read_info()
     target = resolve_device(device)
     if not run.latest.exists():
         if run.previous.exists():
@@ -138,24 +159,21 @@ def plan_resume(
                 f"{run.latest}: is missing; to go on from the one before it: "
                 f"cp {run.previous} {run.latest}"
             )
-        dataset = load_data(config, offline)
+        dataset = load_data(config, offline, dry_run=dry_run, announce=announce)
         config = _resolved(config, dataset, target)
         trainer = _trainer(config, dataset, target)
-        return Plan(config, dataset, trainer, runs, None, offline, _notes(dataset), run)
+        return Plan(config, dataset, trainer, runs, None, offline, (), run)
     read_at = written_at(run.latest)
     state = load_checkpoint(run.latest)
     with naming(run.latest):
         _check_belongs(state, stored, run)
-        threads = entry(state, "threads", int)
-        if not 1 <= threads <= MAX_THREADS:
-            raise misfit("threads", str(threads), f"1 to {MAX_THREADS}")
-        torch.set_num_threads(threads)
-        dataset = _load_same_data(config, offline, entry(state, "dataset_sha256", str), run)
+        dataset = load_data(config, offline, dry_run=dry_run, announce=announce)
+        _check_same_data(dataset, entry(state, "dataset_sha256", str), run)
         trainer = _trainer(config, dataset, target)
         trainer.load_state_dict(entry(state, "trainer", dict))
-        best_distance = entry(state, "best_distance", float)
-    notes = (*_notes(dataset), *_inexact(state, target), *_rescheduled(stored, config))
-    return Plan(config, dataset, trainer, runs, None, offline, notes, run, read_at, best_distance)
+        best = _best(entry(state, "best", dict))
+    notes = (*_inexact(state, target), *_rescheduled(stored, config))
+    return Plan(config, dataset, trainer, runs, None, offline, notes, run, read_at, best)
 
 
 def _resolved(config: Config, dataset: Dataset, device: torch.device) -> Config:
@@ -170,6 +188,7 @@ def _resolved(config: Config, dataset: Dataset, device: torch.device) -> Config:
     decided = {
         "precision": resolve_precision(config.training.precision, device, weights),
         "compile": resolve_compilation(config.training.compile),
+        "threads": resolve_threads(config.training.threads),
     }
     return config.model_copy(update={"training": config.training.model_copy(update=decided)})
 
@@ -184,12 +203,13 @@ def _trainer(config: Config, dataset: Dataset, device: torch.device) -> Trainer:
             f"{available / 2**30:.1f} GiB free: make data.batch_size, model.width or "
             "model.latent_dim smaller"
         )
-    return Trainer(config, dataset.images, dataset.labels, dataset.epoch_size, device)
+    torch.set_num_threads(resolve_threads(config.training.threads))
+    return Trainer(config, dataset.images, dataset.labels, device)
 
 
-def planned_steps(config: Config, epoch_size: int) -> int:
+def planned_steps(config: Config, images: int) -> int:
     """`training.epochs` in steps, or `training.max_steps` where that is less."""
-    steps = config.training.epochs * steps_per_epoch(config, epoch_size)
+    steps = config.training.epochs * steps_per_epoch(config, images)
     return min(steps, config.training.max_steps or steps)
 
 
@@ -197,6 +217,7 @@ def load_data(
     config: Config,
     offline: bool,
     split: Split = "train",
+    dry_run: bool = False,
     announce: Callable[[str], None] = lambda text: None,
 ) -> Dataset:
     return load_dataset(
@@ -205,23 +226,25 @@ def load_data(
         root=config.data.root or locations.data_root(),
         cache=locations.cache(),
         offline=offline,
+        dry_run=dry_run,
         announce=announce,
     )
 
 
-def _load_same_data(config: Config, offline: bool, sha256: str, run: RunDir) -> Dataset:
-    """The images that a run began with, wherever they lie now."""
-    shipped = load_shipped("this run began with them")
-    for name, digits in (("mnist", shipped), (STACKED, stack(shipped))):
-        if config.data.dataset == name and digits.sha256 == sha256:
-            return digits
-    dataset = load_data(config, offline)
-    if dataset.sha256 != sha256:
+def _check_same_data(dataset: Dataset, sha256: str, run: RunDir) -> None:
+    """Raise RunError if a run was trained on other images than `dataset`."""
+    if not dataset.is_placeholder and dataset.sha256 != sha256:
         raise RunError(
             f"{run.path}: was trained on other images than those of {dataset.source}; "
             "name the folder of the first ones: data.root=FOLDER"
         )
-    return dataset
+
+
+def _best(state: State) -> Best:
+    """The best score in a checkpoint. Raises CheckpointError."""
+    unscored = state.get("judge_sha256") is None
+    judge = None if unscored else entry(state, "judge_sha256", str)
+    return Best(entry(state, "distance", float), judge)
 
 
 def _check_belongs(state: State, config: Config, run: RunDir) -> None:
@@ -233,10 +256,6 @@ def _check_belongs(state: State, config: Config, run: RunDir) -> None:
             f"{run.config}: differs from what {run.latest.name} was trained with in "
             f"{', '.join(differing)}; put the old values back"
         )
-
-
-def _notes(dataset: Dataset) -> tuple[str, ...]:
-    return (dataset.warning,) if dataset.warning else ()
 
 
 def _inexact(state: State, device: torch.device) -> list[str]:

@@ -46,10 +46,11 @@ class Previewed:
 class Preview:
     """Draws when it is time to, which never depends on anything that the training depends on."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, best_distance: float = math.inf) -> None:
+        """best_distance: the lowest Fréchet distance so far by today's judge; inf: none yet."""
         self.plan = plan
         self.record: MetricsRecord | None = None
-        self.distances = [plan.best_distance] if math.isfinite(plan.best_distance) else []
+        self.distances = [best_distance] if math.isfinite(best_distance) else []
         self.left_out = 0
         self.has_begun = False
         images, labels = plan.dataset.images, plan.dataset.labels

@@ -2,7 +2,7 @@
 
 from mnistgan.data.batches import Batches, to_unit_range
 from mnistgan.data.sample_files import is_sample_file, read_samples
-from mnistgan.data.sources import STACKED, Dataset, Split, load_dataset, load_shipped, stack
+from mnistgan.data.sources import STACKED, Dataset, Split, load_dataset, load_shipped, ships, stack
 
 __all__ = [
     "STACKED",
@@ -13,6 +13,7 @@ __all__ = [
     "load_dataset",
     "load_shipped",
     "read_samples",
+    "ships",
     "stack",
     "to_unit_range",
 ]

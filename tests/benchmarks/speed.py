@@ -1,8 +1,8 @@
 """`mnistgan train` against a plain loop on the same cores, in turn: medians and paired ratios.
 
-    MNISTGAN_DATA=... python tests/benchmarks/speed.py --out speed.json
+    python tests/benchmarks/speed.py --out speed.json
 
-Takes about 20 minutes, alone on the machine. Needs the whole MNIST.
+Takes about 20 minutes, alone on the machine.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from reference_loop import WARM_UP_STEPS
 from mnistgan import console
 from mnistgan.commands.train import plan_new, run_plan
 from mnistgan.config import load_config
-from mnistgan.data import load_dataset
+from mnistgan.data.sources import SHIPPED_FOLDER
 from mnistgan.models import build_discriminator, build_generator, parameter_count
 
 REFERENCE = Path(__file__).with_name("reference_loop.py")
@@ -189,14 +189,12 @@ def matmul_peak(dtype: torch.dtype, size: int = 2048) -> float:
     return best
 
 
-def unzip(source: Path, folder: str) -> None:
+def unzip(folder: str) -> None:
     """Lay MNIST out as torchvision leaves it after a download."""
     target = Path(folder, "MNIST/raw")
     target.mkdir(parents=True)
-    for path in (source / "MNIST/raw").iterdir():
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
-        (target / path.name.removesuffix(".gz")).write_bytes(data)
+    for path in SHIPPED_FOLDER.glob("*.gz"):
+        (target / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
 
 
 def summary(pairs: list[dict[str, Any]]) -> dict[str, float]:
@@ -216,8 +214,7 @@ def main() -> None:
     options = parser.parse_args()
     results: dict[str, Any] = {"torch": str(torch.__version__), "rounds": options.rounds}
     with tempfile.TemporaryDirectory() as folder:
-        unzip(Path(os.environ["MNISTGAN_DATA"]), folder)
-        load_dataset("mnist", "train", root=Path(folder), cache=Path(folder), offline=True)
+        unzip(folder)
         pairs: dict[str, list[dict[str, Any]]] = {name: [] for name in options.cases}
         for number in range(options.rounds):
             for name in options.cases:

@@ -1,6 +1,6 @@
 """Trains presets with several seeds and tabulates their scores; what is there stays.
 
-    MNISTGAN_DATA=... python tests/benchmarks/zoo.py --out results bce lsgan wgan wgan-gp hinge
+    python tests/benchmarks/zoo.py --out results bce lsgan wgan wgan-gp hinge
 
 Each row of the table is a preset (`bce` is `lsgan` with another loss). `--out` collects one JSON
 file a run, so that a table may grow over days. Alone on the machine, since it tells minutes.
