@@ -71,12 +71,12 @@ def check_output_folder(out: str | Path) -> Path:
     Raises OutputError, naming `out`, for anything else and for a place that cannot be written.
     """
     path = Path(out)
-    with _refusing(out):
+    with _refusing(path):
         kind = _kind(path)
         if kind not in (None, "a folder"):
-            raise OutputError(f"{_shown(out)}: is {kind}; a folder is wanted")
+            raise OutputError(f"{_shown(path)}: is {kind}; a folder is wanted")
         if kind and any(path.iterdir()):
-            raise OutputError(f"{_shown(out)}: exists and is not empty; choose a new folder")
+            raise OutputError(f"{_shown(path)}: exists and is not empty; choose a new folder")
         _check_place(Path(os.path.realpath(path)))
     return path
 
@@ -154,20 +154,18 @@ def new_folder(path: Path) -> Iterator[Path]:
     target = Path(os.path.realpath(check_output_folder(path)))
     exists = target.is_dir()
     unfinished = target / UNFINISHED if exists else _temporary(target)
-    try:
+    with _unless_filled(path):
         unfinished.mkdir(parents=True)
-    except FileExistsError:
-        check_output_folder(path)  # another process fills it
-        raise
     try:
-        if exists and os.listdir(target) != [UNFINISHED]:
-            check_output_folder(path)  # another process has just filled it
+        if exists and os.listdir(target) != [UNFINISHED]:  # since it was checked
+            check_output_folder(path)
         yield unfinished
         if exists:
             for file in unfinished.iterdir():
                 file.replace(target / file.name)
         else:
-            _rename_folder(unfinished, target)
+            with _unless_filled(path):
+                unfinished.replace(target)
     except OSError as error:
         _rename_in(error, unfinished, path)
         raise
@@ -209,12 +207,13 @@ def _temporary(target: Path) -> Path:
     return target.with_name(f".{target.name[:LONGEST_KEPT]}.{secrets.token_hex(4)}.tmp")
 
 
-def _rename_folder(folder: Path, target: Path) -> None:
-    """Rename onto a name that is free, or onto an empty folder where the system allows it."""
+@contextmanager
+def _unless_filled(path: Path) -> Iterator[None]:
+    """Raises OutputError where an OSError comes of another process that fills the folder `path`."""
     try:
-        folder.replace(target)
+        yield
     except OSError:
-        check_output_folder(target)  # another process was faster
+        check_output_folder(path)
         raise
 
 
