@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 import torch
 
 from mnistgan.errors import CheckpointError, ConfigError
-from mnistgan.files import TEMPORARY_SUFFIX, atomic_write, sync_file
+from mnistgan.files import atomic_write, replacing, sync_file
 
 FORMAT_VERSION = 4
 MAX_BYTES = 8 * 2**30
@@ -91,13 +91,11 @@ def _keep(latest: Path, previous: Path) -> None:
     """Make `previous` the file that `latest` is; `latest` stays in place all the while."""
     if not latest.exists() or (previous.exists() and previous.samefile(latest)):
         return  # the latter after a kill between the two renames; a rename onto itself does nothing
-    temporary = previous.with_name(f".{previous.name}{TEMPORARY_SUFFIX}")
-    temporary.unlink(missing_ok=True)
-    try:
-        temporary.hardlink_to(latest)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(latest, temporary)
-    temporary.replace(previous)
+    with replacing(previous) as temporary:
+        try:
+            temporary.hardlink_to(latest.resolve())  # not to a link, whose file is about to change
+        except OSError:  # a file system without hard links
+            shutil.copyfile(latest, temporary)
 
 
 def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> State:

@@ -326,15 +326,15 @@ def evaluate(
         bool, typer.Option("--cas", help="Also train classifiers on the samples, test on real.")
     ] = False,
     panel: Annotated[
-        Path | None,
-        typer.Option(help="A .png of samples beside the nearest training digits.", dir_okay=False),
+        str | None,
+        typer.Option(help="A .png of samples beside the nearest training digits."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object instead of a table.")
     ] = False,
     out: Annotated[
-        Path | None,
-        typer.Option(help="Also write the JSON object into this file.", dir_okay=False),
+        str | None,
+        typer.Option(help="Also write the JSON object into this .json file."),
     ] = None,
     runs: RunsOption = Path("runs"),
     device: DeviceOption = "auto",
@@ -345,12 +345,13 @@ def evaluate(
     """
     from mnistgan.commands import evaluate as use_case
 
+    record_at = None if out is None else use_case.check_record(out)
     work = use_case.evaluate(
         target, runs=runs, count=n, seed=seed, dataset=dataset, device=device, panel=panel, cas=cas
     )
     done = console.follow_work(work)
-    if out is not None:
-        use_case.write_record(out, done.record)
+    if record_at is not None:
+        use_case.write_record(record_at, done.record)
     for text in done.notes:
         console.warning(text)
     console.show_evaluation(done.record, as_json=as_json)
@@ -373,7 +374,9 @@ def train_judge(
     """
     from mnistgan.commands.train_judge import Trained
     from mnistgan.commands.train_judge import train_judge as use_case
+    from mnistgan.files import check_output
 
+    check_output(out / f"{name}.safetensors", (".safetensors",))
     for event in use_case(dataset, name, out):
         if isinstance(event, Trained):
             console.note(f"accuracy on real test digits: {100 * event.reference.accuracy:.2f} %")

@@ -131,10 +131,21 @@ def test_a_write_that_fails_leaves_the_old_file(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_a_killed_process_left_is_cleared_away() -> None:
     Path("samples").mkdir()
-    for litter in (".latest.pt.tmp", "samples/.epoch_001.png.tmp"):
+    Path("config.yaml").touch()  # makes the folder a run
+    for litter in (".latest.pt.0123abcd.tmp", "samples/.epoch_001.png.0123abcd.tmp"):
         Path(litter).write_bytes(b"half")
-    Path(".folder.tmp").mkdir()
+    Path(".latest.pt.89abcdef.tmp").mkdir()
     remove_temporary_files(Path(), Path("samples"), Path("missing"))
-    Path(".folder.tmp").rmdir()
-    assert sorted(os.listdir()) == ["latest.pt", "samples"]
+    Path(".latest.pt.89abcdef.tmp").rmdir()
+    assert sorted(os.listdir()) == ["config.yaml", "latest.pt", "samples"]
     assert os.listdir("samples") == []
+
+
+def test_a_link_for_latest_keeps_the_one_before() -> None:
+    Path("elsewhere").mkdir()
+    LATEST.rename("elsewhere/latest.pt")
+    LATEST.symlink_to("elsewhere/latest.pt")
+    save_checkpoint(LATEST, {**STATE, "step": 9}, previous=Path("previous.pt"))
+    assert LATEST.is_symlink()
+    assert load_checkpoint(LATEST)["step"] == 9
+    assert load_checkpoint(Path("previous.pt"))["step"] == 3

@@ -131,8 +131,8 @@ MISTYPED = """
 1 evaluate run --n 100 --dataset stacked-mnist
 1 evaluate run --n 100 --panel x.jpg
 1 evaluate run --n 100 --cas
-2 evaluate run --n 100 --out empty
-2 evaluate run --n 100 --panel empty
+1 evaluate run --n 100 --out empty
+1 evaluate run --n 100 --panel empty
 1 train-judge --dataset nowhere
 2 no-such-command
 2 --no-such-option

@@ -73,17 +73,17 @@ def test_the_three_forms_hold_the_same_digits(mnistgan: Cli, run: Path) -> None:
     assert np.array_equal(grid[32:60, 32:60], digits[4])  # row 1, column 1 of 3
 
 
-def test_a_folder_that_is_there_is_filled_and_leftovers_are_not(
+def test_an_empty_folder_is_filled_and_its_neighbours_are_not_touched(
     mnistgan: Cli, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("here").mkdir()
     Path(".here.tmp").mkdir()
-    Path(".here.tmp/000099.png").touch()  # of a process that was killed
+    Path(".here.tmp/mine.png").touch()
     monkeypatch.chdir("here")
     result = mnistgan("sample", "--ckpt", "../runs/tiny", "--n", 2, "--out", "./")
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in Path().iterdir()) == ["000000.png", "000001.png"]
-    assert not Path("../.here.tmp").exists()
+    assert Path("../.here.tmp/mine.png").exists()
 
 
 def test_the_default_place(mnistgan: Cli, run: Path) -> None:
@@ -101,7 +101,7 @@ def test_the_default_place(mnistgan: Cli, run: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--out", "x.jpg"], "found '.jpg'"),
+        (["--out", "x.jpg"], "got 'x.jpg'"),
         (["--out", "full"], "exists and is not empty"),
         (["--out", "file/"], "is a file; a folder is wanted"),
         (["--out", "folder.png"], "is a folder"),

@@ -150,10 +150,10 @@ def test_metrics_past_the_checkpoint_do_not_stand_twice() -> None:
     with (run / "metrics.jsonl").open("a") as file:
         file.write((run / "metrics.jsonl").read_text().replace('"step":5', '"step":10'))
         file.write('{"step": 15, "ep')
-    (run / ".latest.pt.tmp").write_bytes(b"half")
+    (run / ".latest.pt.0123abcd.tmp").write_bytes(b"half")
     resume_tiny(run)
     assert [line["step"] for line in metrics_without_timings(run)] == [5, 10, 12]
-    assert not (run / ".latest.pt.tmp").exists()
+    assert not (run / ".latest.pt.0123abcd.tmp").exists()
 
 
 def test_a_finished_run_says_so(mnistgan: Cli) -> None:

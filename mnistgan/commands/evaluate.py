@@ -24,7 +24,7 @@ from mnistgan.data import (
     ships,
 )
 from mnistgan.devices import resolve_device
-from mnistgan.errors import DataError, OutputError
+from mnistgan.errors import DataError
 from mnistgan.evaluation.build import find_reference
 from mnistgan.evaluation.cas import SEEDS, classification_accuracy
 from mnistgan.evaluation.judge import JUDGE_BATCH, Judged, judge_images
@@ -32,7 +32,7 @@ from mnistgan.evaluation.modes import count_modes, judge_triples
 from mnistgan.evaluation.neighbours import Neighbours, nearest_neighbours
 from mnistgan.evaluation.reference import Reference
 from mnistgan.evaluation.scores import Scores, score
-from mnistgan.files import atomic_write
+from mnistgan.files import atomic_write, check_output
 from mnistgan.generation import BLOCK, generate, load_sampler
 from mnistgan.images import to_grid, to_uint8, write_png
 from mnistgan.run_dir import RunDir, find_checkpoint
@@ -88,7 +88,7 @@ def evaluate(
     seed: int,
     dataset: str | None,
     device: str,
-    panel: Path | None,
+    panel: str | None,
     cas: bool,
 ) -> Iterator[Working | Evaluated]:
     """Score `count` samples of a run, a checkpoint or a file; the last item is the result.
@@ -98,8 +98,8 @@ def evaluate(
     Appends the result to the run's evaluations.jsonl. Raises RunError, CheckpointError, DataError,
     DeviceError and OutputError.
     """
-    if panel is not None and panel.suffix.lower() != ".png":
-        raise OutputError(f"--panel {panel}: expected a name ending in .png")
+    samples_at = Path(target) if _is_samples(Path(target)) else None
+    panel_at = None if panel is None else check_output(panel, (".png",), reads=samples_at)
 
     def check(channels: int) -> None:
         stacked = channels == 3
@@ -120,8 +120,8 @@ def evaluate(
     judged = yield from _judged(reference, samples.images)
     yield Working("looking for copies", 0, 1)
     neighbours = nearest_neighbours(samples.images, training.images)
-    if panel is not None:
-        write_png(panel, _panel(samples.images, training.images, neighbours))
+    if panel_at is not None:
+        write_png(panel_at, _panel(samples.images, training.images, neighbours))
     yield Working("scoring", 0, 1)
     scores = score(judged, reference, samples.labels, neighbours)
     record = {
@@ -201,6 +201,11 @@ def _kept(samples: Samples, record: dict[str, Any], notes: list[str]) -> Evaluat
     return Evaluated(record, tuple(notes), written)
 
 
+def check_record(out: str) -> Path:
+    """The path of a file for `write_record`. Raises OutputError where none can be written."""
+    return check_output(out, (".json",))
+
+
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """The result as one JSON object in a file."""
     with atomic_write(path) as file:
@@ -241,7 +246,7 @@ def _samples(
 ) -> Generator[Working, None, Samples]:
     """Read or draw the samples; `check` hears their channels first, and may refuse them."""
     path = Path(target)
-    if path.exists() and not (path / "config.yaml").exists() and is_sample_file(path):
+    if _is_samples(path):
         images, labels = read_samples(path)
         check(images.shape[1])
         _check_count(len(images), target)
@@ -272,6 +277,11 @@ def _samples(
     origin = {"path": str(path), "sha256": _sha256(path), "weights": weights, "step": step}
     data, run = config.data, RunDir.containing(path)
     return Samples(torch.cat(blocks), labels, origin, data.dataset, data.root, run)
+
+
+def _is_samples(path: Path) -> bool:
+    """Whether `path` holds samples, and is not a run or a checkpoint."""
+    return path.exists() and not (path / "config.yaml").exists() and is_sample_file(path)
 
 
 def _reference(name: str, root: Path | None) -> Generator[Working, None, Reference]:

@@ -58,8 +58,8 @@ def interpolate(
     path = find_checkpoint(ckpt, runs)
     kind = f"classes-seed{from_seed}" if classes else f"seeds{from_seed}-{to_seed}"
     name = f"{path.stem}-n{count}-{kind}.png"
-    target = RunDir.drawings_folder(path) / name if out is None else Path(out)
-    check_output(target, (".png", *SUFFIXES))
+    default = RunDir.drawings_folder(path) / name
+    target = check_output(default if out is None else out, (".png", *SUFFIXES), reads=path)
     moving = target.suffix.lower() != ".png"
     if fps is not None and not moving:
         raise ConfigError(f"--fps is of an animation, and {target} is a picture")

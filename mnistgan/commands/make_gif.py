@@ -29,8 +29,7 @@ def make_gif(given: str, *, runs: Path, fps: float, out: str | None) -> Animated
     Raises RunError for what is no run or has no pictures yet, OutputError for another suffix.
     """
     run = RunDir.open(given, runs)
-    target = run.animation if out is None else Path(out)
-    check_output(target, SUFFIXES)
+    target = check_output(run.animation if out is None else out, SUFFIXES)
     grids = run.sample_grids()
     if not grids:
         raise RunError(f"{run.path}: has no pictures in {run.samples.name} yet; train it first")

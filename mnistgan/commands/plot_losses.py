@@ -54,10 +54,9 @@ def plot_losses(given: Sequence[str], *, runs: Path, out: str | None) -> Plotted
     Raises RunError for what is no run or has no metrics yet, OutputError for another suffix.
     """
     opened = [RunDir.open(run, runs) for run in given]
-    records = [_read(run) for run in opened]
     default = opened[0].losses_plot if len(opened) == 1 else Path("losses.png")
-    target = default if out is None else Path(out)
-    check_output(target, SUFFIXES)
+    target = check_output(default if out is None else out, SUFFIXES)
+    records = [_read(run) for run in opened]
     judges = {line.judge_sha256 for line in chain(*records) if line.judge_sha256 is not None}
     if len(judges) > 1:
         raise RunError(

@@ -1,7 +1,6 @@
 """Draw digits from a checkpoint: a grid, a folder of PNG files, or an array."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,13 @@ from torch import Tensor
 from mnistgan.checkpoint import load_checkpoint, naming
 from mnistgan.devices import resolve_device
 from mnistgan.errors import ConfigError, OutputError
-from mnistgan.files import atomic_write
+from mnistgan.files import (
+    atomic_write,
+    check_output,
+    check_output_folder,
+    names_folder,
+    new_folder,
+)
 from mnistgan.generation import check_conditional, generate, load_sampler
 from mnistgan.images import to_grid, to_picture, to_uint8, write_png
 from mnistgan.run_dir import RunDir, find_checkpoint
@@ -74,9 +79,9 @@ def sample(
     kind = f"-digit{digit}" if digit is not None else "" if text is None else f"-text{text}"
     kind += "" if truncation is None else f"-truncation{truncation:g}"
     name = f"{path.stem}-n{count}-seed{seed}{kind.replace(' ', '_')}.png"
-    target = RunDir.drawings_folder(path) / name if out is None else Path(out)
+    given = str(RunDir.drawings_folder(path) / name) if out is None else out
     cells = count * len(text) if text is not None else total
-    write = _writer(target, is_folder=out is not None and out.endswith(("/", "\\")), cells=cells)
+    target, write = _writer(given, path, cells)
     torch_device = resolve_device(device)
     state = load_checkpoint(path)
     with naming(path):
@@ -137,27 +142,18 @@ Blocks = Iterator[tuple[Tensor, Tensor | None]]
 Writer = Callable[[Path, Blocks, Layout], None]
 
 
-def _writer(out: Path, is_folder: bool, cells: int) -> Writer:
-    """The function that writes what `out` asks for, after its refusals."""
-    if is_folder or (out.suffix == "" and out.name):
-        if out.exists() and not out.is_dir():
-            raise OutputError(f"--out {out}: is a file; a folder is wanted")
-        if out.exists() and any(out.iterdir()):
-            raise OutputError(f"--out {out}: exists and is not empty; choose a new folder")
-        return _write_folder
-    if out.suffix.lower() not in WRITERS:
-        raise OutputError(
-            f"--out {out}: expected a name ending in {', '.join(WRITERS)}, or a folder "
-            f"(no suffix), found {out.suffix or 'no name'!r}"
-        )
-    if out.is_dir():
-        raise OutputError(f"--out {out}: is a folder; add a slash to have one PNG a digit in it")
-    if WRITERS[out.suffix.lower()] is _write_grid and cells > MAX_GRID:
+def _writer(out: str, checkpoint: Path, cells: int) -> tuple[Path, Writer]:
+    """The path that `out` names and the function that writes it, after its refusals."""
+    if names_folder(out, tuple(WRITERS)):
+        return check_output_folder(out), _write_folder
+    target = check_output(out, tuple(WRITERS), reads=checkpoint)
+    write = WRITERS[target.suffix.lower()]
+    if write is _write_grid and cells > MAX_GRID:
         raise OutputError(
             f"{out}: a grid holds at most {MAX_GRID:,} digits, not {cells:,}; "
             "name a folder or an .npz file by --out"
         )
-    return WRITERS[out.suffix.lower()]
+    return target, write
 
 
 def _write_grid(out: Path, blocks: Blocks, layout: Layout) -> None:
@@ -182,19 +178,10 @@ def _write_arrays(out: Path, blocks: Blocks, layout: Layout) -> None:
 
 def _write_folder(out: Path, blocks: Blocks, layout: Layout) -> None:
     """One PNG a digit, in a folder that is filled only when all are there."""
-    out = out.resolve()
-    unfinished = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
+    with new_folder(out) as folder:
         images = (image for block, _ in blocks for image in block)
         for index, image in enumerate(images):
-            to_picture(image).save(unfinished / f"{index:06d}.png")
-        out.mkdir(exist_ok=True)
-        for path in unfinished.iterdir():
-            path.replace(out / path.name)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+            to_picture(image).save(folder / f"{index:06d}.png")
 
 
 WRITERS: dict[str, Writer] = {".png": _write_grid, ".npz": _write_arrays}

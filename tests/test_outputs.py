@@ -1,0 +1,364 @@
+"""Where outputs go: whole files from several writers at once, and nothing else is lost."""
+
+import os
+import socket
+import stat
+import time
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import assert_refused, picture, resume_tiny, train_tiny
+from processes import start
+from test_pictures import make_run
+from typer.testing import Result
+
+from mnistgan.config import Config
+from mnistgan.errors import OutputError
+from mnistgan.files import atomic_write, new_folder
+from mnistgan.run_dir import RunDir
+
+Cli = Callable[..., Result]
+
+# Each command reads damaged files here, so whatever works before it looks at its output says so.
+COMMANDS = (
+    (".png", "sample", "--ckpt", "exp1", "--out"),
+    (".npz", "sample", "--ckpt", "exp1", "--out"),
+    (".gif", "interpolate", "--ckpt", "exp1", "--out"),
+    (".svg", "plot-losses", "exp1", "--out"),
+    (".webp", "make-gif", "exp1", "--out"),
+    (".json", "evaluate", "digits.npz", "--out"),
+    (".png", "evaluate", "digits.npz", "--panel"),
+)
+
+
+@pytest.fixture
+def damaged() -> RunDir:
+    """A run, and samples, that no command can read."""
+    run = RunDir.create(Path("runs"), "exp1", Config())
+    run.samples.mkdir()
+    picture = run.samples / "epoch_000.png"
+    for path in (run.latest, run.metrics, run.info, picture, Path("digits.npz")):
+        path.write_text("damaged\n")
+    return run
+
+
+def link(suffix: str, target: str) -> str:
+    name = f"link{suffix}"
+    Path(name).symlink_to(target)
+    return name
+
+
+def made(make: Callable[[str], object], suffix: str) -> str:
+    name = f"made{suffix}"
+    make(name)
+    return name
+
+
+def bind(name: str) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(name)
+
+
+REFUSED: dict[str, tuple[Callable[[str], str], str]] = {
+    "of another type": (lambda suffix: "runs/exp1/latest.pt", "expected a name ending in"),
+    "empty": (lambda suffix: "", "expected a name ending in"),
+    "a suffix alone": (lambda suffix: suffix, "expected a name ending in"),
+    "a space at the end": (lambda suffix: f"x{suffix} ", "expected a name ending in"),
+    "the current folder": (lambda suffix: ".", ""),
+    "a folder": (lambda suffix: made(os.mkdir, suffix), "is a folder"),
+    "a FIFO": (lambda suffix: made(os.mkfifo, suffix), "is a FIFO"),
+    "a socket": (lambda suffix: made(bind, suffix), "is a socket"),
+    "a link to a device": (lambda suffix: link(suffix, "/dev/null"), "is a device"),
+    "a link to a checkpoint": (lambda suffix: link(suffix, "runs/exp1/latest.pt"), "latest.pt"),
+    "a link to itself": (lambda suffix: link(suffix, f"link{suffix}"), "symbolic links"),
+    "below a file": (lambda suffix: f"digits.npz/a/x{suffix}", "Not a directory"),
+    "a long name": (lambda suffix: "x" * 300 + suffix, "File name too long"),
+    "in a long name": (lambda suffix: f"new/{'x' * 300}/x{suffix}", "File name too long"),
+    "with a NUL": (lambda suffix: f"a\0b{suffix}", "no name that a file can have"),
+    "no text": (lambda suffix: f"\ud800{suffix}", "no name that a file can have"),
+}
+
+
+def tree() -> dict[Path, tuple[int, int, int]]:
+    """All that is on the disk, so that any change shows."""
+    stats = {path: path.lstat() for path in Path().rglob("*")}
+    return {path: (held.st_ino, held.st_size, held.st_mtime_ns) for path, held in stats.items()}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: f"{words[1]} {words[0]}")
+@pytest.mark.parametrize("kind", REFUSED)
+def test_an_output_that_cannot_be_is_refused_before_any_work(
+    damaged: RunDir, mnistgan: Cli, kind: str, command: tuple[str, ...]
+) -> None:
+    suffix, *words = command
+    name, expected = REFUSED[kind]
+    out = name(suffix)
+    before = tree()
+    result = mnistgan(*words, out)
+    assert_refused(result, expected)
+    assert "damaged" not in result.stderr
+    assert "latest.pt: cannot be used" not in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert tree() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("plot-losses", "exp1", "--out", "x.svg/"), "names a folder"),
+        (("sample", "--ckpt", "exp1", "--out", "digits.npz/"), "is a file; a folder is wanted"),
+        (("sample", "--ckpt", "exp1", "--out", "runs"), "is not empty"),
+        (("sample", "--ckpt", "exp1", "--out", "digits.npz/folder/"), "Not a directory"),
+        (("sample", "--ckpt", "exp1", "--out", f"{'x' * 300}/"), "File name too long"),
+        (("sample", "--ckpt", "model.npz", "--out", "model.npz"), "model.npz, which is read"),
+        (("interpolate", "--ckpt", "exp1", "--out", "runs/exp1/samples/epoch_000.png"), "training"),
+        (("evaluate", "exp1", "--out", "runs/exp1/run.json"), "is written by the training"),
+        (("evaluate", "pictures", "--panel", "pictures/panel.png"), "pictures, which is read"),
+        (("train-judge", "--out", "digits.npz/judges"), "Not a directory"),
+        (("train-judge", "--name", ""), "expected a name ending in .safetensors"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_file_that_something_else_needs_is_refused_before_any_work(
+    damaged: RunDir, mnistgan: Cli, words: tuple[str, ...], expected: str
+) -> None:
+    Path("model.npz").write_text("damaged")
+    Path("pictures").mkdir()
+    Path("pictures/0.png").write_text("damaged")
+    before = tree()
+    result = mnistgan(*words)
+    assert_refused(result, expected)
+    assert result.stderr.count("\n") == 1
+    assert tree() == before
+
+
+def test_default_outputs_obey_the_same_rule(damaged: RunDir, mnistgan: Cli) -> None:
+    os.mkfifo(damaged.losses_plot)
+    damaged.animation.symlink_to("/dev/null")
+    damaged.generated.write_text("a file")
+    assert_refused(mnistgan("plot-losses", "exp1"), "runs/exp1/losses.png", "is a FIFO")
+    assert_refused(mnistgan("make-gif", "exp1"), "runs/exp1/training.gif", "is a device")
+    for command in ("sample", "interpolate"):
+        assert_refused(mnistgan(command, "--ckpt", "exp1"), "runs/exp1/generated", "directory")
+
+
+def test_a_device_that_appears_later_is_not_replaced() -> None:
+    os.mkfifo("x.png")
+    with pytest.raises(OutputError, match=r"x\.png: is a FIFO"), atomic_write(Path("x.png")):
+        pass
+    assert stat.S_ISFIFO(os.stat("x.png").st_mode)
+    assert os.listdir() == ["x.png"]
+
+
+def test_outputs_go_through_links(mnistgan: Cli) -> None:
+    run = make_run()
+    Path("there").mkdir()
+    Path("there/old.gif").write_text("old")
+    Path("old.gif").symlink_to("there/old.gif")
+    Path("new.gif").symlink_to("there/not/yet.gif")
+    run.animation.symlink_to(Path("there/default.gif").absolute())
+    for words in (("--out", "old.gif"), ("--out", "new.gif"), ()):
+        assert mnistgan("make-gif", "exp1", *words).exit_code == 0
+    for path in (Path("old.gif"), Path("new.gif"), run.animation):
+        assert path.is_symlink()
+    assert sorted(os.listdir("there")) == ["default.gif", "not", "old.gif"]
+    for name in ("old.gif", "not/yet.gif", "default.gif"):
+        assert picture(f"there/{name}").n_frames == 4
+
+
+def test_a_file_that_exists_is_replaced_and_gets_the_usual_permissions() -> None:
+    before = os.umask(0o027)
+    try:
+        for contents in (b"one", b"two"):
+            with atomic_write(Path("x.json")) as file:
+                file.write(contents)
+    finally:
+        os.umask(before)
+    assert Path("x.json").read_bytes() == b"two"
+    assert stat.S_IMODE(os.stat("x.json").st_mode) == 0o640
+
+
+def test_names_of_any_legal_length_can_be_written() -> None:
+    for name in ("x" * 255, "é" * 127):
+        with atomic_write(Path(name)) as file:
+            file.write(b"whole")
+        assert Path(name).read_bytes() == b"whole"
+
+
+def test_of_two_writers_both_succeed() -> None:
+    with atomic_write(Path("x.bin")) as first:
+        first.write(b"1" * 100_000)
+        with atomic_write(Path("x.bin")) as second:
+            second.write(b"2" * 10)
+        assert Path("x.bin").read_bytes() == b"2" * 10
+        first.write(b"1" * 100_000)
+    assert Path("x.bin").read_bytes() == b"1" * 200_000
+    assert os.listdir() == ["x.bin"]
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_of_two_writers_of_a_folder_one_succeeds(exists: bool) -> None:
+    """Whether the folder is new or empty, it holds the files of one of them only."""
+    if exists:
+        Path("f").mkdir()
+
+    def fill(name: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+        try:
+            with new_folder(Path("f")) as folder:
+                (folder / name).touch()
+                meanwhile()
+        except OutputError as error:
+            refusals.append(str(error))
+
+    refusals: list[str] = []
+    fill("first", meanwhile=lambda: fill("second"))
+    assert refusals == ["f: exists and is not empty; choose a new folder"]
+    assert os.listdir() == ["f"]
+    assert os.listdir("f") == (["first"] if exists else ["second"])
+
+
+def test_a_folder_that_fails_leaves_what_was_there() -> None:
+    Path("old").mkdir()
+    inode = Path("old").stat().st_ino
+
+    def fill(name: str, error: OSError | None) -> None:
+        with new_folder(Path(name)) as folder:
+            (folder / "1").touch()
+            if error:
+                raise error
+
+    for name in ("old", "new"):
+        with pytest.raises(OSError, match=f"No space left on device: '{name}'"):
+            fill(name, OSError(28, "No space left on device"))
+    assert os.listdir() == ["old"]
+    assert os.listdir("old") == []
+    fill("old", None)
+    assert os.listdir("old") == ["1"]
+    assert Path("old").stat().st_ino == inode  # somebody may be in it, or it may be a disk
+
+
+def test_a_resume_removes_what_dead_trainings_left_and_nothing_else(tiny: Path) -> None:
+    dead = [
+        tiny / f"{name}.0123abcd.tmp"
+        for name in (
+            *(".latest.pt", ".previous.pt", ".best.pt", ".config.yaml", ".run.json"),
+            *(".metrics.jsonl", "samples/.epoch_000.png", "checkpoints/.epoch_001.pt"),
+        )
+    ]
+    alive = [
+        tiny / f"{name}.0123abcd.tmp"
+        for name in (".losses.svg", ".metrics.jsonl.png", "samples/.mine.png", ".epoch_000.png")
+    ]
+    (tiny / "checkpoints").mkdir()
+    for path in (*dead, *alive):
+        path.write_bytes(b"half")
+    with atomic_write(tiny / "losses.png") as plot:
+        resume_tiny(tiny, "training.max_steps=14")
+        plot.write(b"a plot")
+    assert (tiny / "losses.png").read_bytes() == b"a plot"
+    assert not [path for path in dead if path.exists()]
+    assert sorted(tiny.rglob("*.tmp")) == sorted(alive)
+
+
+@pytest.fixture
+def tiny() -> Path:
+    return train_tiny()
+
+
+@dataclass(frozen=True)
+class WaitFor:
+    """Begin when that file exists: all writers at the same moment."""
+
+    path: Path
+
+    def __call__(self) -> None:
+        while not self.path.exists():
+            time.sleep(0.01)
+
+
+SAMPLE = ("sample", "--ckpt", "tiny", "--n", 64)
+OUTPUTS: dict[str, tuple[object, ...]] = {
+    "losses.svg": ("plot-losses", "tiny"),
+    "losses.png": ("plot-losses", "tiny"),
+    "learning.gif": ("make-gif", "tiny"),
+    "walk.webp": ("interpolate", "--ckpt", "tiny", "--n", 4, "--steps", 8),
+    "digits.npz": SAMPLE,
+    "digits.png": SAMPLE,
+    "new/": SAMPLE,
+    "old/": SAMPLE,
+}
+
+
+def write_at_once(outputs: Sequence[str], writers: int) -> None:
+    """So many processes for each of `outputs`, at once. One writer of a folder succeeds, and
+    all writers of a file; what they leave is whole."""
+    Path("old").mkdir()
+    go = WaitFor(Path("go").absolute())
+    programs = [
+        (out, start(*OUTPUTS[out], "--out", out, prepare=go))
+        for _ in range(writers)
+        for out in outputs
+    ]
+    go.path.touch()
+    succeeded = Counter[str]()
+    for out, program in programs:
+        code, message = program.wait(), program.stderr.read_text()
+        succeeded[out] += code == 0
+        if code:
+            assert message == f"error: {Path(out)}: exists and is not empty; choose a new folder\n"
+            assert code == 1
+    assert succeeded == {out: 1 if out.endswith("/") else writers for out in outputs}
+    for out in outputs:
+        assert_whole(Path(out))
+    assert not [path for path in Path().rglob("*") if ".tmp" in path.name or "unfin" in path.name]
+
+
+def assert_whole(path: Path) -> None:
+    if path.is_dir():
+        assert sorted(os.listdir(path)) == [f"{index:06d}.png" for index in range(64)]
+        for file in path.iterdir():
+            assert_whole(file)
+    elif path.suffix == ".svg":
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")
+    elif path.suffix == ".npz":
+        assert np.load(path)["images"].shape == (64, 28, 28)
+    else:
+        frames = {".gif": 4, ".webp": 8, ".png": 1}[path.suffix]
+        whole = picture(path)
+        assert getattr(whole, "n_frames", 1) == frames
+        for frame in range(frames):
+            whole.seek(frame)
+            whole.load()
+
+
+def test_several_writers_of_one_output_leave_whole_files(tiny: Path) -> None:
+    write_at_once(("losses.svg", "new/", "old/"), writers=2)
+
+
+@pytest.mark.long
+def test_many_writers_of_one_output_leave_whole_files(tiny: Path) -> None:
+    write_at_once(tuple(OUTPUTS), writers=8)
+
+
+@pytest.mark.long
+def test_writers_into_a_run_that_is_resumed_lose_nothing(tiny: Path) -> None:
+    go = WaitFor(Path("go").absolute())
+    words: list[tuple[object, ...]] = [
+        ("plot-losses", "tiny"), ("make-gif", "tiny"), ("sample", "--ckpt", "tiny"),
+        ("interpolate", "--ckpt", "tiny"), ("sample", "--ckpt", "tiny", "--out", tiny / "x.npz"),
+    ]  # fmt: skip
+    programs = [start(*command, prepare=go) for command in words * 10]
+    resume = ("train", "--resume", "tiny", "--offline", "--quiet", "training.max_steps=14")
+    programs.append(start(*resume, prepare=go))
+    go.path.touch()
+    assert [(p.wait(), p.stderr.read_text()) for p in programs if p.wait()] == []
+    assert not list(tiny.rglob("*.tmp"))
+    written = [tiny / "losses.png", tiny / "training.gif", *(tiny / "generated").iterdir()]
+    assert len(written) == 4
+    for path in written:
+        picture(path).load()
