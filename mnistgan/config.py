@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
 from itertools import accumulate, chain, islice
@@ -31,6 +32,9 @@ DEVIATION_GROUP = 4
 COMMAND_LINE = "command line"
 MAX_PROBLEMS = 20
 """That are shown of one configuration"""
+SHORT = reprlib.Repr()
+"""For values that may be nested deeper than `repr` can go"""
+SHORT.maxstring = SHORT.maxlong = SHORT.maxother = 60
 
 DatasetName = Literal[
     "mnist", "fashion-mnist", "kmnist", "qmnist", "emnist-digits", "stacked-mnist"
@@ -369,7 +373,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
                 raise ConfigError(
                     f"{COMMAND_LINE}: expected key=value such as training.epochs=2, found {word!r}"
                 )
-            origin = f"{COMMAND_LINE}: {_one_line(key)}"
+            origin = f"{COMMAND_LINE}: {key}"
             parsed[key] = parse_yaml(text.encode(errors="surrogateescape"), origin)
         except ConfigError as error:
             problems.append(str(error))
@@ -447,7 +451,7 @@ def _source(key: str, origin: str, origins: Mapping[str, str]) -> str:
 
 def _field_problem(details: Any, source: Callable[[str], str]) -> str:
     key = ".".join(str(part) for part in details["loc"])
-    where = f"{source(key)}: {_one_line(key)}"
+    where = f"{source(key)}: {key}"
     match details["type"]:
         case "extra_forbidden":
             return f"{where}: unknown key{_near_key(key)}"
@@ -472,7 +476,7 @@ def _contradiction_problem(
 
 def _refusal(problems: Iterable[str], count: int) -> ConfigError:
     """The first MAX_PROBLEMS of `count` problems, a line each, and how many more there are."""
-    lines = list(islice(problems, MAX_PROBLEMS))
+    lines = [_one_line(problem) for problem in islice(problems, MAX_PROBLEMS)]
     if rest := count - len(lines):
         lines.append(f"... and {rest:,} more problem{'s' if rest > 1 else ''}")
     return ConfigError("\n".join(lines))
@@ -480,11 +484,11 @@ def _refusal(problems: Iterable[str], count: int) -> ConfigError:
 
 def _one_line(text: str) -> str:
     """`text` with line breaks and other control characters escaped."""
-    return text if text.isprintable() else repr(text)[1:-1]
+    return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in text)
 
 
 def _shorten(value: object) -> str:
-    text = "null" if value is None else repr(value)
+    text = "null" if value is None else SHORT.repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

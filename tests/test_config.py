@@ -163,6 +163,12 @@ def test_a_field_is_blamed_on_what_set_it(text: str, override: str, expected: st
     assert all(line.startswith(expected) for line in lines), lines
 
 
+def test_a_key_of_any_depth_is_refused_in_one_line() -> None:
+    (line,) = problems("{}", f"training.epochs{'.x' * 5000}=1")
+    assert line.startswith("command line: training.epochs: should be a valid integer; found {'x': ")
+    assert len(line) < 200
+
+
 def test_all_words_that_cannot_be_read_are_reported() -> None:
     lines = problems("{}", "loss", "loss.r1=[", "training.epochs=2", "=3")
     assert [line.partition(":")[0] for line in lines] == ["command line"] * 3
@@ -183,11 +189,13 @@ def test_twenty_problems_are_shown_and_the_rest_are_counted() -> None:
     assert len(problems("\n".join(keys[:20]))) == 20
 
 
-def test_a_key_with_line_breaks_is_one_line() -> None:
+def test_a_key_or_value_with_line_breaks_is_one_line() -> None:
     (line,) = problems('"a\\nerror: b\\u2028": 1')
     assert line.startswith(r"c.yaml: a\nerror: b\u2028: unknown key")
     (line,) = problems("{}", "a\nb=[")
     assert line.startswith(r"command line: a\nb, line 1")
+    (line,) = problems('data: {dataset: "a\\nb"}')
+    assert r"such as ./a\nb; found 'a\nb'" in line
     (line,) = problems('{"a\\nb": 1, "a\\nb": 2}')
     assert r"the key 'a\nb' stands twice" in line
 
