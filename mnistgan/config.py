@@ -3,9 +3,13 @@
 import copy
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from functools import partial
+from itertools import accumulate, chain, islice
+from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
 from pydantic import (
@@ -27,6 +31,11 @@ MAX_CLASSES = 1_000
 DEVIATION_GROUP = 4
 """Images that model.minibatch_deviation compares with each other: neighbours in the batch"""
 COMMAND_LINE = "command line"
+MAX_PROBLEMS = 20
+"""That are shown of one configuration"""
+SHORT = reprlib.Repr()
+"""For values that may be nested deeper than `repr` can go"""
+SHORT.maxstring = SHORT.maxlong = SHORT.maxother = 60
 
 DatasetName = Literal[
     "mnist", "fashion-mnist", "kmnist", "qmnist", "emnist-digits", "stacked-mnist"
@@ -92,20 +101,6 @@ class ModelConfig(Section):
     minibatch_deviation: bool = False
     """Shows D how much groups of four images differ; of conv."""
 
-    @model_validator(mode="after")
-    def has_a_place_for_the_deviation(self) -> Self:
-        if self.minibatch_deviation and self.architecture != "conv":
-            raise ValueError("minibatch_deviation is a part of architecture conv only")
-        return self
-
-    @model_validator(mode="after")
-    def normalises_no_zeros(self) -> Self:
-        if self.spectral_norm and self.architecture == "resnet":
-            raise ValueError(
-                "spectral_norm cannot divide the weights of resnet, some of which begin at zero"
-            )
-        return self
-
 
 class LossConfig(Section):
     """What D and G minimise, and what keeps D in bounds."""
@@ -123,40 +118,6 @@ class LossConfig(Section):
     """Weight of the penalty on gradients of D whose norm is not 1, between real and generated."""
     weight_clip: float | None = Field(None, gt=0, le=1e3)
     """Largest absolute value of D's weights; null: no clipping."""
-
-    @model_validator(mode="after")
-    def makes_sense(self) -> Self:
-        problems = [problem for problem, applies in self._contradictions() if applies]
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
-    def _contradictions(self) -> list[tuple[str, bool]]:
-        penalised = self.gradient_penalty > 0 or self.r1 > 0 or self.r2 > 0
-        return [
-            (
-                "label_smoothing needs a D that says probabilities: "
-                f"{' or '.join(sorted(PROBABILITY_LOSSES))}",
-                self.label_smoothing > 0 and self.adversarial not in PROBABILITY_LOSSES,
-            ),
-            (
-                "weight_clip and gradient penalties are two ways to bound the same slope: "
-                "choose one",
-                self.weight_clip is not None and penalised,
-            ),
-            (
-                "wgan needs weight_clip (0.01 in the paper)",
-                self.adversarial == "wgan" and self.weight_clip is None,
-            ),
-            (
-                "wgan-gp needs gradient_penalty (10 in the paper)",
-                self.adversarial == "wgan-gp" and self.gradient_penalty == 0,
-            ),
-            (
-                "weight_clip belongs to wgan",
-                self.adversarial != "wgan" and self.weight_clip is not None,
-            ),
-        ]
 
 
 class AugmentConfig(Section):
@@ -226,6 +187,95 @@ class OutputConfig(Section):
     """Keeps `checkpoints/epoch_NNN.pt` at each multiple; null: only latest and previous."""
 
 
+class Contradiction(NamedTuple):
+    """Values that are valid one by one and do not work together."""
+
+    keys: tuple[str, ...]
+    """Two or more dotted keys"""
+    applies: Callable[..., bool]
+    """Takes the values of `keys`, in that order."""
+    text: str
+
+    def depends_on(self, locations: Set[tuple[str | int, ...]]) -> bool:
+        """Whether one of the keys, or its whole section, is among `locations`."""
+        paths = [tuple(key.split(".")) for key in self.keys]
+        return any(path in locations or path[:1] in locations for path in paths)
+
+
+PENALTIES = ("loss.r1", "loss.r2", "loss.gradient_penalty")
+CONTRADICTIONS = (
+    Contradiction(
+        ("model.minibatch_deviation", "model.architecture"),
+        lambda deviation, architecture: deviation and architecture != "conv",
+        "minibatch_deviation is a part of architecture conv only",
+    ),
+    Contradiction(
+        ("model.minibatch_deviation", "data.batch_size"),
+        lambda deviation, batch_size: deviation and batch_size % DEVIATION_GROUP != 0,
+        f"minibatch_deviation compares groups of {DEVIATION_GROUP} images, so batch_size has to be "
+        f"a multiple of {DEVIATION_GROUP}",
+    ),
+    Contradiction(
+        ("model.spectral_norm", "model.architecture"),
+        lambda spectral_norm, architecture: spectral_norm and architecture == "resnet",
+        "spectral_norm cannot divide the weights of resnet, some of which begin at zero",
+    ),
+    Contradiction(
+        ("model.spectral_norm", "loss.weight_clip"),
+        lambda spectral_norm, weight_clip: spectral_norm and weight_clip is not None,
+        "weight_clip bounds weights that spectral_norm divides by their size: choose one",
+    ),
+    Contradiction(
+        ("loss.label_smoothing", "loss.adversarial"),
+        lambda amount, adversarial: amount > 0 and adversarial not in PROBABILITY_LOSSES,
+        "label_smoothing needs a D that says probabilities: "
+        f"{' or '.join(sorted(PROBABILITY_LOSSES))}",
+    ),
+    Contradiction(
+        ("loss.adversarial", "loss.weight_clip"),
+        lambda adversarial, weight_clip: adversarial == "wgan" and weight_clip is None,
+        "wgan needs weight_clip (0.01 in the paper)",
+    ),
+    Contradiction(
+        ("loss.adversarial", "loss.gradient_penalty"),
+        lambda adversarial, penalty: adversarial == "wgan-gp" and penalty == 0,
+        "wgan-gp needs gradient_penalty (10 in the paper)",
+    ),
+    Contradiction(
+        ("loss.weight_clip", "loss.adversarial"),
+        lambda weight_clip, adversarial: weight_clip is not None and adversarial != "wgan",
+        "weight_clip belongs to wgan",
+    ),
+    *(
+        Contradiction(
+            ("loss.weight_clip", penalty),
+            lambda weight_clip, weight: weight_clip is not None and weight > 0,
+            "weight_clip and gradient penalties are two ways to bound the same slope: choose one",
+        )
+        for penalty in PENALTIES
+    ),
+    Contradiction(
+        ("loss.gradient_penalty", "model.architecture"),
+        lambda penalty, architecture: penalty > 0 and architecture == "dcgan",
+        "gradient_penalty is of the slope at each image alone, and D of dcgan normalises over the "
+        "batch; take another architecture",
+    ),
+    *(
+        Contradiction(
+            ("training.compile", penalty),
+            lambda compilation, weight: compilation == "on" and weight > 0,
+            "what torch.compile makes cannot be differentiated twice, as a gradient penalty needs",
+        )
+        for penalty in PENALTIES
+    ),
+    Contradiction(
+        ("output.evaluate_every_epochs", "data.dataset"),
+        lambda every, dataset: every is not None and dataset == "stacked-mnist",
+        "evaluate_every_epochs scores single digits, which stacked-mnist has not; leave it null",
+    ),
+)
+
+
 class Config(Section):
     """All that decides a training. Every key has a default, so an override alone is enough."""
 
@@ -238,46 +288,9 @@ class Config(Section):
     output: OutputConfig = OutputConfig()
 
     @model_validator(mode="after")
-    def fills_whole_groups(self) -> Self:
-        if self.model.minibatch_deviation and self.data.batch_size % DEVIATION_GROUP:
-            raise ValueError(
-                f"model.minibatch_deviation compares groups of {DEVIATION_GROUP} images, so that "
-                f"data.batch_size has to be a multiple of {DEVIATION_GROUP}, not "
-                f"{self.data.batch_size}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def bounds_the_slope_of_d(self) -> Self:
-        if self.model.spectral_norm and self.loss.weight_clip is not None:
-            raise ValueError(
-                "loss.weight_clip bounds weights that model.spectral_norm divides by their size: "
-                "choose one"
-            )
-        if self.model.architecture == "dcgan" and self.loss.gradient_penalty > 0:
-            raise ValueError(
-                "loss.gradient_penalty is of the slope at each image alone, and D of dcgan "
-                "normalises over the batch; take another model.architecture"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def compiles_no_penalties(self) -> Self:
-        loss = self.loss
-        if self.training.compile == "on" and (loss.r1 or loss.r2 or loss.gradient_penalty):
-            raise ValueError(
-                "training.compile on: what torch.compile makes cannot be differentiated twice, as "
-                "loss.r1, loss.r2 and loss.gradient_penalty need it"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def scores_itself_by_single_digits(self) -> Self:
-        if self.data.dataset == "stacked-mnist" and self.output.evaluate_every_epochs is not None:
-            raise ValueError(
-                "output.evaluate_every_epochs scores single digits, which data.dataset "
-                "stacked-mnist has not; leave it null"
-            )
+    def agrees_with_itself(self) -> Self:
+        if found := contradictions(self):
+            raise ValueError("; ".join(f"{', '.join(rule.keys)}: {rule.text}" for rule in found))
         return self
 
     @classmethod
@@ -286,14 +299,24 @@ class Config(Section):
     ) -> Self:
         """Check `values`; `origins` names the source of single dotted keys, `origin` of the rest.
 
-        Raises ConfigError with one line for each problem.
+        Raises ConfigError with one line for each problem: the invalid fields of all sections, then
+        the contradictions between those that are valid. Beyond MAX_PROBLEMS they are counted only.
         """
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError(
-                "\n".join(_problem(details, origin, origins or {}) for details in error.errors())
-            ) from None
+            # An error without a location comes from `agrees_with_itself`. It is left out because
+            # pydantic calls that only if all fields are valid.
+            fields = [details for details in error.errors() if details["loc"]]
+        invalid = {details["loc"][:2] for details in fields}
+        valid = _valid_part(values, invalid)
+        found = [rule for rule in contradictions(valid) if not rule.depends_on(invalid)]
+        source = partial(_source, origin=origin, origins=origins or {})
+        problems = chain(
+            (_field_problem(details, source) for details in fields),
+            (_contradiction_problem(rule, valid, source) for rule in found),
+        )
+        raise _refusal(problems, len(fields) + len(found)) from None
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values only: what a checkpoint holds."""
@@ -319,6 +342,11 @@ RESUMABLE_KEYS = (
 )
 
 
+def contradictions(config: Config) -> list[Contradiction]:
+    """Those of CONTRADICTIONS that apply to `config`."""
+    return [rule for rule in CONTRADICTIONS if rule.applies(*attrgetter(*rule.keys)(config))]
+
+
 def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
     """The configuration of a YAML file or of a preset, with `key=value` words.
 
@@ -334,25 +362,37 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str], origin:
     origins: dict[str, str] = {}
     for key, value in parse_overrides(overrides).items():
         *sections, name = key.split(".")
-        target: Any = merged
-        for section in sections:
-            target = target.setdefault(section, {}) if isinstance(target, dict) else None
-        if isinstance(target, dict):
-            target[name] = value
+        target = merged
+        for depth, section in enumerate(sections, start=1):
+            if not isinstance(target.get(section), dict):
+                target[section] = {}
+                origins[".".join(sections[:depth])] = COMMAND_LINE
+            target = target[section]
+        target[name] = value
         origins[key] = COMMAND_LINE
     return Config.from_mapping(merged, origin, origins)
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """`data.batch_size=64` as {"data.batch_size": "64"}. Raises ConfigError."""
+    """`data.batch_size=64` as {"data.batch_size": "64"}.
+
+    Raises ConfigError with one line for each word that cannot be read.
+    """
     parsed = {}
+    problems = []
     for word in overrides:
         key, equals, text = word.partition("=")
-        if not equals or not key:
-            raise ConfigError(
-                f"{COMMAND_LINE}: expected key=value such as training.epochs=2, found {word!r}"
-            )
-        parsed[key] = parse_yaml(text.encode(errors="surrogateescape"), f"{COMMAND_LINE}: {key}")
+        try:
+            if not equals or not key:
+                raise ConfigError(
+                    f"{COMMAND_LINE}: expected key=value such as training.epochs=2, found {word!r}"
+                )
+            origin = f"{COMMAND_LINE}: {key}"
+            parsed[key] = parse_yaml(text.encode(errors="surrogateescape"), origin)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise _refusal(problems, len(problems))
     return parsed
 
 
@@ -398,31 +438,71 @@ def find_config(source: str) -> Path:
     raise ConfigError(f"--config {source}: there is no such file; {hint}")
 
 
-def _problem(details: Any, origin: str, origins: Mapping[str, str]) -> str:
+def _valid_part(values: Mapping[str, Any], invalid: Set[tuple[str | int, ...]]) -> Config:
+    """The fields of `values` whose locations are not `invalid`, with defaults for the rest.
+
+    Contradictions in it are not refused.
+    """
+    sections = {}
+    for section, defaults in Config():
+        given = values.get(section)
+        known = given if isinstance(given, Mapping) else {}
+        sections[section] = type(defaults).model_validate(
+            {
+                name: known[name]
+                for name in known.keys() & type(defaults).model_fields.keys()
+                if (section, name) not in invalid
+            }
+        )
+    return Config.model_construct(**sections)
+
+
+def _source(key: str, origin: str, origins: Mapping[str, str]) -> str:
+    """Where the value of a dotted key came from: with itself, or with what it is a part of."""
+    key_and_parents = accumulate(key.split("."), "{}.{}".format)  # a, a.b, a.b.c
+    return next((origins[name] for name in key_and_parents if name in origins), origin)
+
+
+def _field_problem(details: Any, source: Callable[[str], str]) -> str:
     key = ".".join(str(part) for part in details["loc"])
-    # An override is to blame for its own key, for a section around it and for an item within it.
-    related = [
-        name
-        for name in origins
-        if f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.")
-    ]
-    source = origins[related[0]] if related else origin
+    where = f"{source(key)}: {key}"
     match details["type"]:
         case "extra_forbidden":
-            return f"{source}: {key}: unknown key{_near_key(key)}"
+            return f"{where}: unknown key{_near_key(key)}"
         case "model_type" | "model_attributes_type":
             text = "should be a section of keys"
         case "value_error":
             text = str(details["ctx"]["error"])
-            if isinstance(details["input"], Mapping):  # a combination of keys, no single value
-                return ": ".join(filter(None, (source, key, text)))
         case _:
             text = details["msg"].removeprefix("Input ")
-    return f"{source}: {key}: {text}; found {_shorten(details['input'])}"
+    return f"{where}: {text}; found {_shorten(details['input'])}"
+
+
+def _contradiction_problem(
+    rule: Contradiction, config: Config, source: Callable[[str], str]
+) -> str:
+    """Blames the command line if any of the keys came from it."""
+    sources = [source(key) for key in rule.keys]
+    blamed = COMMAND_LINE if COMMAND_LINE in sources else sources[0]
+    found = ", ".join(map(_shorten, attrgetter(*rule.keys)(config)))
+    return f"{blamed}: {', '.join(rule.keys)}: {rule.text}; found {found}"
+
+
+def _refusal(problems: Iterable[str], count: int) -> ConfigError:
+    """The first MAX_PROBLEMS of `count` problems, a line each, and how many more there are."""
+    lines = [_one_line(problem) for problem in islice(problems, MAX_PROBLEMS)]
+    if rest := count - len(lines):
+        lines.append(f"... and {rest:,} more problem{'s' if rest > 1 else ''}")
+    return ConfigError("\n".join(lines))
+
+
+def _one_line(text: str) -> str:
+    """`text` with line breaks and other control characters escaped."""
+    return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in text)
 
 
 def _shorten(value: object) -> str:
-    text = "null" if value is None else repr(value)
+    text = "null" if value is None else SHORT.repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

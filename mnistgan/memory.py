@@ -13,14 +13,21 @@ COPIES_OF_A_WEIGHT = 4
 
 
 def training_bytes(config: Config, channels: int, classes: int) -> int:
-    """What a step takes at least: the weights, and all that a backward pass goes over.
+    """An estimate of the bytes that a step takes at its peak, from shapes alone.
 
-    Its peak is D's update on real and generated images, beside what G keeps of those that it will
-    learn from, or G's update through both networks. Not counted: what penalties on gradients keep
-    for their second backward pass.
+    Counted: four copies of each weight, the averaged generator, and what autograd keeps of the
+    forward passes of one update, whichever keeps more: D's on real and generated images (with G's
+    pass if training.reuse_fakes), or G's through both networks. What autograd keeps includes
+    weights, which are counted again in each pass. bf16 halves what autograd keeps.
+
+    Not counted: for loss.r1, loss.r2 and loss.gradient_penalty, what autograd keeps of the first
+    backward pass for the second one; the additional forward pass of loss.gradient_penalty; what
+    model.spectral_norm keeps, which is the output of each layer of D before the division;
+    gradients of activations; the data set; torch itself.
     """
     batch = config.data.batch_size
-    model = config.model.model_copy(update={"spectral_norm": False})  # which keeps vectors only
+    # Spectral normalisation calls torch.autocast, which fails on the meta device.
+    model = config.model.model_copy(update={"spectral_norm": False})
     with torch.device("meta"):  # computes shapes only
         generator = build_generator(model, channels, classes)
         discriminator = build_discriminator(model, channels, classes)

@@ -29,6 +29,8 @@ from mnistgan.files import atomic_write
 from mnistgan.yaml_text import read_yaml
 
 NUMBERED = re.compile(r"exp(\d+)")
+MAX_NAME_BYTES = 255
+"""Of a file name, on all common file systems"""
 FLOAT32_MAX = 3.4028235e38
 Float32 = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 EPOCH_STEM = re.compile(r"epoch_(\d{3,}(?:\.\d+)?)")
@@ -103,8 +105,8 @@ class RunDir:
             names = (path.name for path in runs.glob("exp*"))
             taken = [int(match[1]) for name in names if (match := NUMBERED.fullmatch(name))]
             return runs / f"exp{max(taken, default=0) + 1}"
-        if not re.fullmatch(r"[\w-][\w.-]*", name):
-            raise RunError(f"--name {name!r}: expected letters, digits, '.', '_' and '-' only")
+        if problem := _name_problem(name):
+            raise RunError(f"--name {name!r}: {problem}")
         if os.path.lexists(runs / name):
             raise RunError(
                 f"{runs / name}: exists already; choose another --name, or go on with it: "
@@ -279,6 +281,19 @@ def find_checkpoint(given: str, runs: Path) -> Path:
         f"{given}: there is no such checkpoint, neither here nor in a run of {runs}; "
         "train one with: mnistgan train --config mlp"
     )
+
+
+def _name_problem(name: str) -> str | None:
+    """Why `name` cannot be that of a new folder; None if it can."""
+    if not name:
+        return "is empty"
+    if name.startswith("."):
+        return "begins with a dot; expected a letter, a digit, '_' or '-' first"
+    if other := re.search(r"[^\w.-]", name):
+        return f"contains {other[0]!r}; expected letters, digits, '.', '_' and '-' only"
+    if len(os.fsencode(name)) > MAX_NAME_BYTES:
+        return f"is longer than {MAX_NAME_BYTES} bytes"
+    return None
 
 
 def _append(path: Path, line: str) -> None:

@@ -63,7 +63,7 @@ class _TextLoader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 problem = "a key should be a word"
             elif key.value in seen:
-                problem = f"the key '{key.value}' stands twice"
+                problem = f"the key {key.value!r} stands twice"
             else:
                 seen.add(key.value)
                 continue

@@ -2,7 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from mnistgan.config import Config, differing_keys, find_config, flatten, load_config, presets
+from mnistgan.config import (
+    Config,
+    LossConfig,
+    differing_keys,
+    find_config,
+    flatten,
+    load_config,
+    presets,
+)
 from mnistgan.errors import ConfigError
 from mnistgan.yaml_text import read_yaml
 
@@ -80,6 +88,118 @@ def test_the_command_line_is_named_where_it_is_to_blame() -> None:
     assert line == "command line: trainin: unknown key; did you mean training?"
 
 
+def test_invalid_fields_hide_no_contradiction_between_valid_ones() -> None:
+    lines = problems(
+        "data: {batch_size: 30, dataset: stacked-mnist}\n"
+        "model: {minibatch_deviation: true, spectral_norm: true, architecture: resnet, widt: 5}\n"
+        "loss: {adversarial: wgan-gp, label_smoothing: 0.1, r1: 1, r2: -1}\n"
+        "training: {compile: on, epochs: many}\n"
+        "output: {evaluate_every_epochs: 1}\n"
+    )
+    assert [line.removeprefix("c.yaml: ").split(": ")[0] for line in lines] == [
+        "model.widt",
+        "loss.r2",
+        "training.epochs",
+        "model.minibatch_deviation, model.architecture",
+        "model.minibatch_deviation, data.batch_size",
+        "model.spectral_norm, model.architecture",
+        "loss.label_smoothing, loss.adversarial",
+        "loss.adversarial, loss.gradient_penalty",
+        "training.compile, loss.r1",
+        "output.evaluate_every_epochs, data.dataset",
+    ]
+    assert lines[-1].endswith("leave it null; found 1.0, 'stacked-mnist'")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model: {minibatch_deviation: true, architecture: conf}\ndata: {batch_size: 3.5}",
+        "model: 5\nloss: {adversarial: wgan-gp, gradient_penalty: -1}",
+    ],
+)
+def test_an_invalid_value_is_part_of_no_contradiction(text: str) -> None:
+    lines = problems(text)
+    assert len(lines) == 2
+    assert not any(", " in line.split(": ")[1] for line in lines)  # one key each
+
+
+@pytest.mark.parametrize(
+    ("text", "override", "source"),
+    [
+        ("loss: {adversarial: wgan}", "loss.r1=1", "c.yaml"),
+        ("loss: {adversarial: wgan, weight_clip: 1}", "loss.weight_clip=null", "command line"),
+        ("loss: {r1: 1}", "loss.adversarial=wgan", "command line"),
+        ("loss: {r1: 1}", "loss={adversarial: wgan}", "command line"),
+        ("data: {dataset: stacked-mnist}", "output.evaluate_every_epochs=1", "command line"),
+        ("output: {evaluate_every_epochs: 1}", "data.dataset=stacked-mnist", "command line"),
+        (
+            "data: {dataset: stacked-mnist}\noutput: {evaluate_every_epochs: 1}",
+            "output.sample_count=4",
+            "c.yaml",
+        ),
+    ],
+)
+def test_a_contradiction_is_blamed_on_the_command_line_if_a_key_of_it_is_from_there(
+    text: str, override: str, source: str
+) -> None:
+    (line,) = problems(text, override)
+    assert line.startswith(f"{source}: ")
+    assert line.count(", ") >= 2  # its keys and their values
+
+
+@pytest.mark.parametrize(
+    ("text", "override", "expected"),
+    [
+        ("data: 5", "training.epochs=1", "c.yaml: data: should be a section"),
+        ("trainin: {seed: 1}", "trainin.epochs=3", "c.yaml: trainin: unknown key"),
+        ("training: {epochs: 5}", "training.epochs.x=3", "command line: training.epochs: should"),
+        ("optimizer: {betas: [0, 0]}", "optimizer.betas.1=0.5", "command line: optimizer.betas: "),
+        ("optimizer: {arguments: {a: x}}", "optimizer.arguments.b=1", "c.yaml: optimizer.argumen"),
+    ],
+)
+def test_a_field_is_blamed_on_what_set_it(text: str, override: str, expected: str) -> None:
+    lines = problems(text, override)
+    assert all(line.startswith(expected) for line in lines), lines
+
+
+def test_a_key_of_any_depth_is_refused_in_one_line() -> None:
+    (line,) = problems("{}", f"training.epochs{'.x' * 5000}=1")
+    assert line.startswith("command line: training.epochs: should be a valid integer; found {'x': ")
+    assert len(line) < 200
+
+
+def test_all_words_that_cannot_be_read_are_reported() -> None:
+    lines = problems("{}", "loss", "loss.r1=[", "training.epochs=2", "=3")
+    assert [line.partition(":")[0] for line in lines] == ["command line"] * 3
+
+
+def test_contradictions_are_refused_in_code_too() -> None:
+    with pytest.raises(ValueError, match="wgan needs weight_clip"):
+        Config(loss=LossConfig(adversarial="wgan"))
+
+
+def test_twenty_problems_are_shown_and_the_rest_are_counted() -> None:
+    keys = [f"key{number}: 1" for number in range(6000)]
+    lines = problems("\n".join(keys))
+    assert len(lines) == 21
+    assert lines[19].startswith("c.yaml: key19: unknown key")
+    assert lines[20] == "... and 5,980 more problems"
+    assert problems("\n".join(keys[:21]))[20:] == ["... and 1 more problem"]
+    assert len(problems("\n".join(keys[:20]))) == 20
+
+
+def test_a_key_or_value_with_line_breaks_is_one_line() -> None:
+    (line,) = problems('"a\\nerror: b\\u2028": 1')
+    assert line.startswith(r"c.yaml: a\nerror: b\u2028: unknown key")
+    (line,) = problems("{}", "a\nb=[")
+    assert line.startswith(r"command line: a\nb, line 1")
+    (line,) = problems('data: {dataset: "a\\nb"}')
+    assert r"such as ./a\nb; found 'a\nb'" in line
+    (line,) = problems('{"a\\nb": 1, "a\\nb": 2}')
+    assert r"the key 'a\nb' stands twice" in line
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -110,15 +230,15 @@ def test_the_command_line_is_named_where_it_is_to_blame() -> None:
         ("loss: {adversarial: bec}", "should be 'bce'"),
         ("model: {architecture: resnot}", "should be 'mlp', 'dcgan', 'conv' or 'resnet'"),
         ("model: {conditional: perhaps}", "model.conditional: should be a valid boolean"),
-        ("loss: {adversarial: wgan}", "loss: wgan needs weight_clip"),
-        ("loss: {adversarial: wgan-gp}", "loss: wgan-gp needs gradient_penalty"),
+        ("loss: {adversarial: wgan}", "loss.weight_clip: wgan needs weight_clip"),
+        ("loss: {adversarial: wgan-gp}", "loss.gradient_penalty: wgan-gp needs gradient_penalty"),
         ("loss: {adversarial: wgan, weight_clip: 0.01, r1: 1}", "choose one"),
         ("loss: {adversarial: wgan, weight_clip: 1, label_smoothing: 0.1}", "bce or minimax"),
         ("loss: {adversarial: hinge, label_smoothing: 0.1}", "bce or minimax"),
         ("loss: {weight_clip: 0.01}", "weight_clip belongs to wgan"),
         (
             "loss: {adversarial: wgan, weight_clip: 0.01}\nmodel: {spectral_norm: true}",
-            "model.spectral_norm divides by their size: choose one",
+            "spectral_norm divides by their size: choose one",
         ),
         (
             "loss: {adversarial: wgan-gp, gradient_penalty: 10}\nmodel: {architecture: dcgan}",
@@ -129,7 +249,7 @@ def test_the_command_line_is_named_where_it_is_to_blame() -> None:
         ("model: {minibatch_deviation: true}", "a part of architecture conv only"),
         (
             "model: {architecture: conv, minibatch_deviation: true}\ndata: {batch_size: 30}",
-            "data.batch_size has to be a multiple of 4, not 30",
+            "batch_size has to be a multiple of 4; found True, 30",
         ),
         ("training: {compile: on}\nloss: {r1: 1}", "cannot be differentiated twice"),
         ("optimizer: {schedule: stepwise}", "should be 'constant', 'linear' or 'cosine'"),

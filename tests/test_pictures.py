@@ -1,10 +1,13 @@
 """plot-losses and make-gif."""
 
 import math
+import os
 import subprocess
 import sys
+import xml.etree.ElementTree
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from PIL import Image
 from typer.testing import Result
 
 from mnistgan.commands.make_gif import CAPTION_HEIGHT
-from mnistgan.commands.plot_losses import draw, to_curve
+from mnistgan.commands.plot_losses import RunCurves, draw, plot_losses, to_curve
 from mnistgan.config import PROBABILITY_LOSSES, Config
 from mnistgan.losses import LOSSES
 from mnistgan.run_dir import MetricsRecord, RunDir, epoch_stem
@@ -21,8 +24,12 @@ from mnistgan.run_dir import MetricsRecord, RunDir, epoch_stem
 Cli = Callable[..., Result]
 
 
-def make_run(name: str = "exp1", epochs: int = 3, lines_per_epoch: int = 10) -> RunDir:
+def make_run(
+    name: str = "exp1", epochs: int = 3, lines_per_epoch: int = 10, d_output: str | None = None
+) -> RunDir:
     run = RunDir.create(Path("runs"), name, Config())
+    if d_output is not None:
+        run.write_info({"d_output": d_output})
     run.samples.mkdir()
     for index in range(1, epochs * lines_per_epoch + 1):
         run.append_metrics(record(index * 50, index / lines_per_epoch))
@@ -31,11 +38,15 @@ def make_run(name: str = "exp1", epochs: int = 3, lines_per_epoch: int = 10) -> 
     return run
 
 
-def record(step: int, epoch: float) -> MetricsRecord:
+def record(step: int, epoch: float, **scores: Any) -> MetricsRecord:
     return MetricsRecord(
         step=step, epoch=epoch, d_loss=1 + math.sin(step), g_loss=epoch, d_real=0.7, d_fake=0.3,
-        images_per_second=1000,
+        images_per_second=1000, **scores,
     )  # fmt: skip
+
+
+def scored(step: int, judge: str) -> MetricsRecord:
+    return record(step, step / 4, frechet_distance=100 / step, judge_sha256=judge * 64)
 
 
 def write_grid(run: RunDir, epoch: float, shade: int, size: int = 62) -> None:
@@ -44,7 +55,7 @@ def write_grid(run: RunDir, epoch: float, shade: int, size: int = 62) -> None:
     Image.fromarray(pixels).save(run.samples / f"{epoch_stem(epoch)}.png")
 
 
-def test_the_losses_that_are_shown_as_probabilities_are_those_that_have_them() -> None:
+def test_label_smoothing_is_for_the_losses_that_have_probabilities() -> None:
     assert {name for name, loss in LOSSES.items() if loss.has_probabilities} == PROBABILITY_LOSSES
 
 
@@ -76,14 +87,104 @@ def test_several_runs_are_overlaid_in_the_current_folder(mnistgan: Cli) -> None:
 
 def test_both_panels_hold_the_lines_and_their_means() -> None:
     records = [record(step, step / 4) for step in range(1, 41)]
-    figure = draw([records], [("exp1", "bce")])
+    figure = draw([RunCurves("exp1", "bce", "probability", records)])
     losses, outputs = figure.axes
     assert [line.get_label() for line in losses.get_lines()[1::2]] == ["discriminator", "generator"]
     assert len(losses.get_lines()[0].get_xdata()) == 40
     assert len(losses.get_lines()[1].get_xdata()) == 10
     assert outputs.get_ylim() == (0, 1)
-    logits = draw([records], [("exp1", "wgan")]).axes[1]
+    logits = draw([RunCurves("exp1", "wgan", "logit", records)]).axes[1]
     assert logits.get_ylabel() == "D's mean logit"
+
+
+def test_each_kind_of_output_of_d_has_a_panel_of_its_own(mnistgan: Cli) -> None:
+    make_run("a", d_output="probability")
+    make_run("b", d_output="logit")
+    make_run("c", d_output="probability")
+    assert mnistgan("plot-losses", "a", "b", "--out", "kinds.png").exit_code == 0
+    assert picture("kinds.png").size == (1350, 1440)
+    assert mnistgan("plot-losses", "a", "c", "--out", "one-kind.png").exit_code == 0
+    assert picture("one-kind.png").size == (1350, 960)
+
+    records = [record(step, step / 4) for step in range(1, 41)]
+    kinds = {"a": "probability", "b": "logit", "c": "probability"}
+    figure = draw([RunCurves(name, "bce", kind, records) for name, kind in kinds.items()])
+    _, beliefs, logits = figure.axes
+    assert [beliefs.get_ylabel(), logits.get_ylabel()] == [
+        "D's belief that a digit is real",
+        "D's mean logit",
+    ]
+    assert beliefs.get_ylim() == (0, 1)
+    assert logits.get_ylim() != (0, 1)
+    assert [text.get_text().split()[0] for text in beliefs.get_legend().get_texts()] == [*"aacc"]
+    assert [text.get_text().split()[0] for text in logits.get_legend().get_texts()] == ["b", "b"]
+
+
+@pytest.mark.parametrize(
+    "info", [None, "{}", "{", "[]", '{"d_output": "belief"}', '{"d_output": ["logit"]}']
+)
+def test_outputs_of_an_unknown_kind_are_plotted_as_such(mnistgan: Cli, info: str | None) -> None:
+    run = make_run()
+    if info is not None:
+        run.info.write_text(info)
+    result = mnistgan("plot-losses", "exp1", "--out", "a.svg")
+    assert result.exit_code == 0, result.stderr
+    text = Path("a.svg").read_text()
+    assert "D's mean output" in text
+    assert "belief" not in text
+
+
+def test_scores_by_different_judges_share_no_panel(mnistgan: Cli) -> None:
+    run = make_run()
+    for line in (scored(41, "a"), scored(42, "a"), scored(43, "b"), scored(44, "b")):
+        run.append_metrics(line)
+    assert mnistgan("plot-losses", "exp1").exit_code == 0
+    assert picture("runs/exp1/losses.png").size == (1350, 1920)
+
+    first = RunCurves("first", "bce", None, [scored(1, "a"), scored(2, "a"), scored(3, "b")])
+    second = RunCurves("second", "bce", None, [scored(1, "b"), scored(2, "c")])
+    panels = draw([first, second]).axes[2:]
+    assert [panel.get_title(loc="left") for panel in panels] == [
+        f"judge {name * 12}" for name in "abc"
+    ]
+    epochs = [[list(line.get_xdata()) for line in panel.get_lines()] for panel in panels]
+    assert epochs == [[[0.25, 0.5]], [[0.75], [0.25]], [[0.5]]]
+
+
+def test_one_judge_needs_no_title_and_of_many_the_latest_are_shown() -> None:
+    (panel,) = draw([RunCurves("exp1", "bce", None, [scored(1, "a"), scored(2, "a")])]).axes[2:]
+    assert panel.get_title(loc="left") == ""
+    lines = [scored(step, name) for step, name in enumerate("0123456789", start=1)]
+    panels = draw([RunCurves("exp1", "bce", None, lines)]).axes[2:]
+    assert [panel.get_title(loc="left")[-1] for panel in panels] == [*"23456789"]
+    assert panels[0].get_title(loc="right") == "scores by 2 earlier judges are left out"
+
+
+def test_plots_of_the_same_run_are_equal_byte_for_byte() -> None:
+    make_run().append_metrics(scored(31, "a"))
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from mnistgan.commands.plot_losses import plot_losses\n"
+        "for out in sys.argv[1:]: plot_losses(['exp1'], runs=Path('runs'), out=out)"
+    )
+    plots = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, f"{number}.svg", f"{number}.png"],
+            # The dates and hashes of two different days and processes.
+            env={**os.environ, "PYTHONHASHSEED": number, "SOURCE_DATE_EPOCH": number * 9},
+        )
+        for number in ("1", "2")
+    ]
+    assert [plot.wait(60) for plot in plots] == [0, 0]
+    for suffix in (".svg", ".png"):
+        assert Path(f"1{suffix}").read_bytes() == Path(f"2{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["a\x1bb", "a\udcffb", "a\nb", "a--b", "<b>&", "$x^{$", "実験"])
+def test_any_folder_name_makes_a_plot(name: str) -> None:
+    run = RunDir(make_run().path.rename(f"runs/{name}"))
+    plot_losses([str(run.path)], runs=Path("runs"), out="a.svg")
+    xml.etree.ElementTree.parse("a.svg")
 
 
 def test_one_line_of_metrics_is_enough(mnistgan: Cli) -> None:

@@ -38,10 +38,33 @@ def test_trainings_started_at_once_never_share_a_folder() -> None:
     assert sorted(runs) == sorted(f"exp{number}" for number in range(1, 33))
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "a b", ".hidden", "a\n"])
-def test_a_name_that_is_no_folder_name_is_refused(name: str) -> None:
-    with pytest.raises(RunError, match="--name"):
-        make_run(name)
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("", "--name '': is empty"),
+        (".", "--name '.': begins with a dot"),
+        ("..", "--name '..': begins with a dot"),
+        (".hidden", "--name '.hidden': begins with a dot; expected a letter"),
+        ("../x", "begins with a dot"),
+        ("a/b", "--name 'a/b': contains '/'; expected letters"),
+        ("a b", "contains ' '"),
+        ("a\n", r"--name 'a\n': contains '\n'"),
+        ("a\udcff", r"contains '\udcff'"),
+        ("a" * 256, "is longer than 255 bytes"),
+        ("é" * 128, "is longer than 255 bytes"),
+    ],
+)
+def test_a_name_that_is_no_folder_name_is_refused_for_what_is_wrong_with_it(
+    name: str, expected: str
+) -> None:
+    with pytest.raises(RunError) as error:
+        RunDir.next_path(RUNS, name)
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_name_of_255_bytes_is_accepted() -> None:
+    assert make_run("a" * 255).path.is_dir()
 
 
 def test_a_name_that_is_taken_is_refused_with_the_way_on() -> None:

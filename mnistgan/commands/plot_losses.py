@@ -2,14 +2,13 @@
 
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, cycle
+from itertools import cycle
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from mnistgan.config import PROBABILITY_LOSSES
 from mnistgan.errors import RunError
 from mnistgan.files import atomic_write, check_output
 from mnistgan.run_dir import MetricsRecord, RunDir
@@ -19,6 +18,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg")
+METADATA: dict[str, dict[str, Any]] = {".png": {}, ".svg": {"Date": None}}
+"""The same plot gives the same bytes: without the date that matplotlib adds to an SVG"""
+OUTPUT_LABELS: dict[str | None, str] = {
+    "probability": "D's belief that a digit is real",
+    "logit": "D's mean logit",
+    None: "D's mean output",
+}
+"""By `d_output` of run.json; None where that does not tell"""
+MAX_JUDGES = 8
+"""Whose scores are shown: the latest ones"""
 BLUE, ORANGE = "#2563eb", "#ea580c"
 RUN_COLORS = (
     BLUE,
@@ -43,6 +52,18 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class RunCurves:
+    """What is drawn of one run."""
+
+    name: str
+    loss: str
+    """The name of the adversarial loss"""
+    d_output: str | None
+    """What d_real and d_fake are: a key of OUTPUT_LABELS"""
+    records: Sequence[MetricsRecord]
+
+
+@dataclass(frozen=True)
 class Plotted:
     runs: list[Path]
     out: Path
@@ -53,49 +74,56 @@ def plot_losses(given: Sequence[str], *, runs: Path, out: str | None) -> Plotted
 
     Raises RunError for what is no run or has no metrics yet, OutputError for another suffix.
     """
+    import matplotlib.style
+
     opened = [RunDir.open(run, runs) for run in given]
     default = opened[0].losses_plot if len(opened) == 1 else Path("losses.png")
     target = check_output(default if out is None else out, SUFFIXES)
-    records = [_read(run) for run in opened]
-    judges = {line.judge_sha256 for line in chain(*records) if line.judge_sha256 is not None}
-    if len(judges) > 1:
-        raise RunError(
-            f"{', '.join(given)}: were scored by different judges ({', '.join(sorted(judges))}), "
-            "whose numbers cannot be compared; plot them apart"
-        )
-    labels = [(str(run.path), run.read_config().loss.adversarial) for run in opened]
-    figure = draw(records, labels)
-    with atomic_write(target) as file, warnings.catch_warnings():
+    curves = [_read(run) for run in opened]
+    suffix = target.suffix.lower()
+    # Saving needs the style too: it holds the salt of the ids in an SVG.
+    with matplotlib.style.context(STYLE), warnings.catch_warnings(), atomic_write(target) as file:
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a run may be named 実験
-        figure.savefig(file, format=target.suffix[1:].lower(), dpi=150)
+        draw(curves).savefig(file, format=suffix[1:], dpi=150, metadata=METADATA[suffix])
     return Plotted([run.path for run in opened], target)
 
 
-def draw(records: Sequence[Sequence[MetricsRecord]], labels: Sequence[tuple[str, str]]) -> "Figure":
-    """A figure of two panels; `labels` are (name, adversarial loss) of each run.
+def draw(runs: Sequence[RunCurves]) -> "Figure":
+    """A figure of panels that share their epochs, in the current style of matplotlib.
 
+    The losses are in the first. Numbers that cannot be compared never share a panel: there is one
+    for each kind of D's output, and one for the scores by each judge.
     One run: colours tell G from D. Several: colours tell the runs, dashes tell G from D.
     """
-    import matplotlib.style
     from matplotlib.figure import Figure
 
-    with matplotlib.style.context(STYLE):
-        scored = any(record.frechet_distance is not None for record in chain(*records))
-        panels = 3 if scored else 2
-        figure = Figure(figsize=(9, 3.2 * panels), layout="constrained")
-        losses, outputs, *scores = figure.subplots(panels, 1, sharex=True)
-        single = len(records) == 1
-        for run_records, (name, _), color in zip(records, labels, cycle(RUN_COLORS), strict=False):
-            prefix = "" if single else f"{name}  "
-            d_color, g_color, g_line = (BLUE, ORANGE, "-") if single else (color, color, "--")
-            _plot(losses, run_records, "d_loss", f"{prefix}discriminator", d_color, "-")
-            _plot(losses, run_records, "g_loss", f"{prefix}generator", g_color, g_line)
-            _plot(outputs, run_records, "d_real", f"{prefix}D(x), real", d_color, "-")
-            _plot(outputs, run_records, "d_fake", f"{prefix}D(G(z)), generated", g_color, g_line)
-            for axes in scores:
-                _plot_scores(axes, run_records, f"{prefix}Fréchet distance", d_color)
-        _finish(losses, outputs, scores, labels)
-        return figure
+    kinds = [kind for kind in OUTPUT_LABELS if any(run.d_output == kind for run in runs)]
+    judges = list(dict.fromkeys(line.judge_sha256 for run in runs for line in _scored(run)))
+    shown = judges[-MAX_JUDGES:]
+    count = 1 + len(kinds) + len(shown)
+    figure = Figure(figsize=(9, 3.2 * count), layout="constrained")
+    losses, *others = figure.subplots(count, 1, sharex=True)
+    outputs = dict(zip(kinds, others, strict=False))
+    scores = dict(zip(shown, others[len(kinds) :], strict=True))
+    single = len(runs) == 1
+    for run, color in zip(runs, cycle(RUN_COLORS), strict=False):
+        prefix = "" if single else f"{run.name}  "
+        d_color, g_color, g_line = (BLUE, ORANGE, "-") if single else (color, color, "--")
+        beliefs = outputs[run.d_output]
+        _plot(losses, run.records, "d_loss", f"{prefix}discriminator", d_color, "-")
+        _plot(losses, run.records, "g_loss", f"{prefix}generator", g_color, g_line)
+        _plot(beliefs, run.records, "d_real", f"{prefix}D(x), real", d_color, "-")
+        _plot(beliefs, run.records, "d_fake", f"{prefix}D(G(z)), generated", g_color, g_line)
+        for judge, axes in scores.items():
+            lines = [line for line in _scored(run) if line.judge_sha256 == judge]
+            if lines:
+                _plot_scores(axes, lines, f"{prefix}Fréchet distance", d_color)
+    losses.set_title(", ".join(run.name for run in runs), loc="left", fontweight="bold")
+    losses.set_ylabel(f"loss ({', '.join(sorted({run.loss for run in runs}))})")
+    _finish_outputs(outputs)
+    _finish_scores(scores, left_out=len(judges) - len(shown))
+    _finish([losses, *others])
+    return figure
 
 
 STYLE: dict[str, Any] = {
@@ -110,7 +138,6 @@ STYLE: dict[str, Any] = {
     "ytick.color": "#4b5563",
     "legend.frameon": False,
     "svg.hashsalt": "mnistgan",
-    "text.parse_math": False,  # a run may be named $x$
 }
 
 
@@ -146,42 +173,67 @@ def _plot(
     )
 
 
-def _plot_scores(axes: "Axes", records: Sequence[MetricsRecord], label: str, color: str) -> None:
-    scored = [record for record in records if record.frechet_distance is not None]
-    epochs = [record.epoch for record in scored]
-    distances = [record.frechet_distance or 0.0 for record in scored]
+def _plot_scores(axes: "Axes", lines: Sequence[MetricsRecord], label: str, color: str) -> None:
+    epochs = [line.epoch for line in lines]
+    distances = [line.frechet_distance or 0.0 for line in lines]
     axes.plot(epochs, distances, "o-", color=color, linewidth=2.2, markersize=4, label=label)
 
 
-def _finish(
-    losses: "Axes",
-    outputs: "Axes",
-    scores: Sequence["Axes"],
-    labels: Sequence[tuple[str, str]],
-) -> None:
-    from matplotlib.ticker import MaxNLocator
+def _finish_outputs(outputs: Mapping[str | None, "Axes"]) -> None:
+    for kind, axes in outputs.items():
+        axes.set_ylabel(OUTPUT_LABELS[kind])
+        if kind == "probability":
+            axes.set_ylim(0, 1)
+            axes.axhline(0.5, color="#9ca3af", linewidth=1, linestyle=":")
 
-    kinds = {loss for _, loss in labels}
-    losses.set_title(", ".join(name for name, _ in labels), loc="left", fontweight="bold")
-    losses.set_ylabel(f"loss ({', '.join(sorted(kinds))})")
-    if kinds <= PROBABILITY_LOSSES:
-        outputs.set_ylabel("D's belief that a digit is real")
-        outputs.set_ylim(0, 1)
-        outputs.axhline(0.5, color="#9ca3af", linewidth=1, linestyle=":")
-    else:
-        outputs.set_ylabel("D's mean logit")
-    for axes in scores:
+
+def _finish_scores(scores: Mapping[str | None, "Axes"], left_out: int) -> None:
+    for judge, axes in scores.items():
         axes.set_yscale("log")
         axes.set_ylabel("Fréchet distance of few samples")
-    (scores or [outputs])[0].set_xlabel("epoch")
-    outputs.set_xlim(left=0)
-    outputs.xaxis.set_major_locator(MaxNLocator(integer=outputs.get_xlim()[1] >= 5))
-    for axes in (losses, outputs, *scores):
+        if len(scores) > 1:
+            axes.set_title(f"judge {_plain((judge or 'unknown')[:12])}", loc="left")
+    if left_out:
+        next(iter(scores.values())).set_title(
+            f"scores by {left_out} earlier judges are left out", loc="right"
+        )
+
+
+def _finish(panels: Sequence["Axes"]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    last = panels[-1]
+    last.set_xlabel("epoch")
+    last.set_xlim(left=0)
+    last.xaxis.set_major_locator(MaxNLocator(integer=last.get_xlim()[1] >= 5))
+    for axes in panels:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _read(run: RunDir) -> list[MetricsRecord]:
+def _scored(run: RunCurves) -> list[MetricsRecord]:
+    return [line for line in run.records if line.frechet_distance is not None]
+
+
+def _read(run: RunDir) -> RunCurves:
     records = run.read_metrics()
     if not records:
         raise RunError(f"{run.path}: has no losses yet; they come every output.log_every_steps")
-    return records
+    loss = run.read_config().loss.adversarial
+    return RunCurves(_plain(str(run.path)), loss, _d_output(run), records)
+
+
+def _d_output(run: RunDir) -> str | None:
+    """What run.json says of D's output; None where it is damaged or says nothing of it."""
+    try:
+        said = run.read_info().get("d_output")
+    except RunError:
+        return None
+    return next((kind for kind in OUTPUT_LABELS if kind == said), None)
+
+
+def _plain(text: str) -> str:
+    """`text` without what fonts or XML cannot hold, and with no formula: a run may be named $x$."""
+    printable = "".join(
+        mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text
+    )
+    return printable.replace("$", r"\$")
