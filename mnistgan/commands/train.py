@@ -182,6 +182,7 @@ def _train(
             yield EpochEnded(step // per_epoch)
         if stopping:
             break
+    run.check_in_place()
     yield Finished(run, trainer.step, complete=trainer.step == total)
 
 
