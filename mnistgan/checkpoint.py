@@ -5,28 +5,33 @@ A checkpoint is one dictionary of tensors and plain values, in the zip format of
 
 import hashlib
 import io
-import pickletools
-import re
 import shutil
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 
 from mnistgan.errors import CheckpointError, ConfigError
 from mnistgan.files import atomic_write, replacing, sync_file
+from mnistgan.pickles import check_pickle
+from mnistgan.reading import open_bounded, open_zip
 
 FORMAT_VERSION = 4
 MAX_BYTES = 8 * 2**30
 DIGEST_BYTES = 64
 COMMENT_LENGTH = DIGEST_BYTES.to_bytes(2, "little")
 
-NAMES = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2"}
-"""What the pickle of tensors and plain values calls for, beside the types of their storages"""
+PIECE_BYTES = 2**20
+MAX_PICKLE_BYTES = 2**18
+"""Of the list of tensors and plain values; that of our largest checkpoint has 24 KiB, and a
+configuration at most 64."""
+MAX_VALUES = 100_000
+"""In such a list; ours have some thousands"""
 
 State = dict[str, Any]
 
@@ -104,13 +109,18 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> State:
     Raises CheckpointError, naming the file, where it is damaged, foreign, or too new.
     """
     try:
-        archive = _read_verified(path)
-        with warnings.catch_warnings(action="ignore"):  # about files that torch is going to refuse
-            state = torch.load(archive, map_location=device, weights_only=True)  # noqa: TID251
+        with (
+            _open_verified(path) as file,
+            warnings.catch_warnings(action="ignore"),  # about files that torch is going to refuse
+        ):
+            state = torch.load(file, map_location=device, weights_only=True)  # noqa: TID251
+        _check_tree(path, state)
     except CheckpointError:
         raise
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
     except Exception as error:
         # Whatever zipfile or torch stumble over in a damaged file comes as many types of error.
         raise CheckpointError(_damaged(path, _first_line(error))) from None
@@ -119,8 +129,8 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> State:
     version = state.pop("format_version")
     if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path}: has format version {version!r}, written by mnistgan "
-            f"{state.get('mnistgan_version', '(unknown)')}; this one reads version {FORMAT_VERSION}"
+            f"{path}: has format version {_short(version)}, written by mnistgan "
+            f"{_short(state.get('mnistgan_version'))}; this one reads version {FORMAT_VERSION}"
         )
     return state
 
@@ -150,7 +160,7 @@ def check_like(state: Any, template: Any, key: str = "contents") -> None:
 def entry(state: State, key: str, kind: type) -> Any:
     """`state[key]`, which must be a `kind`. Raises CheckpointError."""
     value = state.get(key)
-    if not isinstance(value, kind):
+    if not isinstance(value, kind) or isinstance(value, bool):
         raise misfit(key, "nothing" if value is None else type(value).__name__, kind.__name__)
     return value
 
@@ -161,7 +171,8 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except (CheckpointError, ConfigError) as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        problems = "; ".join(str(error).split("\n"))
+        raise CheckpointError(f"{path}: {problems}") from None
 
 
 def misfit(key: str, found: str, expected: str) -> CheckpointError:
@@ -172,48 +183,81 @@ def misfit(key: str, found: str, expected: str) -> CheckpointError:
 
 def _layout(tensor: torch.Tensor) -> str:
     plain = tensor.layout == torch.strided and tensor.is_contiguous()
-    return f"{'' if plain else 'non-contiguous '}{tensor.dtype} {tuple(tensor.shape)}"
+    kind = ("" if plain else "non-contiguous ") + ("differentiable " * tensor.requires_grad)
+    return f"{kind}{tensor.dtype} {tuple(tensor.shape)}"
 
 
-def _read_verified(path: Path) -> io.BytesIO:
-    """The bytes of a checkpoint that are those that were written, in a plain archive."""
-    if path.stat().st_size > MAX_BYTES:
-        raise CheckpointError(f"{path}: is larger than any checkpoint ({MAX_BYTES // 2**30} GiB)")
-    contents = path.read_bytes()
-    archive = io.BytesIO(contents)
-    if not zipfile.is_zipfile(archive):
-        raise CheckpointError(_damaged(path, "it is empty, cut short, or no checkpoint at all"))
-    body, digest = memoryview(contents)[:-DIGEST_BYTES], contents[-DIGEST_BYTES:]
-    if body[-len(COMMENT_LENGTH) :] != COMMENT_LENGTH:
-        raise CheckpointError(_damaged(path, "it carries no checksum: another program wrote it"))
-    if digest != _digest(body):
-        raise CheckpointError(_damaged(path, "its checksum is wrong"))
-    # What is left to fear is a file made to harm: one that unpacks to much more than it is, or
-    # whose entries torch takes for folders and leaves unread.
-    for entry in zipfile.ZipFile(archive).infolist():
+@contextmanager
+def _open_verified(path: Path) -> Iterator[BinaryIO]:
+    """A checkpoint whose bytes are those that were written, in a plain archive.
+
+    It is read in pieces: memory is taken only by the tensors that are loaded in the end.
+    """
+    with open_bounded(path, MAX_BYTES) as file:
+        size = file.seek(0, io.SEEK_END)
+        if not zipfile.is_zipfile(file):
+            raise CheckpointError(_damaged(path, "it is empty, cut short, or no checkpoint at all"))
+        file.seek(size - DIGEST_BYTES - len(COMMENT_LENGTH))
+        if file.read(len(COMMENT_LENGTH)) != COMMENT_LENGTH:
+            raise CheckpointError(
+                _damaged(path, "it carries no checksum: another program wrote it")
+            )
+        digest = file.read(DIGEST_BYTES)
+        if digest != _digest(file, size - DIGEST_BYTES):
+            raise CheckpointError(_damaged(path, "its checksum is wrong"))
+        _check_entries(path, file)
+        file.seek(0)
+        yield file
+
+
+def _check_entries(path: Path, file: BinaryIO) -> None:
+    """Refuse what only a file made to harm has, whose checksum is right.
+
+    That is one which unpacks to much more than it is, or whose entries torch takes for folders and
+    leaves unread.
+    """
+    archive = open_zip(file)
+    for entry in archive.infolist():
         stored = entry.compress_type == zipfile.ZIP_STORED
         if not stored or entry.file_size != entry.compress_size or entry.external_attr != 0:
             raise CheckpointError(_damaged(path, f"its entry {entry.filename!r} is not plain"))
-        if entry.filename.endswith("/data.pkl"):
-            _check_names(path, zipfile.ZipFile(archive).read(entry))
-    archive.seek(0)
-    return archive
+    programs = [entry for entry in archive.infolist() if entry.filename.endswith("data.pkl")]
+    if len(programs) != 1 or programs[0].file_size > MAX_PICKLE_BYTES:
+        raise CheckpointError(_damaged(path, "its list of tensors is missing, doubled or too long"))
+    try:
+        check_pickle(archive.read(programs[0]))
+    except CheckpointError as error:
+        raise CheckpointError(_damaged(path, str(error))) from None
+    except (IndexError, KeyError):  # it takes from the stack what was not put there
+        raise CheckpointError(_damaged(path, "its list of tensors is no pickle")) from None
 
 
-def _check_names(path: Path, program: bytes) -> None:
-    """Refuse a pickle that calls for more than tensors: `torch.load` would let it fill the memory.
+def _digest(file: BinaryIO, size: int) -> bytes:
+    """The SHA-256 of the first `size` bytes."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    for start in range(0, size, PIECE_BYTES):
+        digest.update(file.read(min(PIECE_BYTES, size - start)))
+    return digest.hexdigest().encode()
 
-    This reads the program of the pickle, and runs nothing of it.
+
+def _check_tree(path: Path, state: Any) -> None:
+    """Refuse lists that contain themselves, or each other many times: no loop over them would end.
+
+    Also takes away the attributes that a pickle gives to dictionaries. They could replace methods.
     """
-    for opcode, argument, _ in pickletools.genops(program):
-        if "GLOBAL" in opcode.name or "INST" in opcode.name:
-            name = str(argument)
-            if name not in NAMES and not re.fullmatch(r"torch \w+Storage", name):
-                raise CheckpointError(_damaged(path, f"it calls for {name!r}"))
-
-
-def _digest(body: memoryview) -> bytes:
-    return hashlib.sha256(body).hexdigest().encode()
+    pending, count = [state], 0
+    while pending:
+        value = pending.pop()
+        count += 1
+        if isinstance(value, OrderedDict):
+            vars(value).clear()
+        if isinstance(value, dict):
+            pending += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple):
+            pending += value
+        if count + len(pending) > MAX_VALUES:
+            raise CheckpointError(_damaged(path, "it holds too many values"))
 
 
 def _damaged(path: Path, why: str) -> str:
@@ -221,6 +265,11 @@ def _damaged(path: Path, why: str) -> str:
     usable = path != previous and previous.exists()
     way_on = f"; to go back to the one before it: cp {previous} {path}" if usable else ""
     return f"{path}: cannot be used: {why}{way_on}"
+
+
+def _short(value: object) -> str:
+    """A number or a text as it is, anything else by its type."""
+    return str(value)[:40] if isinstance(value, int | str) else type(value).__name__
 
 
 def _first_line(error: Exception) -> str:

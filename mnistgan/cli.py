@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from mnistgan import __version__, console
-from mnistgan.errors import MnistganError
+from mnistgan.errors import ConfigError, MnistganError
 from mnistgan.signals import StopRequest
 
 
@@ -21,6 +21,9 @@ class Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except ConfigError as error:
+            for problem in str(error).split("\n"):
+                console.error(problem)
         except MnistganError as error:
             console.error(str(error))
         except BrokenPipeError:

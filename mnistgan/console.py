@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.segment import Segment
 from rich.table import Table
@@ -32,6 +32,13 @@ BARS_WIDTH = 46
 """What the bars and the numbers need, in characters"""
 
 
+OBEYED = re.compile(
+    "[\x00-\x1f\x7f-\x9f"  # control characters
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # of writing from right to left
+    "\u2028\u2029\ud800-\udfff]"  # line separators, and what no encoding has
+)
+
+
 class Stream(Console):
     """A console that says of a broken pipe what it is; rich would end the program there."""
 
@@ -43,22 +50,34 @@ results = Stream(highlight=False, soft_wrap=True, emoji=False)
 messages = Stream(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
+def visible(text: str) -> str:
+    """`text` with what a terminal would obey written out: `\\x1b` for the character ESC.
+
+    It may be a stranger's: the name of a file, or a part of a configuration or a checkpoint.
+    """
+    return OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def plain(text: str) -> Text:
+    """`text` as it is, no markup in it, for a line or a cell of a table."""
+    return Text(visible(text))
+
+
 def error(text: str) -> None:
-    """What went wrong; where there are several problems, one a line."""
-    for line in text.splitlines():
-        messages.print(f"[bold red]error:[/] {escape(line)}")
+    """What went wrong, in one line."""
+    messages.print(Text.assemble(("error:", "bold red"), " ", visible(text)))
 
 
 def warning(text: str) -> None:
-    messages.print(f"[bold yellow]warning:[/] {escape(text)}")
+    messages.print(Text.assemble(("warning:", "bold yellow"), " ", visible(text)))
 
 
 def note(text: str) -> None:
-    messages.print(escape(text))
+    messages.print(plain(text))
 
 
 def result(text: str) -> None:
-    results.print(escape(text))
+    results.print(plain(text))
 
 
 def plan_table(plan: "Plan") -> Table:
@@ -86,7 +105,7 @@ def plan_table(plan: "Plan") -> Table:
         f"{', compiled' if config.training.compile == 'on' else ''}, seed {config.training.seed}",
     }
     for name, text in rows.items():
-        table.add_row(name, Text(text))
+        table.add_row(name, plain(text))
     return table
 
 
@@ -296,7 +315,7 @@ def follow_work(work: "Iterable[Working | Evaluated]") -> "Evaluated":
     """Draw a bar for each part of the work on a terminal; returns its result, the last item."""
     from mnistgan.commands.evaluate import Evaluated
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
     live = messages.is_terminal and not messages.is_dumb_terminal
     with Progress(*columns, console=messages, transient=True, disable=not live) as bars:
         tasks: dict[str, TaskID] = {}
@@ -304,7 +323,7 @@ def follow_work(work: "Iterable[Working | Evaluated]") -> "Evaluated":
             if isinstance(item, Evaluated):
                 return item
             if item.part not in tasks:
-                tasks[item.part] = bars.add_task(item.part, total=item.total)
+                tasks[item.part] = bars.add_task(visible(item.part), total=item.total)
             bars.update(tasks[item.part], completed=item.done, total=item.total)
     raise AssertionError("the work ended without a result")
 
@@ -329,7 +348,8 @@ def show_evaluation(record: dict[str, Any], as_json: bool) -> None:
         return
     samples = record["samples"]
     kind = f", {samples['weights']} weights, step {samples['step']:,}" if samples["weights"] else ""
-    table = Table(title=f"{record['n']:,} samples of {samples['path']}{kind}", title_justify="left")
+    title = plain(f"{record['n']:,} samples of {samples['path']}{kind}")
+    table = Table(title=title, title_justify="left")
     table.add_column("score")
     table.add_column("samples", justify="right")
     table.add_column("real digits", justify="right")
@@ -354,7 +374,7 @@ def show_evaluation(record: dict[str, Any], as_json: bool) -> None:
     if record["class_histogram"] is not None:
         counts = enumerate(record["class_histogram"])
         results.print("digits  " + "  ".join(f"{digit}: {count}" for digit, count in counts))
-    results.print(record["verdict"], markup=False)
+    result(record["verdict"])
     local = " (trained on this machine)" if record["reference"]["local_judge"] else ""
     note(f"judge: {record['judge']}{local}, {record['judge_sha256'][:12]}")
 

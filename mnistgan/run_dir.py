@@ -12,6 +12,7 @@ generated/, losses.png, training.gif, evaluations.jsonl
                     made by the other commands, safe to delete
 """
 
+import io
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mnistgan.config import Config
 from mnistgan.errors import RunError
 from mnistgan.files import atomic_write
+from mnistgan.reading import open_regular, read_bounded
 from mnistgan.yaml_text import read_yaml
 
 NUMBERED = re.compile(r"exp(\d+)")
@@ -33,6 +35,10 @@ MAX_NAME_BYTES = 255
 """Of a file name, on all common file systems"""
 FLOAT32_MAX = 3.4028235e38
 Float32 = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
+MAX_INFO_BYTES = 2**20
+"""Of run.json, which has 1 KiB"""
+MAX_METRICS_BYTES = 2**28
+"""Of metrics.jsonl: 1.2 million lines, one for each of them in memory"""
 EPOCH_STEM = re.compile(r"epoch_(\d{3,}(?:\.\d+)?)")
 
 
@@ -152,9 +158,12 @@ class RunDir:
     def read_info(self) -> dict[str, Any]:
         """The contents of run.json. Raises RunError where it is missing or damaged."""
         try:
-            info = json.loads(self.info.read_bytes())
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.info}: cannot be read: {error}") from None
+            info = json.loads(read_bounded(self.info, MAX_INFO_BYTES))
+        except OSError as error:
+            raise RunError(f"{self.info}: cannot be read: {error.strerror}") from None
+        except (ValueError, RecursionError) as error:
+            problem = "is nested too deep" if isinstance(error, RecursionError) else error
+            raise RunError(f"{self.info}: cannot be read: {problem}") from None
         if not isinstance(info, dict):
             raise RunError(f"{self.info}: expected one object, found {type(info).__name__}")
         if not isinstance(info.setdefault("sessions", []), list):
@@ -168,11 +177,15 @@ class RunDir:
     def read_metrics(self) -> list[MetricsRecord]:
         """All whole lines; a last line torn by a killed process is skipped. Raises RunError."""
         try:
-            lines = self.metrics.read_bytes().split(b"\n")
+            lines = io.BytesIO(read_bounded(self.metrics, MAX_METRICS_BYTES))
         except FileNotFoundError:
             return []
-        # What follows the last newline is empty, or a line that was never finished.
-        return [self._read_line(number, line) for number, line in enumerate(lines[:-1], start=1)]
+        # A last line without its newline was never finished.
+        return [
+            self._read_line(number, line[:-1])
+            for number, line in enumerate(lines, start=1)
+            if line.endswith(b"\n")
+        ]
 
     def append_metrics(self, record: MetricsRecord) -> None:
         """Add one line and hand it to the system at once: a killed process loses nothing."""
@@ -190,7 +203,7 @@ class RunDir:
         if not self.metrics.exists():
             return
         records = self.read_metrics()
-        lines = self.metrics.read_bytes().split(b"\n")[: len(records)]
+        lines = read_bounded(self.metrics, MAX_METRICS_BYTES).split(b"\n")[: len(records)]
         with atomic_write(self.metrics) as file:
             for record, line in zip(records, lines, strict=True):
                 if record.step <= last_step:
@@ -298,8 +311,8 @@ def _name_problem(name: str) -> str | None:
 
 def _append(path: Path, line: str) -> None:
     try:
-        with path.open("a") as file:
-            file.write(line + "\n")
+        with open_regular(path, "ab") as file:
+            file.write(f"{line}\n".encode())
     except OSError as error:
         error.filename = str(path)  # a full disk does not say which file it was
         raise
@@ -312,9 +325,10 @@ def _runs_in(runs: Path) -> list[RunDir]:
 def _created(run: RunDir) -> str:
     """ISO 8601 in UTC, so that the order of the texts is the order of the times."""
     try:
-        return str(run.read_info().get("created", ""))
+        created = run.read_info().get("created")
     except RunError:
         return ""
+    return created if isinstance(created, str) else ""
 
 
 def _relative(path: Path) -> Path:

@@ -26,6 +26,7 @@ OPTIMIZERS: dict[str, Any] = {
     and issubclass(kind, torch.optim.Optimizer)
     and name.lower() not in UNUSABLE
 }
+DEVICES = ("cpu", "cuda", "mps")
 # How torch computes an update, not what it is.
 SETTINGS = {"foreach", "capturable", "differentiable", "maximize"}
 
@@ -37,6 +38,31 @@ class StepMeans(NamedTuple):
     g_loss: float
     d_real: float
     d_fake: float
+
+
+class Window:
+    """What was measured in the steps since the last log line: four numbers each, on the device."""
+
+    def __init__(self, rows: Tensor | None = None) -> None:
+        """rows: (N, 4), those of a checkpoint; as one tensor they take no more than in the file."""
+        self.first = torch.empty(0, 4) if rows is None else rows
+        self.later: list[Tensor] = []
+
+    def append(self, row: Tensor) -> None:
+        """row: (4,)"""
+        self.later.append(row)
+
+    def clear(self) -> None:
+        self.first = torch.empty(0, 4)
+        self.later.clear()
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.later)
+
+    def rows(self) -> Tensor:
+        """(N, 4), on the CPU. This waits for the device."""
+        later = [torch.stack(self.later).cpu()] if self.later else []
+        return torch.cat((self.first.cpu(), *later))
 
 
 class Trainer:
@@ -80,7 +106,7 @@ class Trainer:
         self.noise_rng = torch.Generator(device).manual_seed(seed)
         self.scheduled_steps = config.training.epochs * steps_per_epoch(config, len(images))
         self.step = 0
-        self.window: list[Tensor] = []
+        self.window = Window()
 
     @property
     def sampler(self) -> nn.Module:
@@ -205,7 +231,7 @@ class Trainer:
 
         Raises NonFiniteError that names the first step whose losses were not finite.
         """
-        values = torch.stack(self.window).cpu().double()
+        values = self.window.rows().double()
         finite = values.isfinite().all(dim=1).tolist()
         if not all(finite):
             index = finite.index(False)
@@ -239,7 +265,7 @@ class Trainer:
             "batches": self.batches.state_dict(),
             "noise_rng": self.noise_rng.get_state(),
             "default_rng": _default_rng(self.device).get_state(),
-            "window": torch.stack(self.window).cpu() if self.window else torch.empty(0, 4),
+            "window": self.window.rows(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -258,7 +284,7 @@ class Trainer:
         self.d_optimizer.load_state_dict(state["d_optimizer"])
         self.batches.load_state_dict(state["batches"])
         self.step = state["step"]
-        self.window = list(state["window"].to(self.device))
+        self.window = Window(state["window"])
         if state["device"] == self.device.type:
             self.noise_rng.set_state(state["noise_rng"])
             _default_rng(self.device).set_state(state["default_rng"])
@@ -271,6 +297,8 @@ class Trainer:
         own = self.state_dict()
         if state.keys() != own.keys():
             raise misfit("trainer", f"keys {sorted(map(str, state))}", f"{sorted(own)}")
+        if state["device"] not in DEVICES:
+            raise misfit("device", type(state["device"]).__name__, f"one of {', '.join(DEVICES)}")
         # Generators of another device have states of another size, which are not used.
         rngs = {"noise_rng", "default_rng"} if state["device"] != own["device"] else set()
         for key in own.keys() - {"g_optimizer", "d_optimizer", "window"} - rngs:
@@ -278,7 +306,7 @@ class Trainer:
         _check_optimizer(state["g_optimizer"], self.g_optimizer, "g_optimizer")
         _check_optimizer(state["d_optimizer"], self.d_optimizer, "d_optimizer")
         rows = state["window"].shape[:1] if isinstance(state["window"], Tensor) else (0,)
-        check_like(state["window"], torch.empty(*rows, 4), "window")
+        check_like(state["window"], torch.empty(*rows, 4, device="meta"), "window")
         states = [state["batches"]["pass_rng"]]
         if state["device"] == "cpu" == own["device"]:
             states += [state["noise_rng"], state["default_rng"]]
@@ -289,6 +317,8 @@ class Trainer:
                 raise misfit("random states", "others", "those of a generator") from None
         if not 0 <= state["step"] < 2**53:
             raise misfit("step", str(state["step"])[:20], "0 or more")
+        if len(state["window"]) > state["step"]:
+            raise misfit("window", f"{len(state['window'])} rows", f"{state['step']} at most")
         position, images = state["batches"]["position"], len(self.batches.order)
         if not 0 <= position <= images:
             raise misfit("batches.position", str(position), f"0 to {images}")

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from mnistgan.errors import ConfigError
+from mnistgan.reading import read_bounded
 
 MAX_FILE_BYTES = 64 * 1024
 
@@ -13,12 +14,9 @@ MAX_FILE_BYTES = 64 * 1024
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, every scalar but null as text. Raises ConfigError."""
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE_BYTES + 1)
+        text = read_bounded(path, MAX_FILE_BYTES)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(text) > MAX_FILE_BYTES:
-        raise ConfigError(f"{path}: is larger than {MAX_FILE_BYTES // 1024} KiB, no configuration")
     values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
         found = "nothing" if values is None else f"a {type(values).__name__}"
@@ -60,7 +58,7 @@ class _TextLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
+            if not isinstance(key, yaml.ScalarNode) or not key.value.isprintable():
                 problem = "a key should be a word"
             elif key.value in seen:
                 problem = f"the key {key.value!r} stands twice"

@@ -166,7 +166,7 @@ def test_emnist_comes_upright_and_qmnist_with_its_classes() -> None:
     folder = Path("root/QMNIST/raw")
     folder.mkdir(parents=True)
     (folder / "qmnist-train-images-idx3-ubyte").write_bytes(idx_bytes(images))
-    table = np.array([[4, 0, 99], [5, 1, 98], [6, 2, 97]], np.int32)
+    table = np.array([[4, 0, 99, 1, 2, 3, 0, 0], [5] * 8, [6] * 8], np.int32)
     (folder / "qmnist-train-labels-idx2-int").write_bytes(idx_bytes(table))
     qmnist = load_dataset("qmnist", "train", **{**NONE, "root": Path("root")})
     assert qmnist.labels.tolist() == [4, 5, 6]

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -126,7 +127,8 @@ def bad_samples() -> dict[str, str]:
     np.savez("labels.npz", images=good, labels=good[:3, 0, 0])
     np.savez("classes.npz", images=good, labels=np.arange(200))
     Path("cut.npz").write_bytes(Path("labels.npz").read_bytes()[:1000])
-    Path("cut.npy").write_bytes(Path("shape.npy").read_bytes()[:1000])
+    np.save("cut.npy", good)
+    os.truncate("cut.npy", 1000)
     Path("cut-idx3-ubyte").write_bytes(idx_bytes(good)[:5000])
     Path("text.npz").write_text("no archive")
     for name, mode, size in (("rgb", "RGB", 28), ("large", "L", 32)):
@@ -141,17 +143,17 @@ def bad_samples() -> dict[str, str]:
         "nan.npy": "found float64",
         "empty.npy": "found (0, 28, 28)",
         "few.npy": "holds 50 images",
-        "objects.npy": "cannot be read",
+        "objects.npy": "expected uint8 images in 0..255, found object",
         "names.npz": "has no array 'images', only pictures",
         "labels.npz": "expected 200 whole numbers as labels",
         "classes.npz": "expected labels in 0..9, found 0 to 199",
         "cut.npz": "cannot be read",
-        "cut.npy": "cannot be read",
+        "cut.npy": "cannot be read: it promises 156800 bytes, found 872",
         "cut-idx3-ubyte": "its header promises",
         "text.npz": "cannot be read",
         "rgb": "expected a gray picture of 28 x 28 pixels, found RGB of 28 x 28",
         "large": "found L of 32 x 32",
-        "broken": "cannot be read",
+        "broken": "broken/0.png: is a damaged picture",
         "nothing": "is a folder, but not a run",
         "missing.npz": "no such checkpoint",
     }

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import picture, train_tiny
-from PIL import Image
 from typer.testing import Result
 
 from mnistgan.generation import spherical
@@ -30,7 +29,7 @@ def digits(mnistgan: Cli, *words: object) -> np.ndarray:
 
 
 def frames(path: str) -> np.ndarray:
-    with Image.open(path) as animation:
+    with picture(path) as animation:
         assert animation.info["loop"] == 0
         found = []
         for index in range(getattr(animation, "n_frames", 1)):

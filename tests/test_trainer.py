@@ -158,7 +158,7 @@ def test_the_means_are_those_of_the_steps() -> None:
     trainer = build(tiny())
     for _ in range(3):
         trainer.train_step()
-    rows = torch.stack(trainer.window).double()
+    rows = trainer.window.rows().double()
     assert trainer.means() == pytest.approx(rows.mean(dim=0).tolist())
     assert all(0 <= value <= 1 for value in (trainer.means().d_real, trainer.means().d_fake))
 

@@ -1,5 +1,6 @@
 """Animate the fixed-noise grids of a run: watch it learn."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mnistgan.animation import SUFFIXES, enlarge, write_animation
-from mnistgan.errors import RunError
+from mnistgan.errors import DataError, RunError
 from mnistgan.files import check_output
+from mnistgan.pictures import read_png
 from mnistgan.run_dir import RunDir
 
 LAST_FRAME_SECONDS = 2.0
 CAPTION_HEIGHT = 28
+MAX_PIXELS = 2**29
+"""Of all pictures together: 9,000 grids of 64 digits"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,11 @@ def _read_all(paths: list[Path]) -> list[Image.Image]:
         size, first = pictures[-1].size, pictures[0].size
         if size != first:
             raise RunError(f"{path}: is {size}, the pictures before it are {first} pixels")
+        if len(paths) * size[0] * size[1] > MAX_PIXELS:
+            raise RunError(
+                f"{path.parent}: {len(paths):,} pictures of {size[0]} x {size[1]} pixels are too "
+                "many; delete some"
+            )
     return pictures
 
 
@@ -71,7 +80,8 @@ def caption(
 
 def _read(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as picture:
-            return picture.convert("L" if picture.mode == "L" else "RGB")
-    except Exception as error:  # Pillow stumbles over a damaged file in many ways
-        raise RunError(f"{path}: is a damaged picture ({error}); delete it to go without") from None
+        picture = read_png(path)
+    except DataError as error:
+        raise RunError(f"{error}; delete it to go without") from None
+    with warnings.catch_warnings(action="ignore"):  # about transparency, which is dropped
+        return picture.convert("L" if picture.mode == "L" else "RGB")

@@ -172,7 +172,8 @@ def plan_resume(
         trainer = _trainer(config, dataset, target)
         trainer.load_state_dict(entry(state, "trainer", dict))
         best = _best(entry(state, "best", dict))
-    notes = (*_inexact(state, target), *_rescheduled(stored, config))
+        inexact = _inexact(state, target)
+    notes = (*inexact, *_rescheduled(stored, config))
     return Plan(config, dataset, trainer, runs, None, offline, notes, run, read_at, best)
 
 
@@ -260,14 +261,15 @@ def _check_belongs(state: State, config: Config, run: RunDir) -> None:
 
 def _inexact(state: State, device: torch.device) -> list[str]:
     """Why the rest of this run will not be, to the bit, what it would have been."""
-    then, now = state["trainer"]["device"], device.type
+    then, now = entry(entry(state, "trainer", dict), "device", str), device.type
+    version = entry(state, "torch_version", str)[:40]
     notes = []
     if then != now:
         notes.append(f"the run began on {then} and goes on on {now}: this resume is not exact")
-    if state["torch_version"] != str(torch.__version__):
+    if version != str(torch.__version__):
         notes.append(
-            f"the run began with torch {state['torch_version']} and goes on with "
-            f"{torch.__version__}: this resume may not be exact"
+            f"the run began with torch {version} and goes on with {torch.__version__}: "
+            "this resume may not be exact"
         )
     return notes
 

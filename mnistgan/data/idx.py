@@ -5,15 +5,18 @@ import hashlib
 import math
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
 from mnistgan.errors import DataError
+from mnistgan.reading import open_bounded
 
 GZIP_MAGIC = b"\x1f\x8b"
 DTYPES: dict[int, np.dtype[Any]] = {0x08: np.dtype(np.uint8), 0x0C: np.dtype(">i4")}
 MAX_BYTES = 2**31
+"""Of a file and of the array in it: 2.7 million digits"""
+CHUNK_BYTES = 2**20
 
 
 def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
@@ -23,12 +26,13 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
     for a wrong magic number, size or checksum and for damaged gzip.
     """
     try:
-        with path.open("rb") as raw:
+        with open_bounded(path, MAX_BYTES) as raw:
             zipped = raw.read(2) == GZIP_MAGIC
-        with gzip.open(path) if zipped else path.open("rb") as file:
+            raw.seek(0)
+            file = gzip.GzipFile(fileobj=raw) if zipped else raw
             header, shape, dtype = _read_header(path, file)
             expected = math.prod(shape) * dtype.itemsize
-            payload = file.read(expected)
+            payload = read_up_to(file, expected)
             extra = file.read(1)  # also makes gzip check its own checksum
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: damaged gzip: {error}") from None
@@ -47,8 +51,19 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
     return np.frombuffer(payload, dtype).reshape(shape)
 
 
+def read_up_to(file: IO[bytes] | gzip.GzipFile, size: int) -> bytearray:
+    """`size` bytes, or as many as there are. What a header promises takes no memory before that."""
+    data = bytearray()
+    while len(data) < size:
+        chunk = file.read(min(CHUNK_BYTES, size - len(data)))
+        if not chunk:
+            break
+        data += chunk
+    return data
+
+
 def _read_header(
-    path: Path, file: IO[bytes] | gzip.GzipFile
+    path: Path, file: BinaryIO | gzip.GzipFile
 ) -> tuple[bytes, tuple[int, ...], np.dtype[Any]]:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in DTYPES or not 1 <= magic[3] <= 3:

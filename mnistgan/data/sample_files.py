@@ -1,27 +1,48 @@
 """Digits that any program has written: arrays, IDX files, folders of PNG files."""
 
 import math
+import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from mnistgan.data.idx import read_idx
+from mnistgan.data.idx import read_idx, read_up_to
 from mnistgan.errors import DataError
+from mnistgan.pictures import read_png
+from mnistgan.reading import open_bounded, open_zip
 
 MAX_BYTES = 2**31
-# All that numpy, zipfile and Pillow stumble over in a damaged file.
+ENCRYPTED = 1
+"""A flag of an entry in a zip archive"""
+# All that zipfile stumbles over in a damaged file.
 UNREADABLE = (
-    *(OSError, ValueError, KeyError, EOFError, SyntaxError, NotImplementedError, zlib.error),
-    *(MemoryError, zipfile.BadZipFile, Image.DecompressionBombError),
+    *(ValueError, KeyError, EOFError, NotImplementedError, MemoryError, struct.error),
+    *(zlib.error, zipfile.BadZipFile),
 )
 Arrays = tuple[np.ndarray, np.ndarray | None]
+# Version 3 is for the names of fields, which images and labels have not.
+HEADER_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+class Header(NamedTuple):
+    """What an array says of itself."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+Check = Callable[[Path, Header], None]
+"""Raises DataError, naming the file, for an array that is not wanted"""
 
 
 def is_sample_file(path: Path) -> bool:
@@ -37,55 +58,78 @@ def read_samples(path: Path) -> tuple[Tensor, Tensor | None]:
     read = _read_folder if path.is_dir() else READERS.get(path.suffix.lower(), _read_idx)
     try:
         images, labels = read(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     except UNREADABLE as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
-    if images.dtype != np.uint8:
-        raise DataError(f"{path}: expected uint8 images in 0..255, found {images.dtype}")
-    if images.shape[1:] not in ((28, 28), (28, 28, 3)) or len(images) == 0:
-        raise DataError(
-            f"{path}: expected images (N, 28, 28) or (N, 28, 28, 3), found {images.shape}"
-        )
-    if labels is not None and (labels.shape != (len(images),) or labels.dtype.kind not in "iu"):
-        raise DataError(
-            f"{path}: expected {len(images)} whole numbers as labels, "
-            f"found {labels.dtype} {labels.shape}"
-        )
+    _check_images(path, Header(images.shape, images.dtype))
     classes = 10 if images.ndim == 3 else 1000
     if labels is not None and not 0 <= labels.min() <= labels.max() < classes:
         raise DataError(
             f"{path}: expected labels in 0..{classes - 1}, found {labels.min()} to {labels.max()}"
         )
     pixels = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-    tensor = torch.from_numpy(np.array(pixels, order="C"))
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels))
     return tensor, None if labels is None else torch.from_numpy(labels.astype(np.int64))
 
 
 def _read_npz(path: Path) -> Arrays:
-    with zipfile.ZipFile(path) as archive:  # sizes first: a small file can unpack to any size
-        for entry in archive.infolist():
-            with archive.open(entry) as array:
-                _check_size(path, max(entry.file_size, _claimed_bytes(array)))
-    with np.load(path, allow_pickle=False) as arrays:
-        if "images" not in arrays:
-            raise DataError(f"{path}: has no array 'images', only {', '.join(arrays) or 'nothing'}")
-        return arrays["images"], arrays.get("labels")
+    with open_bounded(path, MAX_BYTES) as file, open_zip(file) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        if "images.npy" not in archive.namelist():
+            found = ", ".join(names[:10]) or "nothing"
+            raise DataError(f"{path}: has no array 'images', only {found}")
+        images = _read_entry(path, archive, "images", _check_images)
+        if "labels.npy" not in archive.namelist():
+            return images, None
+
+        def check(path: Path, header: Header) -> None:
+            _check_labels(path, header, len(images))
+
+        return images, _read_entry(path, archive, "labels", check)
 
 
-def _claimed_bytes(array: IO[bytes]) -> int:
-    """What the header of a .npy file promises; numpy would make room for it at once."""
-    header = np.lib.format
-    version = header.read_magic(array)
-    read = {(1, 0): header.read_array_header_1_0, (2, 0): header.read_array_header_2_0}
-    if version not in read:
-        raise ValueError(f"arrays of format {version} are not read")
-    shape, _, dtype = read[version](array)
-    return math.prod(shape) * dtype.itemsize
+def _read_entry(path: Path, archive: zipfile.ZipFile, name: str, check: Check) -> np.ndarray:
+    """One array of an .npz file, as `numpy.savez` and `numpy.savez_compressed` write it."""
+    entry = archive.getinfo(f"{name}.npy")
+    plain = entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    if not plain or entry.flag_bits & ENCRYPTED:
+        raise DataError(f"{path}: its array {name!r} is encrypted, or compressed in a foreign way")
+    with archive.open(entry) as file:
+        return _read_array(path, file, check)
 
 
 def _read_npy(path: Path) -> Arrays:
-    images = np.load(path, allow_pickle=False, mmap_mode="r")
-    _check_size(path, images.nbytes)
-    return np.array(images), None
+    with open_bounded(path, MAX_BYTES) as file:
+        return _read_array(path, file, _check_images), None
+
+
+def _read_array(path: Path, file: IO[bytes], check: Check) -> np.ndarray:
+    """The array in a .npy file; `check` sees its header before anything else is read."""
+    header, fortran_order = _read_header(path, file)
+    check(path, header)
+    size = math.prod(header.shape) * header.dtype.itemsize
+    if size > MAX_BYTES:
+        raise DataError(f"{path}: holds more than 2 GiB")
+    data = read_up_to(file, size)
+    if len(data) < size:
+        raise DataError(f"{path}: cannot be read: it promises {size} bytes, found {len(data)}")
+    flat = np.frombuffer(data, header.dtype)
+    shape = header.shape
+    return flat.reshape(shape[::-1]).T if fortran_order else flat.reshape(shape)
+
+
+def _read_header(path: Path, file: IO[bytes]) -> tuple[Header, bool]:
+    """Shape and dtype of a .npy file, and whether it is in Fortran order."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about Python 2, and odd literals
+            version = np.lib.format.read_magic(file)
+            shape, fortran_order, dtype = HEADER_READERS[version](file)
+    except Exception:  # numpy evaluates the header as Python literals, which fails in many ways
+        raise DataError(f"{path}: cannot be read: it is no .npy array, or damaged") from None
+    if not all(type(size) is int and size >= 0 for size in shape):  # True is not a size
+        raise DataError(f"{path}: cannot be read: its shape is damaged")
+    return Header(shape, dtype), bool(fortran_order)
 
 
 def _read_idx(path: Path) -> Arrays:
@@ -98,13 +142,13 @@ def _read_folder(path: Path) -> Arrays:
         raise DataError(f"{path}: has no PNG files")
     images = []
     for file in files:
-        with Image.open(file) as picture:
-            if picture.mode != "L" or picture.size != (28, 28):
-                raise DataError(
-                    f"{file}: expected a gray picture of 28 x 28 pixels, "
-                    f"found {picture.mode} of {picture.size[0]} x {picture.size[1]}"
-                )
-            images.append(np.asarray(picture))
+        picture = read_png(file)
+        if picture.mode != "L" or picture.size != (28, 28):
+            raise DataError(
+                f"{file}: expected a gray picture of 28 x 28 pixels, "
+                f"found {picture.mode} of {picture.size[0]} x {picture.size[1]}"
+            )
+        images.append(np.asarray(picture))
     return np.stack(images), None
 
 
@@ -112,9 +156,28 @@ def _is_png_folder(path: Path) -> bool:
     return path.is_dir() and any(path.glob("*.png"))
 
 
-def _check_size(path: Path, size: int) -> None:
-    if size > MAX_BYTES:
-        raise DataError(f"{path}: holds {size / 2**30:.1f} GiB; 2 GiB are the most")
+def _check_images(path: Path, header: Header) -> None:
+    shape, dtype = header
+    if dtype != np.uint8:
+        raise DataError(f"{path}: expected uint8 images in 0..255, found {str(dtype)[:60]}")
+    if shape[1:] not in ((28, 28), (28, 28, 3)) or shape[0] == 0:
+        raise DataError(
+            f"{path}: expected images (N, 28, 28) or (N, 28, 28, 3), found {_short(shape)}"
+        )
+
+
+def _check_labels(path: Path, header: Header, count: int) -> None:
+    shape, dtype = header
+    if shape != (count,) or dtype.kind not in "iu":
+        raise DataError(
+            f"{path}: expected {count} whole numbers as labels, "
+            f"found {str(dtype)[:60]} {_short(shape)}"
+        )
+
+
+def _short(shape: tuple[int, ...]) -> str:
+    text = str(shape)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 READERS: dict[str, Callable[[Path], Arrays]] = {".npz": _read_npz, ".npy": _read_npy}

@@ -244,8 +244,13 @@ def _read(name: str, named: NamedSet, folder: Path, split: Split, source: str) -
             f"{folder / named.images[split]}: expected (N, 28, 28) of bytes, "
             f"found {images.shape} of {images.dtype}"
         )
-    if labels.ndim == 2:  # QMNIST: the class comes first, then where the digit came from
+    if name == "qmnist" and labels.shape[1:] == (8,):  # the class, then where the digit came from
         labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise DataError(
+            f"{folder / named.labels[split]}: expected one label for each image, "
+            f"found an array of {labels.shape}"
+        )
     if len(images) == 0 or len(images) != len(labels):
         raise DataError(f"{folder}: has {len(images)} images and {len(labels)} labels")
     if not 0 <= labels.min() <= labels.max() < MAX_CLASSES:

@@ -6,23 +6,44 @@ in real digits, and NAME.sha256, their checksums. Those for MNIST ship with the 
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import safetensors.torch
 import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
-from mnistgan.errors import DataError
-from mnistgan.evaluation.judge import CLASSES, Judge, Judged
+from mnistgan.checkpoint import check_like
+from mnistgan.errors import CheckpointError, DataError
+from mnistgan.evaluation.judge import CLASSES, FEATURES, Judge, Judged
 from mnistgan.evaluation.metrics import ClassGaussians, fit_class_gaussians, log_density
 from mnistgan.evaluation.neighbours import Neighbours
+from mnistgan.evaluation.scores import Scores
 from mnistgan.files import atomic_write
+from mnistgan.reading import read_bounded
 
+LEAST_FEATURES = 2 * CLASSES
+"""A judge is made of 2 test digits of each class at least."""
+MAX_FILE_BYTES = 2**29
+"""Of one file of a judge: the features of four million digits; those that ship have 1.4 MiB"""
 SHIPPED = "mnist-judge-v1"
 SHIPPED_FOLDER = Path(__file__).parent / "judges"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The numbers of a reference, as in `Reference`."""
+
+    __pydantic_config__: ClassVar = ConfigDict(allow_inf_nan=False, extra="forbid")
+
+    readable_above: float
+    median_distance: float
+    copied_below: float
+    real: Scores
+    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -115,7 +136,7 @@ def load_reference(folder: Path, name: str) -> Reference | None:
     paths = _paths(folder, name)
     if not all(path.exists() for path in paths):
         return None
-    weights, seen, checksums = (path.read_bytes() for path in paths)
+    weights, seen, checksums = (read_bounded(path, MAX_FILE_BYTES) for path in paths)
     way_on = "install mnistgan again" if folder == SHIPPED_FOLDER else "delete them: it comes anew"
     damaged = f"{folder / name}: the files of this judge are damaged"
     if checksums.decode(errors="replace") != _checksums({paths[0]: weights, paths[1]: seen}):
@@ -123,19 +144,21 @@ def load_reference(folder: Path, name: str) -> Reference | None:
     with torch.device("meta"):  # draws no weights: the random state may be that of a training
         judge = Judge()
     try:
-        judge.load_state_dict(safetensors.torch.load(weights), assign=True)
-        tensors = safetensors.torch.load(seen)
-        facts = json.loads(_metadata(seen)["facts"])
-        return Reference(
-            name=name,
-            judge=judge.eval(),
-            judge_sha256=hashlib.sha256(weights).hexdigest(),
-            features=tensors["features"],
-            gaussians=ClassGaussians(tensors["means"].double(), tensors["factors"].double()),
-            **facts,
-        )
-    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{damaged}: {error}; {way_on}") from None
+        judge_weights, tensors = safetensors.torch.load(weights), safetensors.torch.load(seen)
+        _check_tensors(judge_weights, dict(judge.state_dict()))
+        _check_tensors(tensors, _reference_template(tensors))
+        facts = _read_facts(_metadata(seen)["facts"])
+    except (SafetensorError, CheckpointError, ValueError, KeyError, RecursionError) as error:
+        raise DataError(f"{damaged}: {_first_line(error)}; {way_on}") from None
+    judge.load_state_dict(judge_weights, assign=True)
+    return Reference(
+        name=name,
+        judge=judge.eval(),
+        judge_sha256=hashlib.sha256(weights).hexdigest(),
+        features=tensors["features"],
+        gaussians=ClassGaussians(tensors["means"].double(), tensors["factors"].double()),
+        **asdict(facts),
+    )
 
 
 def shipped_reference() -> Reference:
@@ -144,6 +167,45 @@ def shipped_reference() -> Reference:
     if reference is None:
         raise DataError(f"{SHIPPED_FOLDER}: {SHIPPED} is missing; install mnistgan again")
     return reference
+
+
+def _reference_template(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What the tensors of a reference are like, for as many features as there are."""
+    count = max(LEAST_FEATURES, len(tensors["features"]))
+    with torch.device("meta"):
+        return {
+            "features": torch.empty(count, FEATURES, dtype=torch.float16),
+            "means": torch.empty(CLASSES, FEATURES),
+            "factors": torch.empty(CLASSES, FEATURES, FEATURES),
+        }
+
+
+def _check_tensors(tensors: dict[str, Tensor], template: dict[str, Tensor]) -> None:
+    """Raises CheckpointError for other keys, shapes or types, ValueError for other numbers."""
+    check_like(tensors, template)
+    for key, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{key}: not all of its numbers are finite")
+    if "factors" in tensors and (tensors["factors"].diagonal(dim1=1, dim2=2) <= 0).any():
+        raise ValueError("factors: expected numbers above 0 on their diagonals")
+
+
+def _read_facts(text: str) -> Facts:
+    """The numbers of a reference. Raises ValueError where they are not what they should be."""
+    facts = TypeAdapter(Facts).validate_json(text, strict=True)
+    histogram = facts.real.class_histogram
+    if len(histogram) != CLASSES or min(histogram) < 0 or not 0 < sum(histogram) <= 2**53:
+        raise ValueError("facts.real.class_histogram: expected a count of each class")
+    if facts.real.label_accuracy is None:
+        raise ValueError("facts.real.label_accuracy: expected a number")
+    return facts
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):  # the first of several problems
+        details = error.errors()[0]
+        return f"facts.{'.'.join(map(str, details['loc']))}: {details['msg']}"
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _paths(folder: Path, name: str) -> tuple[Path, Path, Path]:

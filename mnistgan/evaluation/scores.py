@@ -1,7 +1,7 @@
 """All scores of one set of images, held against one reference."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -15,7 +15,9 @@ from mnistgan.evaluation.metrics import (
     unreadable_share,
 )
 from mnistgan.evaluation.neighbours import Neighbours
-from mnistgan.evaluation.reference import Reference
+
+if TYPE_CHECKING:
+    from mnistgan.evaluation.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Scores:
 
 def score(
     judged: Judged,
-    reference: Reference,
+    reference: "Reference",
     labels: Tensor | None = None,
     neighbours: Neighbours | None = None,
 ) -> Scores:
@@ -84,7 +86,7 @@ def score(
     )
 
 
-def near_training(neighbours: Neighbours, reference: Reference) -> NearTraining:
+def near_training(neighbours: Neighbours, reference: "Reference") -> NearTraining:
     """The distances of images to training digits beside those of real test digits."""
     copies = int((neighbours.crowding < reference.copied_below).sum())
     return NearTraining(
