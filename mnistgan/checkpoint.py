@@ -12,6 +12,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -19,6 +20,7 @@ import torch
 
 from mnistgan.errors import CheckpointError, ConfigError
 from mnistgan.files import TEMPORARY_SUFFIX, atomic_write, sync_file
+from mnistgan.signals import before_leaving
 
 FORMAT_VERSION = 3
 MAX_BYTES = 8 * 2**30
@@ -93,11 +95,12 @@ def _keep(latest: Path, previous: Path) -> None:
         return  # the latter after a kill between the two renames; a rename onto itself does nothing
     temporary = previous.with_name(f".{previous.name}{TEMPORARY_SUFFIX}")
     temporary.unlink(missing_ok=True)
-    try:
-        temporary.hardlink_to(latest)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(latest, temporary)
-    temporary.replace(previous)
+    with before_leaving(partial(temporary.unlink, missing_ok=True)):
+        try:
+            temporary.hardlink_to(latest)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(latest, temporary)
+        temporary.replace(previous)
 
 
 def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> State:

@@ -3,10 +3,12 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from mnistgan.errors import OutputError
+from mnistgan.signals import before_leaving
 
 TEMPORARY_SUFFIX = ".tmp"
 
@@ -29,10 +31,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
     try:
-        with temporary.open("wb") as file:
-            yield file
-            sync_file(file)
-        temporary.replace(path)
+        with before_leaving(partial(temporary.unlink, missing_ok=True)):
+            with temporary.open("wb") as file:
+                yield file
+                sync_file(file)
+            temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:

@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mnistgan.files import atomic_write
 from mnistgan.generation import check_conditional, generate, load_sampler
 from mnistgan.images import to_grid, to_picture, to_uint8, write_png
 from mnistgan.run_dir import RunDir, find_checkpoint
+from mnistgan.signals import before_leaving
 
 MAX_GRID = 10_000
 """Digits in one picture; in a square, 3,000 x 3,000 pixels."""
@@ -185,16 +187,17 @@ def _write_folder(out: Path, blocks: Blocks, layout: Layout) -> None:
     out = out.resolve()
     unfinished = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
-        images = (image for block, _ in blocks for image in block)
-        for index, image in enumerate(images):
-            to_picture(image).save(unfinished / f"{index:06d}.png")
-        out.mkdir(exist_ok=True)
-        for path in unfinished.iterdir():
-            path.replace(out / path.name)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with before_leaving(partial(shutil.rmtree, unfinished, ignore_errors=True)):
+        unfinished.mkdir(parents=True)
+        try:
+            images = (image for block, _ in blocks for image in block)
+            for index, image in enumerate(images):
+                to_picture(image).save(unfinished / f"{index:06d}.png")
+            out.mkdir(exist_ok=True)
+            for path in unfinished.iterdir():
+                path.replace(out / path.name)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 WRITERS: dict[str, Writer] = {".png": _write_grid, ".npz": _write_arrays}
