@@ -3,6 +3,7 @@
 The use cases are imported inside the functions, so that `--help` starts without torch.
 """
 
+import sys
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
@@ -18,28 +19,32 @@ from mnistgan.signals import StopRequest
 class Group(TyperGroup):
     """The one place where what a user can cause becomes a message and an exit code."""
 
-    def invoke(self, ctx: Any) -> Any:
+    def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            return super().main(*args, **kwargs)
         except ConfigError as error:
             for problem in str(error).split("\n"):
                 console.error(problem)
         except MnistganError as error:
             console.error(str(error))
-        except BrokenPipeError:
-            raise
         except OSError as error:
             if error.strerror is None:
                 raise
             place = f"{error.filename}: " if error.filename else ""
             console.error(f"{place}{error.strerror}")
         except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+            if not _lacks_memory(error):
                 raise
             console.error(
                 "there is not enough memory; a smaller data.batch_size, model.width or --n may fit"
             )
-        raise typer.Exit(1)
+        sys.exit(1)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether Python, a device or the CPU ran out of memory; torch has no type for the last."""
+    device_error = getattr(sys.modules.get("torch"), "OutOfMemoryError", ())
+    return isinstance(error, (MemoryError, device_error)) or "DefaultCPUAllocator: " in str(error)
 
 
 app = typer.Typer(

@@ -1,5 +1,6 @@
 """All that the user sees: results on stdout, progress and messages on stderr."""
 
+import atexit
 import errno
 import json
 import re
@@ -130,10 +131,20 @@ def training_progress(plan: "Plan", quiet: bool, preview: bool) -> Iterator["Tra
     if quiet:
         yield TrainingProgress(plan)
     elif messages.is_terminal and not messages.is_dumb_terminal:
-        with LiveProgress(plan, preview) as progress:
+        with LiveProgress(plan, preview) as progress, _restored(progress.live):
             yield progress
     else:
         yield PlainProgress(plan)
+
+
+@contextmanager
+def _restored(live: Live) -> Iterator[None]:
+    """Stop `live`, which hides the cursor, also if a signal ends the program inside the block."""
+    atexit.register(live.stop)
+    try:
+        yield
+    finally:
+        atexit.unregister(live.stop)
 
 
 class TrainingProgress:
@@ -148,14 +159,9 @@ class TrainingProgress:
         self.epoch_records: list[MetricsRecord] = []
 
     def follow(self, events: "Iterable[Event]") -> Iterator["Event"]:
-        """Pass the events on, and show them as long as anybody can see it."""
-        visible = True
+        """Pass the events on, and show them."""
         for event in events:
-            if visible:
-                try:
-                    self.show(event)
-                except OSError:  # a closed pipe or terminal, a full log: the training is worth more
-                    visible = False
+            self.show(event)
             yield event
 
     def show(self, event: "Event") -> None:
@@ -317,7 +323,8 @@ def follow_work(work: "Iterable[Working | Evaluated]") -> "Evaluated":
 
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
     live = messages.is_terminal and not messages.is_dumb_terminal
-    with Progress(*columns, console=messages, transient=True, disable=not live) as bars:
+    progress = Progress(*columns, console=messages, transient=True, disable=not live)
+    with progress as bars, _restored(bars.live):
         tasks: dict[str, TaskID] = {}
         for item in work:
             if isinstance(item, Evaluated):

@@ -8,10 +8,12 @@ import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from mnistgan.errors import OutputError
+from mnistgan.signals import before_leaving
 
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp")
 LONGEST_KEPT = 50
@@ -132,8 +134,9 @@ def replacing(path: Path) -> Iterator[Path]:
     target = resolve_target(path)
     temporary = _temporary(target)
     try:
-        yield temporary
-        temporary.replace(target)
+        with before_leaving(partial(temporary.unlink, missing_ok=True)):
+            yield temporary
+            temporary.replace(target)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         _rename_in(error, temporary, path)
@@ -156,21 +159,23 @@ def new_folder(path: Path) -> Iterator[Path]:
     unfinished = target / UNFINISHED if exists else _temporary(target)
     with _unless_filled(path):
         unfinished.mkdir(parents=True)
+    remove = partial(shutil.rmtree, unfinished, ignore_errors=True)
     try:
-        if exists and os.listdir(target) != [UNFINISHED]:  # since it was checked
-            check_output_folder(path)
-        yield unfinished
-        if exists:
-            for file in unfinished.iterdir():
-                file.replace(target / file.name)
-        else:
-            with _unless_filled(path):
-                unfinished.replace(target)
+        with before_leaving(remove):
+            if exists and os.listdir(target) != [UNFINISHED]:  # since it was checked
+                check_output_folder(path)
+            yield unfinished
+            if exists:
+                for file in unfinished.iterdir():
+                    file.replace(target / file.name)
+            else:
+                with _unless_filled(path):
+                    unfinished.replace(target)
     except OSError as error:
         _rename_in(error, unfinished, path)
         raise
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        remove()
 
 
 def sync_file(file: BinaryIO) -> None:

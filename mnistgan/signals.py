@@ -1,28 +1,65 @@
 """Ctrl-C, SIGTERM and a terminal that closes: what they end, and when."""
 
+import atexit
+import os
 import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any, NoReturn
 
-ENDING = signal.SIGINT, signal.SIGTERM
-_heard: list[int] = []
+ENDING = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+"""Windows has no SIGHUP"""
+_half_done: list[Callable[[], object]] = []
 
 
 def leave_on_signals() -> None:
-    """Let SIGINT and SIGTERM unwind the stack, so that temporary files are cleared away."""
-    for number in ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _leave)
+    """Let SIGINT, SIGTERM and SIGHUP end the process at once, with exit code 128 + their number.
+
+    Nothing is raised: an exception may surface inside an import or a callback of a library, which
+    swallows it or makes another one of it.
+    """
+    _receive_by(_end)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    _heard.append(number)
-    raise SystemExit(128 + number)
+@contextmanager
+def before_leaving(undo: Callable[[], object]) -> Iterator[None]:
+    """Call `undo` first if the process is left inside the block, to remove what is half done."""
+    _half_done.append(undo)
+    try:
+        yield
+    finally:
+        _half_done.remove(undo)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once: taking the interpreter down, with torch in it, takes a second.
+
+    What is half done is undone; the functions of `atexit` run; stdout and stderr are flushed. The
+    code is 1 instead of 0 if stdout cannot be written.
+    """
+    _receive_by(lambda number, frame: None)  # two signals at once leave no temporary file either
+    for undo in reversed(_half_done):
+        with suppress(Exception):
+            undo()
+    _receive_by(lambda number, frame: os._exit(128 + number))  # what follows may wait
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, RuntimeError):  # nobody reads it, its disk is full, or it is being written
+            code = code or 1
+    os._exit(code)
 
 
 class StopRequest:
     """The first signal asks for a stop after the step; the second one stops at once.
 
-    Ctrl-C, SIGTERM, and SIGHUP of a terminal that closes, unless nohup has it ignored.
+    Ctrl-C, SIGTERM, and SIGHUP of a terminal that closes.
     """
 
     def __init__(self) -> None:
@@ -32,12 +69,7 @@ class StopRequest:
         return self.signal is not None
 
     def __enter__(self) -> "StopRequest":
-        if _heard:  # while some library was imported that catches all that is raised
-            raise SystemExit(128 + _heard[0])
-        numbers = list(ENDING)
-        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            numbers.append(signal.SIGHUP)  # Windows has none, and nohup ignores it
-        self.before = {number: signal.signal(number, self._receive) for number in numbers}
+        self.before = _receive_by(self._receive)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -46,5 +78,22 @@ class StopRequest:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
-            raise SystemExit(128 + number)
+            _end(number, frame)
         self.signal = number
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.unraisablehook = lambda error: None  # functions of `atexit` in a module imported halfway
+    leave(128 + number)
+
+
+def _receive_by(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Set the handler of the signals that are not ignored, as nohup and `&` in scripts have them.
+
+    Returns the handlers before.
+    """
+    return {
+        number: signal.signal(number, handler)
+        for number in ENDING
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
