@@ -33,8 +33,6 @@ def read_png(path: Path) -> Image.Image:
     except DataError:
         raise
     except Exception as error:  # Pillow stumbles over a damaged file in many ways
-        unreadable = isinstance(error, OSError) and error.strerror
-        problem = (
-            f"cannot be read: {unreadable}" if unreadable else "is a damaged picture, or no PNG"
-        )
+        reason = error.strerror if isinstance(error, OSError) else None
+        problem = f"cannot be read: {reason}" if reason else "is a damaged picture, or no PNG"
         raise DataError(f"{path}: {problem}") from None

@@ -1,28 +1,38 @@
 """Files from strangers: damaged, absurd, or made to harm. Each ends in one clear line."""
 
+import gc
+import hashlib
 import io
 import json
+import math
 import os
 import pickle  # noqa: TID251 - to make what must not be loaded
 import random
+import re
+import resource
 import shutil
+import signal
 import struct
 import tracemalloc
 import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
-from conftest import assert_refused, train_tiny
+from conftest import assert_refused, idx_bytes, train_tiny, write_set
 from processes import LimitMemory, start
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
-from mnistgan.errors import CheckpointError, MnistganError
+from mnistgan.commands import train as training
+from mnistgan.data import read_samples
+from mnistgan.errors import CheckpointError, DataError, MnistganError
 from mnistgan.evaluation.reference import SHIPPED, SHIPPED_FOLDER, load_reference
 
 Cli = Callable[..., Result]
@@ -35,6 +45,20 @@ def good_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.delenv("MNISTGAN_DATA", raising=False)
         patch.chdir(tmp_path_factory.mktemp("good"))
         return train_tiny(name="good").absolute()
+
+
+@pytest.fixture
+def time_limit() -> Iterator[None]:
+    """Of 20 s: what blocks or never ends fails then."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture
@@ -222,6 +246,20 @@ def with_weight(state: dict[str, Any], value: object) -> dict[str, Any]:
     return {**state, "trainer": {**state["trainer"], "generator": {**generator, name: value}}}
 
 
+def nested() -> list[Any]:
+    """Few lists, and 2^60 of them to whoever goes through all."""
+    value: list[Any] = [1]
+    for _ in range(60):
+        value = [value, value]
+    return value
+
+
+def endless() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
 HOSTILE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "stride 0": lambda state: with_weight(state, STRIDE_0),
     "no tensor": lambda state: with_weight(state, "weights"),
@@ -255,11 +293,30 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "a huge window": lambda state: {
         **state, "trainer": {**state["trainer"], "window": torch.zeros(1).expand(10**9, 4)},
     },
+    "a window longer than the training": lambda state: {
+        **state, "trainer": {**state["trainer"], "window": torch.zeros(13, 4)},
+    },
+    "a window with a gradient": lambda state: {
+        **state, "trainer": {**state["trainer"], "window": torch.zeros(2, 4, requires_grad=True)},
+    },
+    "no version of torch": lambda state: {
+        key: value for key, value in state.items() if key != "torch_version"
+    },
+    "a version of torch that is a number": lambda state: {**state, "torch_version": 2.6},
+    "a device that is a tensor": lambda state: {
+        **state, "trainer": {**state["trainer"], "device": torch.zeros(3)},
+    },
+    "another device": lambda state: {
+        **state, "trainer": {**state["trainer"], "device": "abacus"},
+    },
+    "lists in lists many times": lambda state: {**state, "config": {"optimizer": {"lr": nested()}}},
+    "a list in itself": lambda state: {**state, "config": {"optimizer": {"lr": endless()}}},
     "other types": lambda state: {**state, "torch_version": {"set"}, "best": b"bytes"},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.usefixtures("time_limit")
 def test_a_hostile_checkpoint_is_refused(run: Path, mnistgan: Cli, kind: str) -> None:
     path = run / "latest.pt"
     save_checkpoint(path, HOSTILE[kind](load_checkpoint(path)))
@@ -276,6 +333,16 @@ def test_a_hostile_checkpoint_is_refused(run: Path, mnistgan: Cli, kind: str) ->
     assert refused >= 1
 
 
+def test_attributes_of_dictionaries_are_left_out(run: Path, mnistgan: Cli) -> None:
+    """A pickle can set them, and so put something else in the place of a method."""
+    path = run / "latest.pt"
+    state = load_checkpoint(path)
+    weights = OrderedDict(state["trainer"]["generator"])
+    vars(weights).update(keys=5, _metadata=5)
+    save_checkpoint(path, {**state, "trainer": {**state["trainer"], "generator": weights}})
+    assert mnistgan("sample", "--ckpt", path).exit_code == 0
+
+
 def deep_pickle(depth: int) -> bytes:
     """Lists in lists, `depth` of them."""
     return b"\x80\x02" + b"(" * depth + b"l" * depth + b"."
@@ -289,8 +356,18 @@ def deep_pickle(depth: int) -> bytes:
         b"\x80\x02X\xff\xff\xff\x7f" + b"a",
         b"\x80\x02cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R.",
         b"\x80\x02" + b"\x8c\x01a" + b"2" * 10**6 + b".",
+        b"\x80\x02" + b"N0" * (15 * 2**20) + b"N.",
+        b"\x80\x02)q\0" + b"h\0h\0\x86q\0" * 60 + b"}h\0K\1s.",
+        b"\x80\x02}q\0("
+        + b"".join(b"M" + struct.pack("<HB", n, 78) for n in range(2**15))
+        + b"u]ccollections\nOrderedDict\nq\1h\0\x85Ra"
+        + b"h\1h\0\x85Ra" * 2**14
+        + b".",
     ],
-    ids=["executes", "deep", "long text", "two gigabytes", "duplicates"],
+    ids=[
+        *("executes", "deep", "long text", "two gigabytes", "duplicates", "30 MB of nothing"),
+        *("a key of 2^60 values", "16,384 copies"),
+    ],
 )
 def test_a_pickle_program_harms_nobody(run: Path, mnistgan: Cli, program: bytes) -> None:
     """In a checkpoint whose checksum is right, within bounded memory."""
@@ -298,6 +375,9 @@ def test_a_pickle_program_harms_nobody(run: Path, mnistgan: Cli, program: bytes)
     save_checkpoint(path, {"key": 1})
     rewrite_pickle(path, program)
     process = start("sample", "--ckpt", path, prepare=LimitMemory(6 * 2**30))
+    process.process.join(10)
+    if process.process.is_alive():
+        process.kill()
     assert process.wait() == 1
     message = process.stderr.read_text()
     assert message.startswith("error: ")
@@ -353,3 +433,335 @@ def test_a_moved_run_serves_where_it_is(run: Path, mnistgan: Cli) -> None:
         result = mnistgan(*words)
         assert result.exit_code == 0, result.stderr
     assert not Path("runs").exists()
+
+
+def test_a_window_of_a_million_rows_takes_no_more_than_in_the_file(run: Path) -> None:
+    """Of a training that has taken so many steps, and logged none of them."""
+    state = load_checkpoint(run / "latest.pt")
+    trainer = {**state["trainer"], "step": 10**6, "window": torch.rand(10**6, 4)}
+    save_checkpoint(run / "latest.pt", {**state, "trainer": trainer})
+    plan = training.plan_resume(
+        str(run), ["training.epochs=1000"], runs=Path("runs"), device="cpu", offline=True
+    )
+    assert len(plan.trainer.window) == 10**6
+    assert sum(type(thing) is torch.Tensor for thing in gc.get_objects()) < 10_000
+
+
+EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 28 28
+%%EndComments
+%%BeginBinary: 4
+%%EndBinary
+%%EOF
+"""
+
+
+def test_a_picture_of_another_format_starts_no_program(
+    run: Path, mnistgan: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("bin").mkdir()
+    Path("bin/gs").write_text(f"#!/bin/sh\ntouch {Path('started').absolute()}\n")
+    Path("bin/gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{Path('bin').absolute()}:{os.environ['PATH']}")
+    picture = sorted((run / "samples").iterdir())[0]
+    picture.write_bytes(EPS)
+    assert_refused(mnistgan("make-gif", run), picture.name)
+    Path("digits").mkdir()
+    Path("digits/0.png").write_bytes(EPS)
+    assert_refused(mnistgan("evaluate", "digits"), "0.png")
+    assert not Path("started").exists()
+
+
+def npy(header: str, payload: bytes = bytes(50 * 784)) -> bytes:
+    """A .npy file of format 1 with any text for a header."""
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + payload
+
+
+def described(shape: str, descr: str = "'|u1'", order: bool = False) -> str:
+    return f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}\n"
+
+
+HEADERS = {
+    "brackets": "((((",
+    "many brackets": "(" * 9000,
+    "nothing": "",
+    "a call": "__import__('os').system('touch exploded')",
+    "below 0": described("(-1, 28, 28)"),
+    "true": described("(True, 28, 28)"),
+    "400 digits": described(f"({'9' * 400}, 28, 28)"),
+    "5,000 digits": described(f"({'9' * 5000}, 28, 28)"),
+    "a fraction": described("(50.0, 28, 28)"),
+    "Python 2": described("(50L, 28, 28)"),
+    "many dimensions": described("(1,) * 3"),
+    "no bytes each": described("(10**12,)".replace("10**12", str(10**12)), "'|V0'"),
+    "no bytes each, 28 x 28": described(f"({10**12}, 28, 28)", "'|V0'"),
+    "too many": described(f"({10**12}, 28, 28)"),
+    "objects": described("(50, 28, 28)", "'|O'"),
+    "fields": described("(50, 28, 28)", "[('a', '|u1'), ('b', '|O')]"),
+    "an odd escape": described("(50, 28, 28)", "'\\d'"),
+    "an old name": described("(50, 28, 28)", "'a4'"),
+    "floats": described("(50, 28, 28)", "'<f8'"),
+    "none": described("(0, 28, 28)"),
+    "one number": described("()"),
+    "cut short": described("(51, 28, 28)"),
+}
+
+
+@pytest.mark.usefixtures("time_limit")
+@pytest.mark.parametrize("kind", HEADERS)
+def test_a_damaged_array_is_named(mnistgan: Cli, kind: str) -> None:
+    Path("x.npy").write_bytes(npy(HEADERS[kind]))
+    assert_refused(mnistgan("evaluate", "x.npy"), "x.npy")
+    assert_refused(mnistgan("evaluate", npz("x.npz", images=npy(HEADERS[kind]))), "x.npz")
+    good = npy(described("(50, 28, 28)"))
+    labels = npz("labels.npz", images=good, labels=npy(HEADERS[kind]))
+    assert_refused(mnistgan("evaluate", labels), "labels.npz")
+    assert not Path("exploded").exists()
+
+
+def test_an_array_in_fortran_order_is_read_as_numpy_reads_it() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
+    np.savez("x.npz", images=np.asfortranarray(images), labels=np.arange(5, dtype=">i2"))
+    read, labels = read_samples(Path("x.npz"))
+    assert np.array_equal(read[:, 0].numpy(), images)
+    assert labels is not None
+    assert labels.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_an_archive_that_numpy_does_not_write_is_named(mnistgan: Cli) -> None:
+    good = npy(described("(50, 28, 28)"))
+    for number, method in enumerate((zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)):
+        with zipfile.ZipFile(f"{number}.npz", "w", method) as archive:
+            archive.writestr("images.npy", good)
+    encrypted = bytearray(Path(npz("encrypted.npz", images=good)).read_bytes())
+    for signature, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        encrypted[encrypted.index(signature) + place] |= 1
+    Path("encrypted.npz").write_bytes(encrypted)
+    with zipfile.ZipFile("many.npz", "w") as archive:
+        archive.writestr("images.npy", good)
+        for number in range(20_000):
+            archive.writestr(f"{number}", b"")
+    for name in ("0.npz", "1.npz", "encrypted.npz", "many.npz"):
+        assert_refused(mnistgan("evaluate", name), name)
+
+
+def test_one_bad_run_does_not_hide_the_others(run: Path, mnistgan: Cli) -> None:
+    bad = Path(shutil.copytree(run, "runs/bad"))
+    for text in ("[" * 100_000, '{"created": ' + "[" * 900 + "]" * 900 + "}"):
+        (bad / "run.json").write_text(text)
+        result = mnistgan("sample", "--ckpt", "latest.pt", "--n", "1")
+        assert result.exit_code == 0
+        assert "from runs/run/latest.pt" in result.stderr
+
+
+@pytest.mark.parametrize("shape", [(7, 0), (7, 1), (7, 8), (7, 1, 1), (8,), (0,)])
+def test_labels_of_another_shape_are_named(mnistgan: Cli, shape: tuple[int, ...]) -> None:
+    write_set(Path("set"), count=7, zipped=False)
+    for stem in ("train", "t10k"):
+        labels = idx_bytes(np.zeros(shape, np.uint8))
+        Path(f"set/{stem}-labels-idx1-ubyte").write_bytes(labels)
+    assert_refused(mnistgan("train", "--config", "mlp", "data.dataset=./set", "--dry-run"), "set")
+
+
+@pytest.fixture(scope="module")
+def shipped_judge() -> tuple[bytes, bytes]:
+    names = f"{SHIPPED}.safetensors", f"{SHIPPED}-reference.safetensors"
+    weights, seen = ((SHIPPED_FOLDER / name).read_bytes() for name in names)
+    return weights, seen
+
+
+def write_judge(folder: Path, weights: bytes, seen: bytes) -> None:
+    """The files of a judge called `own`, with the right checksums."""
+    text = ""
+    for name, contents in (("own.safetensors", weights), ("own-reference.safetensors", seen)):
+        (folder / name).write_bytes(contents)
+        text += f"{hashlib.sha256(contents).hexdigest()}  {name}\n"
+    (folder / "own.sha256").write_text(text)
+
+
+Facts = dict[str, Any]
+WRONG_FACTS: dict[str, Callable[[Facts], object]] = {
+    "a list": lambda facts: [facts],
+    "nested too deep": lambda facts: {**facts, "real": "deep"},
+    "no scores": lambda facts: {**facts, "real": {}},
+    "a score that is text": lambda facts: {**facts, "real": {**facts["real"], "recall": "high"}},
+    "a score that is NaN": lambda facts: {**facts, "real": {**facts["real"], "recall": math.nan}},
+    "nine classes": lambda facts: {**facts, "real": {**facts["real"], "class_histogram": [1] * 9}},
+    "no digits": lambda facts: {**facts, "real": {**facts["real"], "class_histogram": [0] * 10}},
+    "no accuracy": lambda facts: {**facts, "real": {**facts["real"], "label_accuracy": None}},
+    "infinite": lambda facts: {**facts, "readable_above": math.inf},
+    "text": lambda facts: {**facts, "median_distance": "x"},
+    "missing": lambda facts: {key: facts[key] for key in facts if key != "copied_below"},
+    "unknown": lambda facts: {**facts, "more": 1},
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_FACTS)
+def test_wrong_facts_of_a_judge_are_named(
+    tmp_path: Path, shipped_judge: tuple[bytes, bytes], kind: str
+) -> None:
+    weights, seen = shipped_judge
+    facts = json.loads(json.loads(seen[8 : 8 + seen[0] + 256 * seen[1]])["__metadata__"]["facts"])
+    text = json.dumps(WRONG_FACTS[kind](facts)).replace('"deep"', "[" * 10**5)
+    tensors = safetensors.torch.load(seen)
+    write_judge(tmp_path, weights, safetensors.torch.save(tensors, {"facts": text}))
+    with pytest.raises(DataError, match=r"own: the files of this judge are damaged: [^\n]*$"):
+        load_reference(tmp_path, "own")
+
+
+WRONG_TENSORS: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
+    "no features": lambda tensors: tensors.pop("features"),
+    "few features": lambda tensors: tensors.update(features=tensors["features"][:3].clone()),
+    "short features": lambda tensors: tensors.update(features=tensors["features"][:, :3].clone()),
+    "features of another type": lambda tensors: tensors.update(features=tensors["means"].clone()),
+    "features that are not finite": lambda tensors: tensors["features"][3].fill_(math.nan),
+    "means of nine classes": lambda tensors: tensors.update(means=tensors["means"][:9].clone()),
+    "factors of zeros": lambda tensors: tensors["factors"].zero_(),
+    "one more": lambda tensors: tensors.update(more=tensors["means"].clone()),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_TENSORS)
+def test_wrong_tensors_of_a_judge_are_named(
+    tmp_path: Path, shipped_judge: tuple[bytes, bytes], kind: str
+) -> None:
+    weights, seen = shipped_judge
+    header = json.loads(seen[8 : 8 + seen[0] + 256 * seen[1]])
+    tensors = safetensors.torch.load(seen)
+    WRONG_TENSORS[kind](tensors)
+    write_judge(tmp_path, weights, safetensors.torch.save(tensors, header["__metadata__"]))
+    with pytest.raises(DataError, match=r"own: the files of this judge are damaged: [^\n]*$"):
+        load_reference(tmp_path, "own")
+
+
+def test_wrong_weights_of_a_judge_are_named(
+    tmp_path: Path, shipped_judge: tuple[bytes, bytes]
+) -> None:
+    weights, seen = shipped_judge
+    for change in (torch.Tensor.double, lambda tensor: tensor * math.nan):
+        changed = {key: change(value) for key, value in safetensors.torch.load(weights).items()}
+        write_judge(tmp_path, safetensors.torch.save(changed), seen)
+        with pytest.raises(DataError, match="own: the files of this judge are damaged"):
+            load_reference(tmp_path, "own")
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def make_sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(5 * 2**30)
+
+
+READ: dict[str, tuple[str, tuple[str, ...]]] = {
+    "checkpoint": ("runs/run/latest.pt", ("train", "--resume", "run", "--offline")),
+    "given checkpoint": ("x.pt", ("sample", "--ckpt", "x.pt")),
+    "configuration": ("runs/run/config.yaml", ("plot-losses", "run")),
+    "given configuration": ("x.yaml", ("train", "--config", "x.yaml", "--dry-run")),
+    "metrics": ("runs/run/metrics.jsonl", ("plot-losses", "run")),
+    "metrics of a resume": (
+        "runs/run/metrics.jsonl",
+        ("train", "--resume", "run", "--offline", "training.max_steps=14"),
+    ),
+    "picture": ("runs/run/samples/epoch_000.png", ("make-gif", "run")),
+    "picture of a folder": ("digits/1.png", ("evaluate", "digits")),
+    "npy": ("x.npy", ("evaluate", "x.npy")),
+    "npz": ("x.npz", ("evaluate", "x.npz")),
+    "idx": ("x-idx3-ubyte", ("evaluate", "x-idx3-ubyte")),
+    "data": (
+        "set/train-images-idx3-ubyte",
+        ("train", "--config", "mlp", "data.dataset=./set", "--dry-run"),
+    ),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Requires: FIFOs")
+@pytest.mark.usefixtures("time_limit", "run")
+@pytest.mark.parametrize("make", [make_fifo, make_device, make_sparse])
+@pytest.mark.parametrize("kind", READ)
+def test_what_is_no_file_or_too_large_is_not_read(
+    mnistgan: Cli, kind: str, make: Callable[[Path], None]
+) -> None:
+    place, words = READ[kind]
+    path = Path(place)
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    make(path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result = mnistgan(*words)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert result.stderr.count("error: ") == 1
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 2**18  # KiB
+
+
+@pytest.mark.usefixtures("time_limit")
+def test_a_run_whose_run_json_cannot_be_read_still_draws(run: Path, mnistgan: Cli) -> None:
+    for make in (make_fifo, make_device, make_sparse):
+        (run / "run.json").unlink()
+        make(run / "run.json")
+        assert mnistgan("sample", "--ckpt", "latest.pt", "--n", "1").exit_code == 0
+
+
+@pytest.mark.usefixtures("time_limit")
+def test_a_result_is_told_where_it_cannot_be_kept(run: Path, mnistgan: Cli) -> None:
+    os.mkfifo(run / "evaluations.jsonl")
+    result = mnistgan("evaluate", run, "--n", "100")
+    assert result.exit_code == 0
+    assert "evaluations.jsonl: not written" in result.stderr
+
+
+EVIL = "\x1b]0;owned\x07\x9b31m\u202e\r"
+SHOWN = r"\x1b]0;owned\x07\x9b31m\u202e\r"
+OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def test_control_characters_of_strangers_are_shown_as_text(mnistgan: Cli) -> None:
+    """Names of files and folders, parts of configurations and of checkpoints."""
+    Path("evil.yaml").write_text(f'{{"{EVIL.encode("unicode_escape").decode()}x": 1}}')
+    key = mnistgan("train", "--config", "evil.yaml", "--dry-run")
+    Path(EVIL).mkdir()
+    Path(EVIL, "0.png").write_bytes(b"no picture")
+    write_set(Path(EVIL))
+    Path("set.yaml").write_text(
+        f'data: {{"dataset": "./{EVIL.encode("unicode_escape").decode()}"}}'
+    )
+    folder = mnistgan("evaluate", EVIL)
+    run = train_tiny()
+    named = run.rename(f"runs/{EVIL}")
+    save_checkpoint(Path("old.pt"), {"format_version": 99, "mnistgan_version": EVIL})
+    with zipfile.ZipFile("other.npz", "w") as archive:
+        archive.writestr(f"{EVIL}.npy", b"")
+    state = load_checkpoint(named / "latest.pt")
+    save_checkpoint(named / "latest.pt", {**state, "torch_version": EVIL})
+    results = {
+        "a section": mnistgan("train", "--config", "mlp", f"model.{EVIL}=1", "--dry-run"),
+        "a folder": folder,
+        "a plan": mnistgan("train", "--config", "set.yaml", "--dry-run"),
+        "a path on stdout": mnistgan("make-gif", named),
+        "a checkpoint": mnistgan("sample", "--ckpt", "old.pt"),
+        "an array": mnistgan("evaluate", "other.npz"),
+        "a warning": mnistgan("train", "--resume", named, "--offline", "--dry-run"),
+        "a table": mnistgan("evaluate", named, "--n", "100"),
+    }
+    for place, result in results.items():
+        text = result.stdout + result.stderr
+        assert not OBEYED.search(text), (place, text)
+        assert r"\x1b]0;owned" in text, (place, text)
+    assert not OBEYED.search(key.stderr)
+    assert f"runs/{SHOWN}/training.gif\n" == results["a path on stdout"].stdout
+    assert results["a table"].exit_code == 0
+
+
+def test_brackets_in_a_name_are_no_markup(mnistgan: Cli) -> None:
+    Path("[bold]a[").mkdir()
+    run = train_tiny().rename("[bold]a[/x]")
+    result = mnistgan("evaluate", run, "--n", "100")
+    assert result.exit_code == 0
+    assert "[bold]a[/x]" in result.stdout
