@@ -316,6 +316,8 @@ def test_folders_that_may_not_be_written_or_read_are_named(tmp_path: Path) -> No
         message = program.stderr.read_text().splitlines()[-1]
         assert message.startswith("error: "), message
         assert "Permission denied" in message
+        # "in FOLDER" is the refusal before any work; a training begins with its folder.
+        assert words[0] == "train" or "Permission denied in " in message
     (run / "latest.pt").chmod(0)
     words = ("sample", "--ckpt", "runs/run", "--out", "/dev/shm/x.png")
     program = start(*words, prepare=BecomeNobody(words))
