@@ -107,7 +107,8 @@ def training_progress(plan: "Plan", quiet: bool, preview: bool) -> Iterator["Tra
     if quiet:
         yield TrainingProgress(plan)
     elif messages.is_terminal and not messages.is_dumb_terminal:
-        with LiveProgress(plan, preview) as progress, _restored(progress.live):
+        progress = LiveProgress(plan, preview)
+        with _restored(progress.live), progress:
             yield progress
     else:
         yield PlainProgress(plan)
@@ -300,7 +301,7 @@ def follow_work(work: "Iterable[Working | Evaluated]") -> "Evaluated":
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     live = messages.is_terminal and not messages.is_dumb_terminal
     progress = Progress(*columns, console=messages, transient=True, disable=not live)
-    with progress as bars, _restored(bars.live):
+    with _restored(progress.live), progress as bars:
         tasks: dict[str, TaskID] = {}
         for item in work:
             if isinstance(item, Evaluated):
