@@ -424,7 +424,7 @@ def test_a_signal_shows_the_cursor_again() -> None:
 def read_until(wanted: bytes, terminal: int) -> None:
     shown = b""
     while wanted not in shown:
-        assert select.select([terminal], [], [], 30)[0], shown
+        assert select.select([terminal], [], [], 10)[0], shown
         shown += os.read(terminal, 1000)
 
 
