@@ -3,10 +3,12 @@
 import atexit
 import errno
 import json
+import os
 import re
+import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from shlex import quote
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -130,21 +132,31 @@ def training_progress(plan: "Plan", quiet: bool, preview: bool) -> Iterator["Tra
     """
     if quiet:
         yield TrainingProgress(plan)
-    elif messages.is_terminal and not messages.is_dumb_terminal:
-        with LiveProgress(plan, preview) as progress, _restored(progress.live):
+    elif _redraws():
+        with _cursor_restored(), LiveProgress(plan, preview) as progress:
             yield progress
     else:
         yield PlainProgress(plan)
 
 
+def _redraws() -> bool:
+    """Whether stderr is a terminal on which bars can stay in place."""
+    return messages.is_terminal and not messages.is_dumb_terminal
+
+
 @contextmanager
-def _restored(live: Live) -> Iterator[None]:
-    """Stop `live`, which hides the cursor, also if a signal ends the program inside the block."""
-    atexit.register(live.stop)
+def _cursor_restored() -> Iterator[None]:
+    """Show the cursor, which bars hide, also if a signal ends the program inside the block."""
+    atexit.register(_show_cursor)
     try:
         yield
     finally:
-        atexit.unregister(live.stop)
+        atexit.unregister(_show_cursor)
+
+
+def _show_cursor() -> None:
+    # Not through rich or the buffers of Python: the signal may have come in the middle of those.
+    os.write(sys.stderr.fileno(), b"\x1b[?25h\n")
 
 
 class TrainingProgress:
@@ -322,9 +334,11 @@ def follow_work(work: "Iterable[Working | Evaluated]") -> "Evaluated":
     from mnistgan.commands.evaluate import Evaluated
 
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
-    live = messages.is_terminal and not messages.is_dumb_terminal
-    progress = Progress(*columns, console=messages, transient=True, disable=not live)
-    with progress as bars, _restored(bars.live):
+    live = _redraws()
+    with (
+        _cursor_restored() if live else nullcontext(),
+        Progress(*columns, console=messages, transient=True, disable=not live) as bars,
+    ):
         tasks: dict[str, TaskID] = {}
         for item in work:
             if isinstance(item, Evaluated):

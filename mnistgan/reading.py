@@ -7,7 +7,7 @@ import stat
 import struct
 import zipfile
 from pathlib import Path
-from typing import IO, BinaryIO, Literal
+from typing import IO, BinaryIO
 
 ZIP_TAIL_BYTES = 2**16 + 98
 """What the end records of a zip archive and its comment may take"""
@@ -15,19 +15,24 @@ MAX_ZIP_DIRECTORY_BYTES = 2**20
 """Of a checkpoint or an .npz file; the list of the entries of our largest checkpoint has 20 KiB."""
 
 
-def open_regular(path: Path, mode: Literal["rb", "ab"] = "rb") -> BinaryIO:
-    """Open a regular file. A FIFO or a device is refused at once: it could block or never end.
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a regular file for reading.
 
-    Raises OSError.
+    A FIFO or a device is refused at once: it could block or never end. Raises OSError.
     """
-    file = open(path, mode, opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
+    _check_regular(file, path)
     return file
 
 
-def open_bounded(path: Path, max_bytes: int) -> BinaryIO:
+def append_regular(path: Path) -> io.BufferedWriter:
+    """Open a regular file, or a new one, for writing at its end. Raises OSError."""
+    file = open(path, "ab", opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
+    _check_regular(file, path)
+    return file
+
+
+def open_bounded(path: Path, max_bytes: int) -> io.BufferedReader:
     """Open a regular file of at most `max_bytes` for reading. Raises OSError."""
     file = open_regular(path)
     if os.fstat(file.fileno()).st_size > max_bytes:
@@ -50,6 +55,12 @@ def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
     if _zip_directory_bytes(file) > MAX_ZIP_DIRECTORY_BYTES:
         raise zipfile.BadZipFile("has more entries than any file of ours")
     return zipfile.ZipFile(file)
+
+
+def _check_regular(file: BinaryIO, path: Path) -> None:
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
 
 
 def _size(size: int) -> str:

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mnistgan.config import Config
 from mnistgan.errors import RunError
 from mnistgan.files import atomic_write
-from mnistgan.reading import open_regular, read_bounded
+from mnistgan.reading import append_regular, read_bounded
 from mnistgan.yaml_text import read_yaml
 
 NUMBERED = re.compile(r"exp(\d+)")
@@ -311,7 +311,7 @@ def _name_problem(name: str) -> str | None:
 
 def _append(path: Path, line: str) -> None:
     try:
-        with open_regular(path, "ab") as file:
+        with append_regular(path) as file:
             file.write(f"{line}\n".encode())
     except OSError as error:
         error.filename = str(path)  # a full disk does not say which file it was

@@ -21,6 +21,12 @@ DEADLINE = 120.0
 NOBODY = 65534
 
 
+def default_signals() -> None:
+    """What a shell starts a program with, also if these tests run under nohup or behind `&`."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @dataclass
 class Program:
     process: ForkServerProcess
@@ -56,6 +62,7 @@ def start(*words: object, prepare: Callable[[], None] | None = None) -> Program:
 
 def _run(words: list[str], folder: str, number: int, prepare: Callable[[], None] | None) -> None:
     os.chdir(folder)
+    default_signals()
     os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
     os.environ.pop("MNISTGAN_DATA", None)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
@@ -63,9 +70,26 @@ def _run(words: list[str], folder: str, number: int, prepare: Callable[[], None]
     sys.argv = ["mnistgan", *words]
     if prepare is not None:
         prepare()
+    # As at the start of Python, which looks at what kind of file it is.
+    sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     from mnistgan.__main__ import main
 
     main()
+
+
+@dataclass(frozen=True)
+class MessagesTo:
+    """stderr is the file of that name; without a name, a pipe that nobody reads any more."""
+
+    name: str | None
+
+    def __call__(self) -> None:
+        if self.name is not None:
+            descriptor = os.open(self.name, os.O_WRONLY | os.O_NOCTTY)
+        else:
+            reader, descriptor = os.pipe()
+            os.close(reader)
+        os.dup2(descriptor, 2)
 
 
 @dataclass(frozen=True)

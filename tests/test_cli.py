@@ -1,4 +1,3 @@
-import contextlib
 import os
 import pty
 import re
@@ -8,11 +7,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import TINY
+import torch
+from conftest import TINY, assert_refused
+from processes import default_signals
 from typer.testing import Result
 
-from mnistgan import __version__, signals
+from mnistgan import __version__
 from mnistgan.config import presets
 from mnistgan.signals import StopRequest
 
@@ -144,25 +146,96 @@ def test_narrow_terminals_do_not_break() -> None:
     assert "▀" not in shown
 
 
-def test_the_first_ctrl_c_asks_for_a_stop_and_the_second_one_stops_at_once() -> None:
+def test_the_first_ctrl_c_asks_for_a_stop() -> None:
     before = signal.getsignal(signal.SIGINT)
     with StopRequest() as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGINT)
         assert stop()
         assert stop.signal == signal.SIGINT
-        with pytest.raises(SystemExit) as left:
-            os.kill(os.getpid(), signal.SIGINT)
-    assert left.value.code == 130
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_signal_that_a_library_has_caught_is_heard_before_the_training(
-    monkeypatch: pytest.MonkeyPatch,
+SIGNALLED = """
+import os, signal, sys
+from mnistgan.signals import StopRequest, before_leaving, leave_on_signals
+
+leave_on_signals()
+print("begun")
+try:
+    with before_leaving(lambda: print("undone")):
+        {body}
+except BaseException:
+    pass
+print("went on")
+"""
+KILL = "os.kill(os.getpid(), signal.{})"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "shown"),
+    [
+        (KILL.format("SIGINT"), 130, "begun undone"),
+        (KILL.format("SIGTERM"), 143, "begun undone"),
+        (KILL.format("SIGHUP"), 129, "begun undone"),
+        (f"with StopRequest(): {KILL.format('SIGINT')}", 0, "begun went on"),
+        (
+            f"with StopRequest(): {KILL.format('SIGINT')}; {KILL.format('SIGTERM')}",
+            143,
+            "begun undone",
+        ),
+        (
+            f"signal.signal(signal.SIGINT, signal.SIG_IGN); leave_on_signals(); "
+            f"s = StopRequest().__enter__(); {KILL.format('SIGINT')}; {KILL.format('SIGTERM')}; "
+            f"sys.exit(print(s.signal))",
+            0,
+            "begun 15 went on",
+        ),
+    ],
+    ids=["SIGINT", "SIGTERM", "SIGHUP", "one while training", "two while training", "ignored"],
+)
+def test_a_signal_ends_the_process_where_exceptions_are_swallowed(
+    body: str, code: int, shown: str
 ) -> None:
-    monkeypatch.setattr(signals, "_heard", [])
-    with contextlib.suppress(SystemExit):
-        signals._leave(signal.SIGTERM, None)
-    with pytest.raises(SystemExit) as left, StopRequest():
-        pass
-    assert left.value.code == 143
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED.format(body=body)],
+        capture_output=True, text=True, preexec_fn=default_signals,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert done.stdout.split() == shown.split()
+    assert done.stderr == ""
+
+
+CUDA_FAULT = "CUDA error: an illegal memory access was encountered"
+
+
+def out_of_device_memory() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+
+def out_of_numpy_memory() -> None:
+    np.empty(10**15)
+
+
+def out_of_cpu_memory() -> None:
+    torch.empty(10**15)
+
+
+def illegal_access() -> None:
+    raise RuntimeError(CUDA_FAULT)
+
+
+@pytest.mark.parametrize("work", [out_of_device_memory, out_of_numpy_memory, out_of_cpu_memory])
+def test_a_lack_of_memory_is_one_line(
+    mnistgan: Cli, monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]
+) -> None:
+    monkeypatch.setattr("mnistgan.commands.make_gif.make_gif", lambda *_, **__: work())
+    assert_refused(mnistgan("make-gif", "run"), "not enough memory")
+
+
+def test_other_errors_that_mention_memory_keep_their_traceback(
+    mnistgan: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnistgan.commands.make_gif.make_gif", lambda *_, **__: illegal_access())
+    with pytest.raises(RuntimeError, match=CUDA_FAULT):
+        mnistgan("make-gif", "run")

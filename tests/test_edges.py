@@ -1,22 +1,24 @@
 """What people mistype, where the output goes, and signals at any moment."""
 
-import errno
-import io
 import os
 import pty
 import random
+import re
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, train_tiny
-from processes import BecomeNobody, start
+from conftest import TINY, resume_tiny, train_tiny
+from processes import BecomeNobody, MessagesTo, default_signals, start
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint
@@ -187,14 +189,6 @@ def test_a_full_log_does_not_end_a_training() -> None:
     assert b"No space left on device" in done.stderr
     assert b"Traceback" not in done.stderr
     assert load_checkpoint(Path("runs/exp1/latest.pt"))["trainer"]["step"] == 12
-    program = start("train", "--config", "mlp", "--offline", *TINY, prepare=_break_messages)
-    program.wait()
-    assert load_checkpoint(Path("runs/exp2/latest.pt"))["trainer"]["step"] == 12
-
-
-class BrokenPipe(io.StringIO):
-    def write(self, text: str) -> int:
-        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
 
 def _break_messages() -> None:
@@ -204,10 +198,40 @@ def _break_messages() -> None:
     show = console.TrainingProgress.show
 
     def break_and_show(self: console.TrainingProgress, event: Any) -> None:
-        console.messages.file = BrokenPipe()
+        MessagesTo(None)()
         show(self, event)
 
     console.TrainingProgress.show = break_and_show  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [MessagesTo("/dev/full"), MessagesTo(None), _break_messages],
+    ids=["full", "closed pipe", "pipe closed later"],
+)
+def test_messages_that_cannot_be_written_stop_no_command(broken: Callable[[], None]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("Requires: /dev/full")
+    for words in (
+        ("train", "--config", "mlp", "--offline", "--name", "run", *TINY),
+        ("sample", "--ckpt", "run", "--n", 4),
+        ("plot-losses", "run"),
+    ):
+        program = start(*words, prepare=broken)
+        assert program.wait() == 0, words
+        assert program.stdout.read_text().startswith(("finished at step 12", "runs/run/"))
+    assert load_checkpoint(Path("runs/run/latest.pt"))["trainer"]["step"] == 12
+    assert start("sample", "--ckpt", "nowhere", prepare=broken).wait() == 1
+    assert start("trian", prepare=broken).wait() == 2
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_results_that_cannot_be_written_are_one_line(option: str) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("Requires: /dev/full")
+    done = shell(f"$MNISTGAN {option} > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr == b"error: No space left on device\n"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
@@ -230,17 +254,35 @@ def test_closed_streams_are_no_reason_to_fail() -> None:
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
 
-def assert_stops(words: list[str], number: int, code: int, delay: float) -> None:
-    """After `delay` seconds a signal ends the program with its code, or it was done before."""
+def assert_stops(words: list[str], number: int, code: int, delay: float) -> str:
+    """After `delay` seconds a signal ends the program with its code, or it was done before.
+
+    Says which. Before our first line Python itself acts.
+    """
     process = subprocess.Popen(
-        [*PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [*PROGRAM, *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default_signals,
+    )  # fmt: skip
     time.sleep(delay)
+    ready = is_ready(process.pid)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode in (code, 0), (delay, process.returncode, stderr)
-    assert "Traceback" not in stderr, (delay, stderr)
-    assert not list(Path().rglob("*.tmp")), delay
+    assert not list(Path().rglob("*.tmp")), (words, delay)
+    if not ready:
+        return "before our first line"
+    assert process.returncode in (code, 0), (words, delay, process.returncode, stderr)
+    assert "Traceback" not in stderr, (words, delay, stderr)
+    return f"exit {process.returncode}"
+
+
+def is_ready(process_id: int) -> bool:
+    """Whether a process handles SIGTERM: from then on it ends quietly. Python alone does not."""
+    try:
+        status = Path(f"/proc/{process_id}/status").read_text()
+    except FileNotFoundError:
+        pytest.skip("Requires: /proc")
+    caught = re.search(r"^SigCgt:\s*(\w+)$", status, re.MULTILINE)
+    return caught is None or bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def signals_at_random_moments(count: int) -> None:
@@ -251,22 +293,139 @@ def signals_at_random_moments(count: int) -> None:
         ["evaluate", "run", "--n", "2000"],
         ["plot-losses", "run"],
         ["make-gif", "run"],
+        ["interpolate", "--ckpt", "run", "--out", "x.gif"],
+        ["sample", "--ckpt", "run", "--n", "20000", "--out", "folder/"],
     ]
     moments = random.Random(count)
+    outcomes: Counter[str] = Counter()
     for index in range(count):
         number, code = SIGNALS[(index + index // len(commands)) % 2]
         words = commands[index % len(commands)]
-        # A second: before our first line Python itself acts.
-        assert_stops(words, number, code, moments.uniform(1.0, 5.0))
+        delay = moments.uniform(0.0, 0.3 if index % 3 == 0 else 5.0)
+        outcomes[assert_stops(words, number, code, delay)] += 1
+        shutil.rmtree("folder", ignore_errors=True)
+    print(dict(outcomes))
 
 
 def test_signals_at_some_moments_end_every_command_quietly() -> None:
-    signals_at_random_moments(5)
+    signals_at_random_moments(7)
 
 
 @pytest.mark.long
 def test_signals_at_many_moments_end_every_command_quietly() -> None:
     signals_at_random_moments(100)
+
+
+def two_signals_while_checkpoints_are_written(count: int) -> None:
+    words = ("--config", "mlp", "--offline", *TINY, "output.checkpoint_every_seconds=0.001")
+    moments = random.Random(count)
+    outcomes: Counter[str] = Counter()
+    for index in range(count):
+        run = Path(f"runs/run{index}")
+        program = start("train", *words, "--name", run.name, "training.max_steps=100000")
+        while not (run / "latest.pt").exists():
+            time.sleep(0.01)
+        gap = moments.choice((0.0, moments.uniform(0.0, 0.05)))
+        time.sleep(moments.uniform(0.0, 0.5))
+        for number, pause in zip(moments.choices(SIGNALS, k=2), (gap, 0), strict=True):
+            os.kill(program.process.pid, number[0])
+            time.sleep(pause)
+        code, stderr = program.wait(), program.stderr.read_text()
+        assert code in (130, 143), (gap, code, stderr)
+        assert "Traceback" not in stderr, (gap, stderr)
+        assert "Error" not in stderr, (gap, stderr)
+        assert not list(Path().rglob("*.tmp")), gap
+        step = load_checkpoint(run / "latest.pt")["trainer"]["step"]
+        resume_tiny(run, f"training.max_steps={step + 1}")
+        assert load_checkpoint(run / "latest.pt")["trainer"]["step"] == step + 1
+        saved = "stopped, saved" in program.stdout.read_text()
+        outcomes[f"exit {code}, {'after' if saved else 'without'} the last save"] += 1
+    print(dict(outcomes))
+
+
+def test_two_signals_while_checkpoints_are_written_spare_the_run() -> None:
+    two_signals_while_checkpoints_are_written(3)
+
+
+@pytest.mark.long
+def test_two_signals_at_many_moments_spare_the_run() -> None:
+    two_signals_while_checkpoints_are_written(40)
+
+
+@pytest.mark.parametrize("writing", ["checkpoint", "previous", "folder"])
+def test_a_signal_during_a_write_leaves_no_temporary_file(writing: str) -> None:
+    train_tiny(name="run")
+    words = {"folder": ("sample", "--ckpt", "run", "--n", 4, "--out", "folder/")}.get(
+        writing, ("train", "--resume", "run", "--offline", "training.max_steps=14")
+    )
+    program = start(*words, prepare=SignalsWhile(writing))
+    assert program.wait() == 143
+    assert program.stderr.read_text().count("Traceback") == 0
+    assert not list(Path().rglob("*.tmp"))
+    assert load_checkpoint(Path("runs/run/latest.pt"))["trainer"]["step"] == 12
+    assert not Path("folder").exists()
+
+
+@dataclass(frozen=True)
+class SignalsWhile:
+    """Two signals while the second part of that is written."""
+
+    writing: str
+
+    def __call__(self) -> None:
+        from mnistgan import checkpoint
+        from mnistgan.commands import sample
+
+        owner, name = {
+            "checkpoint": (checkpoint._DigestingFile, "write"),
+            "previous": (Path, "hardlink_to"),
+            "folder": (sample, "to_picture"),
+        }[self.writing]
+        function = getattr(owner, name)
+
+        def signalled(*args: Any) -> Any:
+            result = function(*args)
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return result
+
+        setattr(owner, name, signalled)
+
+
+def test_an_ignored_ctrl_c_stays_ignored_during_a_training() -> None:
+    words = ("--config", "mlp", "--offline", "--name", "run", *TINY, "training.max_steps=100000")
+    program = start("train", *words, prepare=_ignore_ctrl_c)
+    while not Path("runs/run/metrics.jsonl").exists():
+        time.sleep(0.01)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(program.process.pid, number)
+        time.sleep(0.1)
+    assert program.wait() == 143
+    assert "stopped, saved" in program.stdout.read_text()
+
+
+def _ignore_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def test_a_signal_shows_the_cursor_again() -> None:
+    train_tiny(name="run")
+    leader, follower = pty.openpty()
+    name = os.ttyname(follower)
+    program = start("evaluate", "run", "--n", 20000, prepare=MessagesTo(name))
+    read_until(b"\x1b[?25l", leader)
+    os.kill(program.process.pid, signal.SIGTERM)
+    assert program.wait() == 143
+    read_until(b"\x1b[?25h", leader)
+    os.close(leader)
+    os.close(follower)
+
+
+def read_until(wanted: bytes, terminal: int) -> None:
+    shown = b""
+    while wanted not in shown:
+        assert select.select([terminal], [], [], 10)[0], shown
+        shown += os.read(terminal, 1000)
 
 
 def test_a_terminal_that_closes_stops_the_training_and_saves() -> None:
@@ -292,6 +451,7 @@ def _own_terminal() -> None:
     import fcntl
     import termios
 
+    default_signals()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 

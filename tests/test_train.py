@@ -21,6 +21,7 @@ from conftest import (
     train_tiny,
     write_set,
 )
+from processes import default_signals
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint
@@ -446,7 +447,7 @@ def start_training(*words: str) -> "subprocess.Popen[str]":
     process = subprocess.Popen(
         [sys.executable, "-m", "mnistgan", "train", "--config", "mlp", "--offline",
          "--name", "live", *TINY, "training.max_steps=100000", *words],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default_signals,
     )  # fmt: skip
     metrics = Path("runs/live/metrics.jsonl")
     deadline = time.monotonic() + 120
