@@ -132,7 +132,6 @@ MISTYPED = """
 1 evaluate run --n 100 --dataset mnits
 1 evaluate run --n 100 --dataset stacked-mnist
 1 evaluate run --n 100 --panel x.jpg
-1 evaluate run --n 100 --cas
 1 evaluate run --n 100 --out empty
 1 evaluate run --n 100 --panel empty
 1 train-judge --dataset nowhere
