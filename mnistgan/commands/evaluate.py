@@ -24,7 +24,7 @@ from mnistgan.evaluation.modes import count_modes, judge_triples
 from mnistgan.evaluation.neighbours import Neighbours, nearest_neighbours
 from mnistgan.evaluation.reference import Reference
 from mnistgan.evaluation.scores import Scores, score
-from mnistgan.files import atomic_write, open_regular
+from mnistgan.files import atomic_write
 from mnistgan.generation import BLOCK, generate, load_sampler
 from mnistgan.images import to_grid, to_uint8, write_png
 from mnistgan.run_dir import RunDir, find_checkpoint
@@ -369,5 +369,5 @@ def _check_count(count: int, target: str) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with open_regular(path) as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
