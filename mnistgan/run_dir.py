@@ -33,8 +33,8 @@ FLOAT32_MAX = 3.4028235e38
 Float32 = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 MAX_INFO_BYTES = 2**20
 """Of run.json, which has 1 KiB"""
-MAX_METRICS_BYTES = 2**28
-"""Of metrics.jsonl: 1.2 million lines, one for each of them in memory"""
+MAX_METRICS_BYTES = 2**26
+"""Of metrics.jsonl: 300,000 lines as we write them, 15 million steps at the usual interval"""
 EPOCH_STEM = re.compile(r"epoch_(\d{3,}(?:\.\d+)?)")
 
 
