@@ -15,16 +15,6 @@ MAX_ZIP_DIRECTORY_BYTES = 2**20
 """Of a checkpoint or an .npz file; the list of the entries of our largest checkpoint has 20 KiB."""
 
 
-def open_regular(path: Path) -> io.BufferedReader:
-    """Open a regular file for reading.
-
-    A FIFO or a device is refused at once: it could block or never end. Raises OSError.
-    """
-    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
-    _check_regular(file, path)
-    return file
-
-
 def append_regular(path: Path) -> io.BufferedWriter:
     """Open a regular file, or a new one, for writing at its end. Raises OSError."""
     file = open(path, "ab", opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
@@ -33,8 +23,12 @@ def append_regular(path: Path) -> io.BufferedWriter:
 
 
 def open_bounded(path: Path, max_bytes: int) -> io.BufferedReader:
-    """Open a regular file of at most `max_bytes` for reading. Raises OSError."""
-    file = open_regular(path)
+    """Open a regular file of at most `max_bytes` for reading.
+
+    A FIFO or a device is refused at once: it could block or never end. Raises OSError.
+    """
+    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
+    _check_regular(file, path)
     if os.fstat(file.fileno()).st_size > max_bytes:
         file.close()
         raise OSError(errno.EFBIG, f"is larger than {_size(max_bytes)}", str(path))

@@ -37,8 +37,8 @@ FLOAT32_MAX = 3.4028235e38
 Float32 = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 MAX_INFO_BYTES = 2**20
 """Of run.json, which has 1 KiB"""
-MAX_METRICS_BYTES = 2**28
-"""Of metrics.jsonl: 1.2 million lines, one for each of them in memory"""
+MAX_METRICS_BYTES = 2**26
+"""Of metrics.jsonl: 300,000 lines as we write them, 15 million steps at the usual interval"""
 EPOCH_STEM = re.compile(r"epoch_(\d{3,}(?:\.\d+)?)")
 
 
@@ -49,15 +49,15 @@ class MetricsRecord(BaseModel):
 
     step: int = Field(ge=0, le=2**53)
     """Updates of G so far."""
-    epoch: float = Field(ge=0)
+    epoch: float = Field(ge=0, le=2**53)
     d_loss: Float32
     g_loss: Float32
     d_real: Float32
     """D(x): a probability where the loss has one, else the mean logit."""
     d_fake: Float32
     """D(G(z)) before G's update, in the same unit."""
-    images_per_second: float = Field(ge=0)
-    frechet_distance: float | None = None
+    images_per_second: float = Field(ge=0, le=FLOAT32_MAX)
+    frechet_distance: Float32 | None = None
     """Of few samples, at the steps that `output.evaluate_every_epochs` names"""
     classes_drawn: int | None = Field(None, ge=0)
     """How many digits the judge finds in those samples, strays aside"""

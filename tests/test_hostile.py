@@ -612,6 +612,7 @@ def test_wrong_facts_of_a_judge_are_named(
 WRONG_TENSORS: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
     "no features": lambda tensors: tensors.pop("features"),
     "few features": lambda tensors: tensors.update(features=tensors["features"][:3].clone()),
+    "one number for features": lambda tensors: tensors.update(features=torch.zeros(()).half()),
     "short features": lambda tensors: tensors.update(features=tensors["features"][:, :3].clone()),
     "features of another type": lambda tensors: tensors.update(features=tensors["means"].clone()),
     "features that are not finite": lambda tensors: tensors["features"][3].fill_(math.nan),

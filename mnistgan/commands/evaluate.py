@@ -35,7 +35,6 @@ from mnistgan.evaluation.scores import Scores, score
 from mnistgan.files import atomic_write, check_output
 from mnistgan.generation import BLOCK, generate, load_sampler
 from mnistgan.images import to_grid, to_uint8, write_png
-from mnistgan.reading import open_regular
 from mnistgan.run_dir import RunDir, find_checkpoint
 
 SCHEMA = 1
@@ -369,5 +368,5 @@ def _check_count(count: int, target: str) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with open_regular(path) as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -171,7 +171,7 @@ def shipped_reference() -> Reference:
 
 def _reference_template(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """What the tensors of a reference are like, for as many features as there are."""
-    count = max(LEAST_FEATURES, len(tensors["features"]))
+    count = max([LEAST_FEATURES, *tensors["features"].shape[:1]])
     with torch.device("meta"):
         return {
             "features": torch.empty(count, FEATURES, dtype=torch.float16),
