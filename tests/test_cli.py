@@ -147,13 +147,17 @@ def test_narrow_terminals_do_not_break() -> None:
 
 
 def test_the_first_ctrl_c_asks_for_a_stop() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with StopRequest() as stop:
-        assert not stop()
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop()
-        assert stop.signal == signal.SIGINT
-    assert signal.getsignal(signal.SIGINT) is before
+    # Under nohup or behind `&` it may be ignored.
+    outside = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with StopRequest() as stop:
+            assert not stop()
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop()
+            assert stop.signal == signal.SIGINT
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, outside)
 
 
 SIGNALLED = """

@@ -191,13 +191,11 @@ def test_twenty_problems_are_shown_and_the_rest_are_counted() -> None:
 
 def test_a_key_or_value_with_line_breaks_is_one_line() -> None:
     (line,) = problems('"a\\nerror: b\\u2028": 1')
-    assert line.startswith(r"c.yaml: a\nerror: b\u2028: unknown key")
+    assert line == "c.yaml, line 1, column 1: a key should be a word"
     (line,) = problems("{}", "a\nb=[")
     assert line.startswith(r"command line: a\nb, line 1")
     (line,) = problems('data: {dataset: "a\\nb"}')
     assert r"such as ./a\nb; found 'a\nb'" in line
-    (line,) = problems('{"a\\nb": 1, "a\\nb": 2}')
-    assert r"the key 'a\nb' stands twice" in line
 
 
 @pytest.mark.parametrize(
