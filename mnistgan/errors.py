@@ -1,5 +1,7 @@
 """What a user can cause. The edge prints the message, one clear sentence, and exits with 1."""
 
+from collections.abc import Sequence
+
 
 class MnistganError(Exception):
     """The root of the family: a full sentence that says what was found and what to do next."""
@@ -31,3 +33,16 @@ class DeviceError(MnistganError):
 
 class NonFiniteError(MnistganError):
     """A training that left the finite numbers."""
+
+
+class PluginError(MnistganError):
+    """A plugin that cannot be used, or one that is missing."""
+
+
+class MissingPluginError(PluginError):
+    """A run or a checkpoint that was made with plugins that the command line does not name."""
+
+    def __init__(self, message: str, plugins: Sequence[str]) -> None:
+        super().__init__(message)
+        self.plugins = plugins
+        """Their file names"""

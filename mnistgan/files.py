@@ -20,11 +20,6 @@ LONGEST_KEPT = 50
 """Characters of a file's name in that of its temporary file: a name may have 255 bytes."""
 UNFINISHED = ".unfinished"
 SEPARATORS = ("/", os.sep)
-TRAINING_FILES = (
-    *("config.yaml", "run.json", "metrics.jsonl", "latest.pt", "previous.pt", "best.pt"),
-    *("samples/epoch_*.png", "checkpoints/epoch_*.pt"),
-)
-"""What only a training writes, as patterns below its run folder."""
 KINDS = {
     stat.S_IFREG: "a file",
     stat.S_IFDIR: "a folder",
@@ -35,21 +30,21 @@ KINDS = {
 }
 
 
-def check_output(out: str | Path, suffixes: Sequence[str], reads: Path | None = None) -> Path:
+def check_output_file(out: str | Path, suffixes: Sequence[str], reads: Path | None = None) -> Path:
     """The path of a file that may be written, before any work is done for it.
 
     The name ends in one of `suffixes`, also that of the file that a link leads to. There is a
-    regular file or nothing. It is neither a file of a training, nor what the command reads: the
-    file `reads`, or a file in that folder.
+    regular file or nothing. It is not what the command reads: the file `reads`, or a file in that
+    folder.
 
     Raises OutputError, naming `out`, for anything else and for a place that cannot be written.
     """
     path = Path(out)
     if _ends_in_separator(out):
-        raise OutputError(f"{_shown(out)}: names a folder; expected a file name")
+        raise OutputError(f"{shown_path(out)}: names a folder; expected a file name")
     if path.suffix.lower() not in suffixes:
         raise OutputError(
-            f"{_shown(out)}: expected a name ending in {' or '.join(suffixes)}, such as "
+            f"{shown_path(out)}: expected a name ending in {' or '.join(suffixes)}, such as "
             f"x{suffixes[0]}; got {path.name!r}"
         )
     with _refusing(out):
@@ -58,12 +53,11 @@ def check_output(out: str | Path, suffixes: Sequence[str], reads: Path | None = 
         source = None if reads is None else Path(os.path.realpath(reads))
     if target.suffix.lower() != path.suffix.lower():
         raise OutputError(
-            f"{_shown(out)}: is a link to {_shown(target)}; expected a name ending in {path.suffix}"
+            f"{shown_path(out)}: is a link to {shown_path(target)}; expected a name ending in "
+            f"{path.suffix}"
         )
-    if _is_training_file(target):
-        raise OutputError(f"{_shown(out)}: is written by the training; choose another name")
     if source in (target, target.parent):
-        raise OutputError(f"{_shown(out)}: would change {reads}, which is read; choose another")
+        raise OutputError(f"{shown_path(out)}: would change {reads}, which is read; choose another")
     return path
 
 
@@ -76,9 +70,9 @@ def check_output_folder(out: str | Path) -> Path:
     with _refusing(path):
         kind = _kind(path)
         if kind not in (None, "a folder"):
-            raise OutputError(f"{_shown(path)}: is {kind}; a folder is wanted")
+            raise OutputError(f"{shown_path(path)}: is {kind}; a folder is wanted")
         if kind and any(path.iterdir()):
-            raise OutputError(f"{_shown(path)}: exists and is not empty; choose a new folder")
+            raise OutputError(f"{shown_path(path)}: exists and is not empty; choose a new folder")
         _check_place(Path(os.path.realpath(path)))
     return path
 
@@ -101,7 +95,7 @@ def resolve_target(path: Path) -> Path:
     """
     kind = _kind(path)
     if kind not in (None, "a file"):
-        raise OutputError(f"{_shown(path)}: is {kind}; expected a regular file")
+        raise OutputError(f"{shown_path(path)}: is {kind}; expected a regular file")
     return Path(os.path.realpath(path))
 
 
@@ -194,17 +188,10 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def remove_temporary_files(*folders: Path) -> None:
-    """Remove what killed trainings have left in the `folders` of a run.
-
-    The caller holds the lock of the run, so no living process writes the files of its training.
-    Temporary files of other names belong to other commands, which may be at work: they stay.
-    """
-    for folder in folders:
-        for path in folder.glob(".*.tmp"):
-            match = TEMPORARY.fullmatch(path.name)
-            if match and _is_training_file(folder / match["name"]) and path.is_file():
-                path.unlink(missing_ok=True)
+def temporary_target(path: Path) -> Path | None:
+    """The file whose temporary file `path` is, if that is what its name says."""
+    match = TEMPORARY.fullmatch(path.name)
+    return path.with_name(match["name"]) if match else None
 
 
 def _temporary(target: Path) -> Path:
@@ -243,25 +230,17 @@ def _check_place(target: Path) -> None:
     """Raises OSError where `target`, with links resolved, can be neither made nor replaced."""
     folder = next(place for place in (target, *target.parents) if place.is_dir())
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, f"{os.strerror(errno.EACCES)} in {_shown(folder)}")
+        raise PermissionError(errno.EACCES, f"{os.strerror(errno.EACCES)} in {shown_path(folder)}")
     for part in target.relative_to(folder).parts:
         with suppress(FileNotFoundError):
             (folder / part).lstat()  # raises where the name is too long
-
-
-def _is_training_file(path: Path) -> bool:
-    """Whether `path` is one of TRAINING_FILES in a run, which a config.yaml makes a folder."""
-    return any(
-        path.match(pattern) and (path.parents[pattern.count("/")] / "config.yaml").is_file()
-        for pattern in TRAINING_FILES
-    )
 
 
 def _ends_in_separator(out: str | Path) -> bool:
     return str(out).endswith(SEPARATORS)
 
 
-def _shown(path: str | Path) -> str:
+def shown_path(path: str | Path) -> str:
     """For a message of one line: quoted where spaces, control characters or nothing would hide."""
     text = str(path)
     return text if text.isprintable() and text == text.strip() != "" else repr(text)
@@ -273,6 +252,6 @@ def _refusing(out: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{_shown(out)}: {error.strerror}") from None
+        raise OutputError(f"{shown_path(out)}: {error.strerror}") from None
     except ValueError:  # a NUL, or what is no text in the encoding of file names
-        raise OutputError(f"{_shown(out)}: is no name that a file can have") from None
+        raise OutputError(f"{shown_path(out)}: is no name that a file can have") from None

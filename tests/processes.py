@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["mnistgan.commands.train", "mnistgan.cli", "torch._dynamo"])
+CONTEXT.set_forkserver_preload(["mnistgan.runs.opening", "mnistgan.cli", "torch._dynamo"])
 DEADLINE = 120.0
 NOBODY = 65534
 
@@ -123,7 +123,8 @@ class DieAt:
     moment: int
 
     def __call__(self) -> None:
-        from mnistgan import checkpoint, run_dir
+        from mnistgan import checkpoint
+        from mnistgan.runs import folder
 
         left = self.moment
 
@@ -158,7 +159,7 @@ class DieAt:
                 file.write(line[len(line) // 2 :] + "\n")
 
         checkpoint._DigestingFile.write = write_part  # type: ignore[method-assign]
-        run_dir._append = append_in_halves
+        folder._append = append_in_halves
         os.fsync = counted(os.fsync)
         for name in ("open", "replace", "hardlink_to", "unlink", "mkdir"):
             setattr(Path, name, counted(getattr(Path, name)))

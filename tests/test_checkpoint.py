@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import assert_same
+from helpers import assert_same
 
 from mnistgan import checkpoint
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
 from mnistgan.errors import CheckpointError
-from mnistgan.files import remove_temporary_files
+from mnistgan.runs.folder import RunFolder
 
 STATE = {"weights": torch.randn(300, 7), "step": 3, "name": "x", "nested": {"list": [1.5, None]}}
 LATEST = Path("latest.pt")
@@ -135,7 +135,7 @@ def test_what_a_killed_process_left_is_cleared_away() -> None:
     for litter in (".latest.pt.0123abcd.tmp", "samples/.epoch_001.png.0123abcd.tmp"):
         Path(litter).write_bytes(b"half")
     Path(".latest.pt.89abcdef.tmp").mkdir()
-    remove_temporary_files(Path(), Path("samples"), Path("missing"))
+    RunFolder(Path()).remove_temporary_files()
     Path(".latest.pt.89abcdef.tmp").rmdir()
     assert sorted(os.listdir()) == ["config.yaml", "latest.pt", "samples"]
     assert os.listdir("samples") == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, assert_refused
+from helpers import TINY, assert_refused
 from processes import default_signals
 from typer.testing import Result
 
@@ -20,7 +20,7 @@ from mnistgan.signals import StopRequest
 
 Cli = Callable[..., Result]
 REPOSITORY = Path(__file__).parent.parent
-COMMANDS = ["train", "sample", "plot-losses", "make-gif", "interpolate", "evaluate", "train-judge"]
+COMMANDS = ["train", "sample", "plot-losses", "make-gif", "interpolate", "evaluate"]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

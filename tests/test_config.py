@@ -4,21 +4,22 @@ import pytest
 
 from mnistgan.config import (
     Config,
-    LossConfig,
+    check_config,
     differing_keys,
     find_config,
     flatten,
     load_config,
     presets,
 )
+from mnistgan.config.yaml_text import read_yaml
 from mnistgan.errors import ConfigError
-from mnistgan.yaml_text import read_yaml
+from mnistgan.runs.building import RUN_RULES
 
 
 def problems(text: str, *overrides: str) -> list[str]:
     Path("c.yaml").write_text(text)
     with pytest.raises(ConfigError) as error:
-        load_config("c.yaml", overrides)
+        load_config("c.yaml", overrides, RUN_RULES)
     return str(error.value).splitlines()
 
 
@@ -91,7 +92,7 @@ def test_the_command_line_is_named_where_it_is_to_blame() -> None:
 def test_invalid_fields_hide_no_contradiction_between_valid_ones() -> None:
     lines = problems(
         "data: {batch_size: 30, dataset: stacked-mnist}\n"
-        "model: {minibatch_deviation: true, spectral_norm: true, architecture: resnet, widt: 5}\n"
+        "model: {minibatch_stddev: true, architecture: mlp, widt: 5}\n"
         "loss: {adversarial: wgan-gp, label_smoothing: 0.1, r1: 1, r2: -1}\n"
         "training: {compile: on, epochs: many}\n"
         "output: {evaluate_every_epochs: 1}\n"
@@ -100,21 +101,20 @@ def test_invalid_fields_hide_no_contradiction_between_valid_ones() -> None:
         "model.widt",
         "loss.r2",
         "training.epochs",
-        "model.minibatch_deviation, model.architecture",
-        "model.minibatch_deviation, data.batch_size",
-        "model.spectral_norm, model.architecture",
-        "loss.label_smoothing, loss.adversarial",
-        "loss.adversarial, loss.gradient_penalty",
+        "model.minibatch_stddev, data.batch_size",
         "training.compile, loss.r1",
-        "output.evaluate_every_epochs, data.dataset",
+        "data.dataset, output.evaluate_every_epochs",
+        "model.architecture, model.minibatch_stddev",
+        "loss.adversarial, loss.gradient_penalty",
+        "loss.adversarial, loss.label_smoothing",
     ]
-    assert lines[-1].endswith("leave it null; found 1.0, 'stacked-mnist'")
+    assert lines[5].endswith("leave it null; found 'stacked-mnist', 1.0")
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "model: {minibatch_deviation: true, architecture: conf}\ndata: {batch_size: 3.5}",
+        "model: {minibatch_stddev: true, architecture: conf}\ndata: {batch_size: 3.5}",
         "model: 5\nloss: {adversarial: wgan-gp, gradient_penalty: -1}",
     ],
 )
@@ -174,11 +174,6 @@ def test_all_words_that_cannot_be_read_are_reported() -> None:
     assert [line.partition(":")[0] for line in lines] == ["command line"] * 3
 
 
-def test_contradictions_are_refused_in_code_too() -> None:
-    with pytest.raises(ValueError, match="wgan needs weight_clip"):
-        Config(loss=LossConfig(adversarial="wgan"))
-
-
 def test_twenty_problems_are_shown_and_the_rest_are_counted() -> None:
     keys = [f"key{number}: 1" for number in range(6000)]
     lines = problems("\n".join(keys))
@@ -225,11 +220,11 @@ def test_a_key_or_value_with_line_breaks_is_one_line() -> None:
         ("training: {epochs: 1.5}", "training.epochs"),
         ("training: {seed: 99999999999999999999}", "training.seed"),
         ("training: {ema_decay: 1}", "should be less than 1"),
-        ("loss: {adversarial: bec}", "should be 'bce'"),
-        ("model: {architecture: resnot}", "should be 'mlp', 'dcgan', 'conv' or 'resnet'"),
+        ("loss: {adversarial: bec}", "should be one of bce, "),
+        ("model: {architecture: dcgam}", "should be one of mlp, dcgan, conv; did you mean dcgan?"),
         ("model: {conditional: perhaps}", "model.conditional: should be a valid boolean"),
-        ("loss: {adversarial: wgan}", "loss.weight_clip: wgan needs weight_clip"),
-        ("loss: {adversarial: wgan-gp}", "loss.gradient_penalty: wgan-gp needs gradient_penalty"),
+        ("loss: {adversarial: wgan}", "wgan needs weight_clip (0.01 in the paper)"),
+        ("loss: {adversarial: wgan-gp}", "wgan-gp needs gradient_penalty (10 in the paper)"),
         ("loss: {adversarial: wgan, weight_clip: 0.01, r1: 1}", "choose one"),
         ("loss: {adversarial: wgan, weight_clip: 1, label_smoothing: 0.1}", "bce or minimax"),
         ("loss: {adversarial: hinge, label_smoothing: 0.1}", "bce or minimax"),
@@ -240,13 +235,12 @@ def test_a_key_or_value_with_line_breaks_is_one_line() -> None:
         ),
         (
             "loss: {adversarial: wgan-gp, gradient_penalty: 10}\nmodel: {architecture: dcgan}",
-            "D of dcgan normalises over the batch",
+            "D of dcgan normalizes over the batch",
         ),
         ("optimizer: {arguments: {alpha: nan}}", "optimizer.arguments.alpha"),
-        ("model: {architecture: resnet, spectral_norm: true}", "spectral_norm cannot divide"),
-        ("model: {minibatch_deviation: true}", "a part of architecture conv only"),
+        ("model: {minibatch_stddev: true}", "a part of architecture conv only"),
         (
-            "model: {architecture: conv, minibatch_deviation: true}\ndata: {batch_size: 30}",
+            "model: {architecture: conv, minibatch_stddev: true}\ndata: {batch_size: 30}",
             "batch_size has to be a multiple of 4; found True, 30",
         ),
         ("training: {compile: on}\nloss: {r1: 1}", "cannot be differentiated twice"),
@@ -288,7 +282,7 @@ def test_the_arguments_of_an_optimizer_are_numbers_booleans_and_lists() -> None:
     Path("c.yaml").write_text(text)
     arguments = load_config("c.yaml", ["optimizer.arguments.eps=1e-6"]).optimizer.arguments
     assert arguments == {"alpha": 0.9, "centered": True, "weights": (1.0, 2.0), "eps": 1e-6}
-    again = Config.from_mapping(load_config("c.yaml").to_mapping(), "").optimizer.arguments
+    again = check_config(load_config("c.yaml").to_mapping(), "").optimizer.arguments
     assert again["centered"] is True
     assert differing_keys(
         load_config("mlp"), load_config("mlp", ["optimizer.arguments.eps=1"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import idx_bytes, write_set
+from helpers import idx_bytes, write_set
 
 from mnistgan.data import Batches, Split, load_dataset, sources, to_unit_range
 from mnistgan.data.idx import read_idx

@@ -6,14 +6,14 @@ import sys
 import pytest
 import torch
 import yaml
-from conftest import TINY, assert_same, resume_tiny, train_tiny
+from helpers import TINY, assert_same, resume_tiny, train_tiny
 
 from mnistgan import devices
 from mnistgan.checkpoint import load_checkpoint
 from mnistgan.config import load_config
 from mnistgan.devices import MIN_WEIGHTS_FOR_BF16, resolve_compilation, resolve_precision
 from mnistgan.errors import ConfigError
-from mnistgan.trainer import Trainer
+from mnistgan.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8)

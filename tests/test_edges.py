@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, resume_tiny, train_tiny
+from helpers import TINY, resume_tiny, train_tiny
 from processes import BecomeNobody, MessagesTo, default_signals, start
 from typer.testing import Result
 
@@ -134,7 +134,6 @@ MISTYPED = """
 1 evaluate run --n 100 --panel x.jpg
 1 evaluate run --n 100 --out empty
 1 evaluate run --n 100 --panel empty
-1 train-judge --dataset nowhere
 2 no-such-command
 2 --no-such-option
 """.strip().splitlines()
@@ -192,15 +191,15 @@ def test_a_full_log_does_not_end_a_training() -> None:
 
 def _break_messages() -> None:
     """Nobody reads the messages any more once the training has begun."""
-    from mnistgan import console
+    from mnistgan.terminal.progress import TrainingProgress
 
-    show = console.TrainingProgress.show
+    show = TrainingProgress.show
 
-    def break_and_show(self: console.TrainingProgress, event: Any) -> None:
+    def break_and_show(self: TrainingProgress, event: Any) -> None:
         MessagesTo(None)()
         show(self, event)
 
-    console.TrainingProgress.show = break_and_show  # type: ignore[method-assign]
+    TrainingProgress.show = break_and_show  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import (
-    TINY,
+from helpers import (
     assert_same,
     idx_bytes,
     metrics_without_timings,
     picture,
     resume_tiny,
+    tiny_session,
     train_tiny,
     write_set,
 )
@@ -27,15 +27,15 @@ from torch import Tensor
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
-from mnistgan.commands import train as training
 from mnistgan.commands.evaluate import verdict
 from mnistgan.data import load_shipped, sources, stack
 from mnistgan.evaluation import build, cas, judge
 from mnistgan.evaluation.judge import judge_images
 from mnistgan.evaluation.metrics import frechet_distance
 from mnistgan.evaluation.reference import load_reference, shipped_reference
-from mnistgan.generation import generate
 from mnistgan.images import to_uint8
+from mnistgan.runs import tasks
+from mnistgan.sampling import generate
 
 Cli = Callable[..., Result]
 KEYS = {
@@ -256,11 +256,11 @@ def test_digits_that_no_judge_can_learn_are_refused(
 
 
 def test_train_judge_writes_a_judge_that_can_be_read_back(
-    mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+    maintain: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "EPOCHS", 1)
     write_real_set(Path("mine"), digits)
-    result = mnistgan("train-judge", "--dataset", "./mine", "--name", "own", "--out", "judges")
+    result = maintain("train-judge", "--dataset", "./mine", "--name", "own", "--out", "judges")
     assert result.exit_code == 0, result.output
     assert result.stdout == "judges/own.safetensors\n"
     own = load_reference(Path("judges"), "own")
@@ -268,7 +268,7 @@ def test_train_judge_writes_a_judge_that_can_be_read_back(
     assert own.judge_sha256 in result.stderr
     assert f"{100 * own.accuracy:.2f} %" in result.stderr
     monkeypatch.setattr(sources, "_download", lambda *_: "there is no network")
-    refused = mnistgan("train-judge", "--dataset", "kmnist")
+    refused = maintain("train-judge", "--dataset", "kmnist")
     assert refused.exit_code == 1
     assert "kmnist: there is no network" in refused.stderr
 
@@ -328,16 +328,14 @@ def test_a_run_ranks_its_checkpoints_without_test_digits_or_the_samples_of_evalu
         for line in (run / "metrics.jsonl").read_text().splitlines()
         if "frechet_distance" in line
     )
-    plan = training.plan_new(
-        "mlp", [*TINY, *SCORED], runs=Path("runs"), name="by-hand", device="cpu", offline=True
-    )
+    session = tiny_session(*SCORED, name="by-hand")
     for _ in range(line["step"]):
-        plan.trainer.train_step()
+        session.trainer.train_step()
     reference = shipped_reference()
     train_digits = load_shipped("mnist", "train").images[::120]
     distances = {}
-    for seed in (0, training.EVALUATION_SEED):
-        blocks = generate(plan.sampler, 128, seed, torch.device("cpu"), in_proportion=True)
+    for seed in (0, tasks.EVALUATION_SEED):
+        blocks = generate(session.sampler(), 128, seed, torch.device("cpu"), in_proportion=True)
         drawn = torch.cat([to_uint8(images) for images, _ in blocks])
         seen = judge_images(reference.judge, drawn).features
         for name, features in (
@@ -345,7 +343,7 @@ def test_a_run_ranks_its_checkpoints_without_test_digits_or_the_samples_of_evalu
             ("test", reference.features),
         ):
             distances[name, seed] = frechet_distance(features, seen)
-    assert line["frechet_distance"] == distances["train", training.EVALUATION_SEED]
+    assert line["frechet_distance"] == distances["train", tasks.EVALUATION_SEED]
     assert len(set(distances.values())) == 4
 
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TINY, assert_same, metrics_without_timings
+from helpers import TINY, assert_same, metrics_without_timings
 from processes import DieAt, LimitFileSize, start
 
 from mnistgan.checkpoint import load_checkpoint

@@ -25,12 +25,11 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import assert_refused, idx_bytes, train_tiny, write_set
+from helpers import assert_refused, idx_bytes, resumed_session, train_tiny, write_set
 from processes import LimitMemory, start
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
-from mnistgan.commands import train as training
 from mnistgan.data import read_samples
 from mnistgan.errors import CheckpointError, DataError, MnistganError
 from mnistgan.evaluation.reference import SHIPPED, SHIPPED_FOLDER, load_reference
@@ -270,7 +269,7 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "no trainer": lambda state: {**state, "trainer": None},
     "a list for a configuration": lambda state: {**state, "config": [1, 2]},
     "an absurd width": lambda state: {
-        **state, "config": {**state["config"], "model": {"width": 8, "latent_dim": 4096}},
+        **state, "config": {**state["config"], "model": {"width": 8, "z_dim": 4096}},
     },
     "a width of 1e9": lambda state: {**state, "config": {"model": {"width": 1e9}}},
     "channels": lambda state: {**state, "channels": 10**9},
@@ -440,10 +439,8 @@ def test_a_window_of_a_million_rows_takes_no_more_than_in_the_file(run: Path) ->
     state = load_checkpoint(run / "latest.pt")
     trainer = {**state["trainer"], "step": 10**6, "window": torch.rand(10**6, 4)}
     save_checkpoint(run / "latest.pt", {**state, "trainer": trainer})
-    plan = training.plan_resume(
-        str(run), ["training.epochs=1000"], runs=Path("runs"), device="cpu", offline=True
-    )
-    assert len(plan.trainer.window) == 10**6
+    session = resumed_session(run, "training.epochs=1000")
+    assert len(session.trainer.window) == 10**6
     assert sum(type(thing) is torch.Tensor for thing in gc.get_objects()) < 10_000
 
 

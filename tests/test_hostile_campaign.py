@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import TINY, idx_bytes, write_set
+from helpers import TINY, idx_bytes, write_set
 from PIL import Image
 from test_hostile import rewrite_pickle
 from typer.testing import Result

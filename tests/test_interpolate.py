@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import picture, train_tiny
+from helpers import picture, train_tiny
 from typer.testing import Result
 
-from mnistgan.generation import spherical
+from mnistgan.sampling import spherical
 
 Cli = Callable[..., Result]
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import assert_refused
+from helpers import assert_refused
 from typer.testing import Result
 
 from mnistgan.config import load_config, presets
-from mnistgan.memory import training_bytes
+from mnistgan.training.memory import training_bytes
 
 Cli = Callable[..., Result]
 

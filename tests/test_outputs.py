@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import assert_refused, picture, resume_tiny, train_tiny
+from helpers import assert_refused, picture, resume_tiny, train_tiny
 from processes import start
 from test_pictures import make_run
 from typer.testing import Result
@@ -20,7 +20,7 @@ from typer.testing import Result
 from mnistgan.config import Config
 from mnistgan.errors import OutputError
 from mnistgan.files import atomic_write, new_folder
-from mnistgan.run_dir import RunDir
+from mnistgan.runs.folder import RunFolder
 
 Cli = Callable[..., Result]
 
@@ -37,9 +37,9 @@ COMMANDS = (
 
 
 @pytest.fixture
-def damaged() -> RunDir:
+def damaged() -> RunFolder:
     """A run, and samples, that no command can read."""
-    run = RunDir.create(Path("runs"), "exp1", Config())
+    run = RunFolder.create(Path("runs"), "exp1", Config())
     run.samples.mkdir()
     picture = run.samples / "epoch_000.png"
     for path in (run.latest, run.metrics, run.info, picture, Path("digits.npz")):
@@ -93,7 +93,7 @@ def tree() -> dict[Path, tuple[int, int, int]]:
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda words: f"{words[1]} {words[0]}")
 @pytest.mark.parametrize("kind", REFUSED)
 def test_an_output_that_cannot_be_is_refused_before_any_work(
-    damaged: RunDir, mnistgan: Cli, kind: str, command: tuple[str, ...]
+    damaged: RunFolder, mnistgan: Cli, kind: str, command: tuple[str, ...]
 ) -> None:
     suffix, *words = command
     name, expected = REFUSED[kind]
@@ -119,13 +119,11 @@ def test_an_output_that_cannot_be_is_refused_before_any_work(
         (("interpolate", "--ckpt", "exp1", "--out", "runs/exp1/samples/epoch_000.png"), "training"),
         (("evaluate", "exp1", "--out", "runs/exp1/run.json"), "is written by the training"),
         (("evaluate", "pictures", "--panel", "pictures/panel.png"), "pictures, which is read"),
-        (("train-judge", "--out", "digits.npz/judges"), "Not a directory"),
-        (("train-judge", "--name", ""), "expected a name ending in .safetensors"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_a_file_that_something_else_needs_is_refused_before_any_work(
-    damaged: RunDir, mnistgan: Cli, words: tuple[str, ...], expected: str
+    damaged: RunFolder, mnistgan: Cli, words: tuple[str, ...], expected: str
 ) -> None:
     Path("model.npz").write_text("damaged")
     Path("pictures").mkdir()
@@ -137,7 +135,16 @@ def test_a_file_that_something_else_needs_is_refused_before_any_work(
     assert tree() == before
 
 
-def test_default_outputs_obey_the_same_rule(damaged: RunDir, mnistgan: Cli) -> None:
+def test_a_judge_is_not_trained_for_a_place_that_cannot_be_written(
+    damaged: RunFolder, maintain: Cli
+) -> None:
+    before = tree()
+    assert_refused(maintain("train-judge", "--out", "digits.npz/judges"), "Not a directory")
+    assert_refused(maintain("train-judge", "--name", ""), "expected a name ending in .safetensors")
+    assert tree() == before
+
+
+def test_default_outputs_obey_the_same_rule(damaged: RunFolder, mnistgan: Cli) -> None:
     os.mkfifo(damaged.losses_plot)
     damaged.animation.symlink_to("/dev/null")
     damaged.generated.write_text("a file")

@@ -11,23 +11,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import picture
+from helpers import picture
 from PIL import Image
 from typer.testing import Result
 
 from mnistgan.commands.make_gif import CAPTION_HEIGHT
 from mnistgan.commands.plot_losses import RunCurves, draw, plot_losses, to_curve
-from mnistgan.config import PROBABILITY_LOSSES, Config
-from mnistgan.losses import LOSSES
-from mnistgan.run_dir import MetricsRecord, RunDir, epoch_stem
+from mnistgan.config import Config
+from mnistgan.runs.folder import MetricsRecord, RunFolder, epoch_stem
 
 Cli = Callable[..., Result]
 
 
 def make_run(
     name: str = "exp1", epochs: int = 3, lines_per_epoch: int = 10, d_output: str | None = None
-) -> RunDir:
-    run = RunDir.create(Path("runs"), name, Config())
+) -> RunFolder:
+    run = RunFolder.create(Path("runs"), name, Config())
     if d_output is not None:
         run.write_info({"d_output": d_output})
     run.samples.mkdir()
@@ -49,14 +48,10 @@ def scored(step: int, judge: str) -> MetricsRecord:
     return record(step, step / 4, frechet_distance=100 / step, judge_sha256=judge * 64)
 
 
-def write_grid(run: RunDir, epoch: float, shade: int, size: int = 62) -> None:
+def write_grid(run: RunFolder, epoch: float, shade: int, size: int = 62) -> None:
     pixels = np.zeros((size, size), np.uint8)
     pixels[10:20, 10:20] = shade
     Image.fromarray(pixels).save(run.samples / f"{epoch_stem(epoch)}.png")
-
-
-def test_label_smoothing_is_for_the_losses_that_have_probabilities() -> None:
-    assert {name for name, loss in LOSSES.items() if loss.has_probabilities} == PROBABILITY_LOSSES
 
 
 def test_curves_are_smoothed_by_epoch() -> None:
@@ -182,7 +177,7 @@ def test_plots_of_the_same_run_are_equal_byte_for_byte() -> None:
 
 @pytest.mark.parametrize("name", ["a\x1bb", "a\udcffb", "a\nb", "a--b", "<b>&", "$x^{$", "実験"])
 def test_any_folder_name_makes_a_plot(name: str) -> None:
-    run = RunDir(make_run().path.rename(f"runs/{name}"))
+    run = RunFolder(make_run().path.rename(f"runs/{name}"))
     plot_losses([str(run.path)], runs=Path("runs"), out="a.svg")
     xml.etree.ElementTree.parse("a.svg")
 
@@ -222,7 +217,7 @@ def test_an_animation_of_one_frame_and_of_a_thousand(mnistgan: Cli) -> None:
 
 
 def test_close_frames_are_told_apart_and_names_are_plain_text(mnistgan: Cli) -> None:
-    run = RunDir(make_run(epochs=0).path.rename("runs/a$x$b"))
+    run = RunFolder(make_run(epochs=0).path.rename("runs/a$x$b"))
     for epoch in (0.001, 0.002):
         write_grid(run, epoch, shade=0)
     assert mnistgan("make-gif", "a$x$b").exit_code == 0
@@ -248,7 +243,7 @@ def test_close_frames_are_told_apart_and_names_are_plain_text(mnistgan: Cli) -> 
 )
 def test_what_is_refused_in_one_line(mnistgan: Cli, words: list[str], expected: str) -> None:
     make_run()
-    RunDir.create(Path("runs"), "empty", Config())
+    RunFolder.create(Path("runs"), "empty", Config())
     (make_run("damaged").samples / "epoch_002.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     write_grid(make_run("mixed"), 2, shade=3, size=92)
     Path("folder.png").mkdir()

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from conftest import assert_same, resume_tiny, train_tiny
+from helpers import assert_same, resume_tiny, train_tiny
 
 from mnistgan.checkpoint import load_checkpoint
 from mnistgan.config import presets
 from mnistgan.evaluation.judge import judge_images
 from mnistgan.evaluation.reference import shipped_reference
-from mnistgan.generation import generate, load_sampler
 from mnistgan.images import to_uint8
+from mnistgan.sampling import generate, load_sampler
 
 CPU = torch.device("cpu")
 

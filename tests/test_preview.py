@@ -7,40 +7,30 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, assert_same, metrics_without_timings, picture
+from helpers import assert_same, metrics_without_timings, picture, tiny_session
 from rich.segment import Segment
 
-from mnistgan import console
 from mnistgan.checkpoint import load_checkpoint
-from mnistgan.commands import train as training
-from mnistgan.commands import train_preview
-from mnistgan.commands.train_preview import Preview, Previewed, spread, standing
 from mnistgan.config import LossConfig
 from mnistgan.data import load_shipped
-from mnistgan.half_blocks import half_blocks
-from mnistgan.run_dir import MetricsRecord
-
-
-def plan(name: str, *words: str) -> training.Plan:
-    return training.plan_new(
-        "mlp", [*TINY, *words], runs=Path("runs"), name=name, device="cpu", offline=True
-    )
+from mnistgan.runs import tasks
+from mnistgan.runs.events import Length, Measured, Previewed, Progress
+from mnistgan.runs.folder import MetricsRecord
+from mnistgan.runs.tasks import Board, Score, ShowPreview
+from mnistgan.sampling import Sampler
+from mnistgan.terminal import console, progress
+from mnistgan.terminal.half_blocks import half_blocks
+from mnistgan.training.health import health, spread
 
 
 def test_watching_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_preview, "INTERVAL_SECONDS", 0)
-    monkeypatch.setattr(train_preview, "MAX_SHARE", math.inf)
+    monkeypatch.setattr(tasks, "PREVIEW_SECONDS", 0)
+    monkeypatch.setattr(tasks, "PREVIEW_SHARE", math.inf)
     states, metrics, shown = [], [], []
     for watched in (True, False):
-        trained = training.plan_new(
-            "fast",
-            [*TINY, "training.ema_decay=null"],  # what is drawn is the generator that learns
-            runs=Path("runs"),
-            name=str(watched),
-            device="cpu",
-            offline=True,
-        )
-        events = list(training.run_plan(trained, preview=watched))
+        # Without an average, what is drawn is the generator that learns.
+        session = tiny_session("training.ema_decay=null", name=str(watched), config="fast")
+        events = list(session.run(preview=watched))
         shown.append(sum(isinstance(event, Previewed) for event in events))
         run = Path("runs") / str(watched)
         states.append(load_checkpoint(run / "latest.pt")["trainer"])
@@ -52,21 +42,54 @@ def test_watching_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_preview_shows_the_digits_of_the_sample_grid() -> None:
     last: Any = None
-    for event in training.run_plan(plan("run", "training.max_steps=1"), preview=True):
+    for event in tiny_session("training.max_steps=1").run(preview=True):
         last = event if isinstance(event, Previewed) else last
     assert last.digits.shape == (64, 28, 28)
-    grid = np.asarray(picture("runs/run/samples/epoch_000.000267.png"))
+    grid = np.asarray(picture("runs/tiny/samples/epoch_000.000267.png"))
     assert np.array_equal(grid[2:30, 32:60], last.digits[1])
-    assert last.standing == "G has only begun: no digits yet"
+    assert last.health == "G has only begun: no digits yet"
+
+
+class Shows(torch.nn.Module):
+    """A generator that draws these images (64, 1, 28, 28), whatever the noise."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        super().__init__()
+        self.images = images.float() / 127.5 - 1
+
+    def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return self.images
+
+
+def preview_of(
+    images: torch.Tensor, board: Board, counts: Sequence[int] = (1,) * 10
+) -> ShowPreview:
+    mnist = load_shipped("mnist", "train")
+    return ShowPreview(
+        Sampler(Shows(images), 8, counts),
+        seed=0,
+        device=torch.device("cpu"),
+        loss=LossConfig(),
+        real=(mnist.images, mnist.labels),
+        conditional=False,
+        board=board,
+    )
+
+
+def shown_by(preview: ShowPreview, step: int = 1) -> str:
+    (event,) = preview.run(Progress(step, Length(total_steps=100, steps_per_epoch=10)))
+    assert isinstance(event, Previewed)
+    return event.health
 
 
 def test_previews_take_at_most_a_hundredth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1.0, 2.5, 152.4, 152.6])  # made; drawing begins, ends; asked twice
-    monkeypatch.setattr(train_preview.time, "monotonic", lambda: next(clock))
-    preview = Preview(plan("run"))
-    preview.draw()
-    assert not preview.is_due()
-    assert preview.is_due()
+    monkeypatch.setattr(tasks.time, "monotonic", lambda: next(clock))
+    preview = preview_of(load_shipped("mnist", "train").images[:64], Board())
+    progress = Progress(1, Length(total_steps=100, steps_per_epoch=10))
+    list(preview.run(progress))
+    assert not preview.due(progress)
+    assert preview.due(progress)
 
 
 def test_spread_is_the_deviation_within_classes() -> None:
@@ -119,51 +142,44 @@ def test_how_the_game_stands(
     distances: Sequence[float],
     expected: str,
 ) -> None:
-    found = standing(LossConfig(**BOUNDS[loss]), gap, variety, has_begun, distances, 0)
+    found = health(LossConfig(**BOUNDS[loss]), gap, variety, has_begun, distances, 0)
     assert found.startswith(expected)
 
 
 def test_smoothed_labels_lower_what_a_strong_d_says() -> None:
     loss = LossConfig(label_smoothing=0.2)
-    assert standing(loss, 0.75, 0.9, True, [], 0).startswith("D is too strong")
-    assert standing(loss, 0.7, 0.9, True, [], 0).startswith("balanced")
+    assert health(loss, 0.75, 0.9, True, [], 0).startswith("D is too strong")
+    assert health(loss, 0.7, 0.9, True, [], 0).startswith("balanced")
 
 
-def test_a_collapse_is_seen_in_the_digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    trained = plan("run")
-    preview = Preview(trained)
-    assert preview.draw().standing.startswith("G has only begun")
-    real = trained.dataset.images[:64].float() / 127.5 - 1
-    generator = trained.trainer.generator
-    monkeypatch.setattr(generator, "forward", lambda z, labels: real)
-    preview.hear(
-        MetricsRecord(
-            step=1, epoch=1, d_loss=1, g_loss=1, d_real=0.6, d_fake=0.4, images_per_second=1
-        )
+def test_a_collapse_is_seen_in_the_digits() -> None:
+    real = load_shipped("mnist", "train").images[:64]
+    equal = real[:1].expand(64, -1, -1, -1)
+    board = Board()
+    assert shown_by(preview_of(equal, board)).startswith("G has only begun")
+    board.record = MetricsRecord(
+        step=1, epoch=1, d_loss=1, g_loss=1, d_real=0.6, d_fake=0.4, images_per_second=1
     )
-    assert preview.draw().standing.startswith("balanced")
-    monkeypatch.setattr(generator, "forward", lambda z, labels: real[:1].expand(64, -1, -1, -1))
-    assert preview.draw().standing == "G is collapsing: digits 0% as varied as real ones"
+    assert shown_by(preview_of(real, board)).startswith("balanced")
+    after_an_epoch = shown_by(preview_of(equal, board), step=10)
+    assert after_an_epoch == "G is collapsing: digits 0% as varied as real ones"
+
+
+def test_a_collapse_onto_one_digit_is_seen_by_the_judge() -> None:
+    mnist = load_shipped("mnist", "train")
+    zeros = mnist.images[mnist.labels == 0][:64]
+    board = Board()
+    preview = preview_of(zeros, board)
+    assert shown_by(preview).startswith("balanced")  # zeros are as varied as digits
+    board.scores.append(Score(1, 5.0, classes_drawn=1, judge_sha256="0"))
+    assert shown_by(preview) == "G is collapsing: 9 of the digits are hardly ever drawn"
 
 
 @pytest.mark.usefixtures("few_samples")
-def test_a_collapse_onto_one_digit_is_seen_by_the_judge(monkeypatch: pytest.MonkeyPatch) -> None:
-    trained = plan("run", "output.evaluate_every_epochs=0.001", "training.max_steps=4")
-    digits = trained.dataset
-    zeros = digits.images[digits.labels == 0][:64].float() / 127.5 - 1
-    generator = trained.trainer.generator
-    unlearnt = next(generator.parameters())
-
-    def forward(z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return zeros[: len(z)] + 0 * unlearnt.sum()
-
-    monkeypatch.setattr(generator, "forward", forward)
-    *_, scored = (e for e in training.run_plan(trained) if isinstance(e, training.Measured))
-    assert scored.record.classes_drawn == 1
-    preview = Preview(trained)
-    assert preview.draw().standing.startswith("balanced")  # zeros are as varied as digits
-    preview.hear(scored.record)
-    assert preview.draw().standing == "G is collapsing: 9 of the digits are hardly ever drawn"
+def test_a_run_counts_the_classes_that_its_judge_finds() -> None:
+    session = tiny_session("output.evaluate_every_epochs=0.001", "training.max_steps=4")
+    records = [event.record for event in session.run() if isinstance(event, Measured)]
+    assert 1 <= (records[-1].classes_drawn or 0) <= 10
 
 
 def text(lines: list[list[Segment]]) -> list[str]:
@@ -203,14 +219,14 @@ def test_digits_give_way_to_the_bars_where_the_terminal_became_narrow(
     terminal = console.Stream(
         force_terminal=True, width=100, height=30, color_system="truecolor", file=io.StringIO()
     )
-    monkeypatch.setattr(console, "messages", terminal)
+    monkeypatch.setattr(progress, "messages", terminal)
     monkeypatch.setattr(console.Stream, "encoding", "utf-8")
-    progress = console.LiveProgress(plan("run"), wants_previews=True)
-    progress.on_preview(Previewed(np.zeros((64, 28, 28), np.uint8), "balanced"))
+    bars = progress.LiveProgress(tiny_session().summary(), wants_previews=True)
+    bars.on_preview(Previewed(np.zeros((64, 28, 28), np.uint8), "balanced"))
     for width, has_digits in ((100, True), (60, False)):
         terminal.width = width
         with terminal.capture() as shown:
-            terminal.print(progress._draw())
+            terminal.print(bars._draw())
         assert ("▀" in shown.get()) == has_digits
         assert "balanced" in shown.get()
         assert "epoch" in shown.get()

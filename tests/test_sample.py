@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import assert_same, picture, train_tiny
+from helpers import assert_same, picture, train_tiny
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
-from mnistgan.generation import BLOCK, Sampler, generate, load_sampler
 from mnistgan.images import to_grid, to_uint8
+from mnistgan.sampling import BLOCK, Sampler, generate, load_sampler
 
 Cli = Callable[..., Result]
 CPU = torch.device("cpu")
@@ -134,7 +134,7 @@ def test_what_typer_refuses(mnistgan: Cli, words: list[str]) -> None:
 
 def test_a_checkpoint_that_does_not_fit_its_configuration(mnistgan: Cli, run: Path) -> None:
     state = load_checkpoint(run / "latest.pt")
-    state["config"]["model"]["latent_dim"] = 9
+    state["config"]["model"]["z_dim"] = 9
     save_checkpoint(Path("other.pt"), state)
     result = mnistgan("sample", "--ckpt", "other.pt")
     assert result.exit_code == 1

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import assert_same
+from helpers import assert_same
 from torch import Tensor
 
 from mnistgan.data import load_shipped

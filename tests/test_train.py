@@ -7,17 +7,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import (
+from helpers import (
     TINY,
     assert_refused,
     assert_same,
+    disturb_at,
     drive,
     metrics_without_timings,
     resume_tiny,
+    resumed_session,
+    tiny_session,
     train_tiny,
     write_set,
 )
@@ -25,13 +29,12 @@ from processes import default_signals
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint
-from mnistgan.commands import train as training
-from mnistgan.commands.train import due_multiple
 from mnistgan.config import load_config
 from mnistgan.data import sources
 from mnistgan.errors import ConfigError, DataError, NonFiniteError, OutputError, RunError
-from mnistgan.losses import LOSSES
-from mnistgan.run_dir import RunDir
+from mnistgan.runs.events import Length, Progress
+from mnistgan.runs.folder import RunFolder
+from mnistgan.training.losses import LOSSES
 
 Cli = Callable[..., Result]
 
@@ -127,7 +130,7 @@ def test_a_finished_run_made_longer_equals_a_long_one() -> None:
         load_checkpoint(parts / "latest.pt")["trainer"],
     )
     assert metrics_without_timings(whole) == metrics_without_timings(parts)
-    assert RunDir(parts).read_config().training.max_steps == 12
+    assert RunFolder(parts).read_config().training.max_steps == 12
     assert (parts / "samples/epoch_000.001867.png").exists()  # a last step always has a picture
 
 
@@ -197,7 +200,7 @@ def test_a_data_folder_may_move_but_its_images_may_not_change() -> None:
 
 def test_a_plan_that_another_training_has_overtaken_is_refused() -> None:
     run = train_tiny(stop_after=6)
-    stale = training.plan_resume(str(run), [], runs=Path("runs"), device="cpu", offline=True)
+    stale = resumed_session(run)
     resume_tiny(run)
     with pytest.raises(RunError, match="another process has trained it meanwhile"):
         drive(stale)
@@ -233,7 +236,7 @@ def test_resume_keeps_metrics_lines_that_hold_a_carriage_return() -> None:
     lines[2] = lines[2].replace(b",", b",\r", 1)
     (run / "metrics.jsonl").write_bytes(b"\n".join(lines))
     resume_tiny(run)
-    assert [line.step for line in RunDir(run).read_metrics()] == list(range(1, 13))
+    assert [line.step for line in RunFolder(run).read_metrics()] == list(range(1, 13))
 
 
 def replace_folder(run: Path) -> None:
@@ -261,33 +264,20 @@ def replace_folder(run: Path) -> None:
 def test_run_folder_that_disappears_stops_its_training(
     name: str, disturb: Callable[[Path], object], due: str
 ) -> None:
-    run, plan = Path("runs", name), tiny_plan(name, due)
+    run, session = Path("runs", name), tiny_session(due, name=name)
     with pytest.raises(RunError, match=f"runs/{name}: .* deleted or moved") as stopped:
-        disturb_at(plan, 3, lambda: disturb(run))
+        disturb_at(session, 3, lambda: disturb(run))
     assert "mnistgan" not in str(stopped.value)  # no command would work on that folder
-    assert plan.trainer.step <= 5
+    assert session.trainer.step <= 5
     assert not run.exists() or list(run.iterdir()) == []
 
 
 def test_deleted_samples_folder_is_made_again() -> None:
-    plan = tiny_plan("tiny")
-    disturb_at(plan, 5, lambda: shutil.rmtree("runs/tiny/samples"))
+    disturb_at(tiny_session(), 5, lambda: shutil.rmtree("runs/tiny/samples"))
     assert sorted(path.name for path in Path("runs/tiny/samples").iterdir()) == [
         "epoch_000.002.png",
         "epoch_000.003.png",
     ]
-
-
-def tiny_plan(name: str, *overrides: str) -> training.Plan:
-    words = [*TINY, *overrides]
-    return training.plan_new("mlp", words, runs=Path("runs"), name=name, device="cpu", offline=True)
-
-
-def disturb_at(plan: training.Plan, step: int, disturb: Callable[[], object]) -> None:
-    """Train, and call `disturb` after one of the steps."""
-    for event in training.run_plan(plan):
-        if isinstance(event, training.Stepped) and event.step == step:
-            disturb()
 
 
 def test_a_full_disk_stops_with_the_way_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,7 +345,7 @@ def test_threads_are_resolved_once_and_kept_on_a_resume(mnistgan: Cli) -> None:
     before = torch.get_num_threads()
     try:
         run = train_tiny("training.threads=2", stop_after=4)
-        assert RunDir(run).read_config().training.threads == 2
+        assert RunFolder(run).read_config().training.threads == 2
         torch.set_num_threads(1)
         result = mnistgan("train", "--resume", run)
         assert result.exit_code == 0, result.output
@@ -365,7 +355,7 @@ def test_threads_are_resolved_once_and_kept_on_a_resume(mnistgan: Cli) -> None:
         assert [session["threads"] for session in sessions] == [2, 2]
         torch.set_num_threads(1)
         auto = train_tiny(name="auto")
-        assert RunDir(auto).read_config().training.threads == 1
+        assert RunFolder(auto).read_config().training.threads == 1
     finally:
         torch.set_num_threads(before)
 
@@ -416,8 +406,8 @@ def test_an_epoch_is_one_plain_line_without_a_terminal(mnistgan: Cli) -> None:
 def test_a_loss_that_is_not_finite_stops_with_the_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
     run = train_tiny(stop_after=6)
     good = (run / "latest.pt").read_bytes()
-    broken = LOSSES["bce"]._replace(generator=lambda real, fake: fake.mean().log() - torch.inf)
-    monkeypatch.setitem(LOSSES, "bce", broken)
+    broken = replace(LOSSES["bce"], generator=lambda real, fake: fake.mean().log() - torch.inf)
+    monkeypatch.setitem(LOSSES.data, "bce", broken)
     with pytest.raises(
         NonFiniteError, match=r"step 7: .*G (nan|-inf).*last good checkpoint: runs/tiny/latest.pt"
     ):
@@ -438,7 +428,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_way_back(monkeypatch: pytest.M
 def test_pictures_come_at_the_first_step_that_reaches_a_multiple(
     every: float | None, expected: dict[int, float]
 ) -> None:
-    due = {step: due_multiple(step, 10, every) for step in range(1, 21)}
+    length = Length(total_steps=100, steps_per_epoch=10)
+    due = {step: Progress(step, length).multiple(every) for step in range(1, 21)}
     assert {step: epoch for step, epoch in due.items() if epoch is not None} == expected
 
 
@@ -464,7 +455,7 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(number: int, cod
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "to go on: mnistgan train --resume runs/live" in stdout
+    assert "to resume: mnistgan train --resume runs/live" in stdout
     assert "Traceback" not in stderr
     run = Path("runs/live")
     step = load_checkpoint(run / "latest.pt")["trainer"]["step"]
@@ -510,15 +501,15 @@ def test_what_falls_over_the_epochs_falls_otherwise_in_a_longer_run(mnistgan: Cl
     train_tiny("optimizer.schedule=linear", "training.epochs=1")
     words = ["train", "--resume", "tiny", "--offline", "--dry-run"]
     longer = mnistgan(*words, "training.epochs=2", "training.max_steps=13")
-    assert "the learning rates fall over training.epochs, 1 before and 2 now" in longer.stderr
+    assert "the learning rates decrease over training.epochs, 1 before and 2 now" in longer.stderr
     assert "the learning rates" not in mnistgan(*words, "training.max_steps=13").stderr
 
 
 @pytest.mark.parametrize("word", ["optimizer.name=adamm", "optimizer.arguments.momentum=1"])
-def test_an_optimizer_that_there_is_not_is_one_line(mnistgan: Cli, word: str) -> None:
+def test_unknown_optimizer_or_argument_reports_one_line(mnistgan: Cli, word: str) -> None:
     result = mnistgan("train", "--config", "mlp", "--offline", *TINY, word)
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: optimizer.")
+    assert result.stderr.startswith("error: command line: optimizer.")
     assert result.stderr.count("\n") == 1
     assert not Path("runs").exists()
 

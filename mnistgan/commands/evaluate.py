@@ -32,10 +32,10 @@ from mnistgan.evaluation.modes import count_modes, judge_triples
 from mnistgan.evaluation.neighbours import Neighbours, nearest_neighbours
 from mnistgan.evaluation.reference import Reference
 from mnistgan.evaluation.scores import Scores, score
-from mnistgan.files import atomic_write, check_output
-from mnistgan.generation import BLOCK, generate, load_sampler
+from mnistgan.files import atomic_write
 from mnistgan.images import to_grid, to_uint8, write_png
-from mnistgan.run_dir import RunDir, find_checkpoint
+from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint
+from mnistgan.sampling import BLOCK, generate, load_sampler
 
 SCHEMA = 1
 FEWEST = 100
@@ -77,7 +77,7 @@ class Samples:
     origin: dict[str, Any]
     dataset: str
     root: Path | None
-    run: RunDir | None
+    run: RunFolder | None
 
 
 def evaluate(
@@ -275,7 +275,7 @@ def _samples(
     labels = torch.cat(asked) if config.model.conditional else None
     weights = "raw" if trainer.get("ema") is None else "ema"
     origin = {"path": str(path), "sha256": _sha256(path), "weights": weights, "step": step}
-    data, run = config.data, RunDir.containing(path)
+    data, run = config.data, RunFolder.containing(path)
     return Samples(torch.cat(blocks), labels, origin, data.dataset, data.root, run)
 
 

@@ -14,10 +14,9 @@ from mnistgan.animation import SUFFIXES, enlarge, write_animation
 from mnistgan.checkpoint import load_checkpoint, naming
 from mnistgan.devices import resolve_device
 from mnistgan.errors import ConfigError, OutputError
-from mnistgan.files import check_output
-from mnistgan.generation import BLOCK, Sampler, check_conditional, draw, load_sampler, spherical
 from mnistgan.images import to_grid, to_picture, to_uint8, write_png
-from mnistgan.run_dir import RunDir, find_checkpoint
+from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint
+from mnistgan.sampling import BLOCK, Sampler, check_conditional, draw, load_sampler, spherical
 
 FPS = 20.0
 MAX_DIGITS = 100_000
@@ -58,7 +57,7 @@ def interpolate(
     path = find_checkpoint(ckpt, runs)
     kind = f"classes-seed{from_seed}" if classes else f"seeds{from_seed}-{to_seed}"
     name = f"{path.stem}-n{count}-{kind}.png"
-    default = RunDir.drawings_folder(path) / name
+    default = RunFolder.drawings_folder(path) / name
     target = check_output(default if out is None else out, (".png", *SUFFIXES), reads=path)
     moving = target.suffix.lower() != ".png"
     if fps is not None and not moving:
@@ -106,7 +105,7 @@ def _blocks(count: int) -> range:
 
 
 def _noise(sampler: Sampler, seed: int, count: int) -> Tensor:
-    """z (count, latent_dim) of pictures 0 .. count - 1 of `seed`."""
+    """z (count, z_dim) of pictures 0 .. count - 1 of `seed`."""
     return torch.cat([sampler.noise(seed, block) for block in _blocks(count)])[:count]
 
 

@@ -10,9 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mnistgan.animation import SUFFIXES, enlarge, write_animation
 from mnistgan.errors import DataError, RunError
-from mnistgan.files import check_output
 from mnistgan.pictures import read_png
-from mnistgan.run_dir import RunDir
+from mnistgan.runs.folder import RunFolder, check_output
 
 LAST_FRAME_SECONDS = 2.0
 CAPTION_HEIGHT = 28
@@ -32,7 +31,7 @@ def make_gif(given: str, *, runs: Path, fps: float, out: str | None) -> Animated
 
     Raises RunError for what is no run or has no pictures yet, OutputError for another suffix.
     """
-    run = RunDir.open(given, runs)
+    run = RunFolder.open(given, runs)
     target = check_output(run.animation if out is None else out, SUFFIXES)
     grids = run.sample_grids()
     if not grids:

@@ -10,8 +10,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from mnistgan.errors import RunError
-from mnistgan.files import atomic_write, check_output
-from mnistgan.run_dir import MetricsRecord, RunDir
+from mnistgan.files import atomic_write
+from mnistgan.runs.folder import MetricsRecord, RunFolder, check_output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,7 +76,7 @@ def plot_losses(given: Sequence[str], *, runs: Path, out: str | None) -> Plotted
     """
     import matplotlib.style
 
-    opened = [RunDir.open(run, runs) for run in given]
+    opened = [RunFolder.open(run, runs) for run in given]
     default = opened[0].losses_plot if len(opened) == 1 else Path("losses.png")
     target = check_output(default if out is None else out, SUFFIXES)
     curves = [_read(run) for run in opened]
@@ -214,7 +214,7 @@ def _scored(run: RunCurves) -> list[MetricsRecord]:
     return [line for line in run.records if line.frechet_distance is not None]
 
 
-def _read(run: RunDir) -> RunCurves:
+def _read(run: RunFolder) -> RunCurves:
     records = run.read_metrics()
     if not records:
         raise RunError(f"{run.path}: has no losses yet; they come every output.log_every_steps")
@@ -222,7 +222,7 @@ def _read(run: RunDir) -> RunCurves:
     return RunCurves(_plain(str(run.path)), loss, _d_output(run), records)
 
 
-def _d_output(run: RunDir) -> str | None:
+def _d_output(run: RunFolder) -> str | None:
     """What run.json says of D's output; None where it is damaged or says nothing of it."""
     try:
         said = run.read_info().get("d_output")

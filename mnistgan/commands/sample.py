@@ -15,14 +15,13 @@ from mnistgan.devices import resolve_device
 from mnistgan.errors import ConfigError, OutputError
 from mnistgan.files import (
     atomic_write,
-    check_output,
     check_output_folder,
     names_folder,
     new_folder,
 )
-from mnistgan.generation import check_conditional, generate, load_sampler
 from mnistgan.images import to_grid, to_picture, to_uint8, write_png
-from mnistgan.run_dir import RunDir, find_checkpoint
+from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint
+from mnistgan.sampling import check_conditional, generate, load_sampler
 
 MAX_GRID = 10_000
 """Digits in one picture; in a square, 3,000 x 3,000 pixels."""
@@ -79,7 +78,7 @@ def sample(
     kind = f"-digit{digit}" if digit is not None else "" if text is None else f"-text{text}"
     kind += "" if truncation is None else f"-truncation{truncation:g}"
     name = f"{path.stem}-n{count}-seed{seed}{kind.replace(' ', '_')}.png"
-    given = str(RunDir.drawings_folder(path) / name) if out is None else out
+    given = str(RunFolder.drawings_folder(path) / name) if out is None else out
     cells = count * len(text) if text is not None else total
     target, write = _writer(given, path, cells)
     torch_device = resolve_device(device)

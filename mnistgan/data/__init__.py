@@ -2,9 +2,19 @@
 
 from mnistgan.data.batches import Batches, to_unit_range
 from mnistgan.data.sample_files import is_sample_file, read_samples
-from mnistgan.data.sources import STACKED, Dataset, Split, load_dataset, load_shipped, ships, stack
+from mnistgan.data.sources import (
+    DATASET_RULES,
+    STACKED,
+    Dataset,
+    Split,
+    load_dataset,
+    load_shipped,
+    ships,
+    stack,
+)
 
 __all__ = [
+    "DATASET_RULES",
     "STACKED",
     "Batches",
     "Dataset",

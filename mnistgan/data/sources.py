@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnistgan.config import MAX_CLASSES
+from mnistgan.config import MAX_CLASSES, Rule, did_you_mean
 from mnistgan.data.idx import read_idx
 from mnistgan.errors import DataError
 
@@ -133,6 +133,30 @@ NAMED_SETS: dict[str, NamedSet] = {
 
 
 STACKED = "stacked-mnist"
+
+
+def _known_or_path(dataset: str) -> str | None:
+    names = (*NAMED_SETS, STACKED)
+    if dataset in names or any(mark in dataset for mark in "/\\") or dataset == ".":
+        return None
+    return (
+        f"should be one of {', '.join(names)}, or the path of a folder of IDX files such as "
+        f"./{dataset or 'digits'}{did_you_mean(dataset, names)}"
+    )
+
+
+def _scored_stacked(dataset: str, every_epochs: float | None) -> str | None:
+    if dataset == STACKED and every_epochs is not None:
+        return (
+            "evaluate_every_epochs scores single digits, and stacked-mnist has none; leave it null"
+        )
+    return None
+
+
+DATASET_RULES = (
+    Rule(("data.dataset",), _known_or_path),
+    Rule(("data.dataset", "output.evaluate_every_epochs"), _scored_stacked),
+)
 
 
 def load_dataset(

@@ -1,9 +1,9 @@
 """Generators and discriminators by name.
 
-Every generator maps z (B, latent_dim) and labels (B,) to images (B, C, 28, 28) in [-1, 1]; every
+Every generator maps z (B, z_dim) and labels (B,) to images (B, C, 28, 28) in [-1, 1]; every
 discriminator maps images and labels to logits (B,). Labels are None where there are no classes; a
-generator also takes shares of each class (B, classes) for what lies between them. A new
-architecture is one file with the two classes, one row here and its name in `config.Architecture`.
+generator also takes shares of each class (B, classes) for images between classes. A new
+architecture is one file with the two networks, and an entry in ARCHITECTURES.
 """
 
 from collections.abc import Callable
@@ -11,23 +11,32 @@ from typing import NamedTuple
 
 from torch import nn
 
-from mnistgan.config import ModelConfig
-from mnistgan.models import conv, dcgan, mlp, resnet
+from mnistgan.config import ModelConfig, Rule
+from mnistgan.models import conv, dcgan, mlp
 from mnistgan.models.sizes import Sizes
 from mnistgan.models.spectral import spectral_norm
+from mnistgan.tables import Table, known_name
 
 
-class Pair(NamedTuple):
+class Architecture(NamedTuple):
+    """A pair of networks, and all facts about it that others need."""
+
     generator: Callable[[Sizes], nn.Module]
     discriminator: Callable[[Sizes], nn.Module]
+    d_normalizes_batch: bool = False
+    """Whether D's output for an image depends on the other images of the batch (BatchNorm)"""
+    takes_minibatch_stddev: bool = False
+    """Whether D has a place for the layer that `model.minibatch_stddev` adds"""
 
 
-ARCHITECTURES: dict[str, Pair] = {
-    "mlp": Pair(mlp.Generator, mlp.Discriminator),
-    "dcgan": Pair(dcgan.Generator, dcgan.Discriminator),
-    "conv": Pair(conv.Generator, conv.Discriminator),
-    "resnet": Pair(resnet.Generator, resnet.Discriminator),
-}
+ARCHITECTURES: Table[Architecture] = Table(
+    "architecture",
+    {
+        "mlp": Architecture(mlp.Generator, mlp.Discriminator),
+        "dcgan": Architecture(dcgan.Generator, dcgan.Discriminator, d_normalizes_batch=True),
+        "conv": Architecture(conv.Generator, conv.Discriminator, takes_minibatch_stddev=True),
+    },
+)
 
 
 def build_generator(config: ModelConfig, channels: int, classes: int = 0) -> nn.Module:
@@ -54,4 +63,27 @@ def parameter_count(model: nn.Module) -> int:
 
 def _sizes(config: ModelConfig, channels: int, classes: int) -> Sizes:
     classes = classes if config.conditional else 0
-    return Sizes(config.latent_dim, channels, config.width, classes, config.minibatch_deviation)
+    return Sizes(config.z_dim, channels, config.width, classes, config.minibatch_stddev)
+
+
+def _stddev_without_place(name: str, stddev: bool) -> str | None:
+    if stddev and name in ARCHITECTURES and not ARCHITECTURES[name].takes_minibatch_stddev:
+        takers = [name for name, entry in ARCHITECTURES.items() if entry.takes_minibatch_stddev]
+        return f"minibatch_stddev is a part of architecture {' and '.join(takers)} only"
+    return None
+
+
+def _penalty_over_batch(name: str, penalty: float) -> str | None:
+    if penalty > 0 and name in ARCHITECTURES and ARCHITECTURES[name].d_normalizes_batch:
+        return (
+            f"gradient_penalty needs D's gradient at each image alone, and D of {name} normalizes "
+            "over the batch; choose another architecture"
+        )
+    return None
+
+
+ARCHITECTURE_RULES = (
+    known_name("model.architecture", ARCHITECTURES),
+    Rule(("model.architecture", "model.minibatch_stddev"), _stddev_without_place),
+    Rule(("model.architecture", "loss.gradient_penalty"), _penalty_over_batch),
+)

@@ -51,6 +51,6 @@ class Chain(nn.Module):
         self.condition = Concatenation(classes)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """z (B, latent_dim), labels (B,) -> images (B, C, 28, 28) in [-1, 1]"""
+        """z (B, z_dim), labels (B,) -> images (B, C, 28, 28) in [-1, 1]"""
         images: Tensor = self.layers(self.condition(z, labels))
         return images

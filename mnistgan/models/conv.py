@@ -6,18 +6,18 @@ With classes, G takes an embedding of the label beside z, and D projects its fea
 from torch import Tensor, nn
 
 from mnistgan.models.conditioning import Chain, Projection
-from mnistgan.models.deviation import MinibatchDeviation
+from mnistgan.models.minibatch_stddev import MinibatchStdDev
 from mnistgan.models.sizes import Sizes
 
 
 class Generator(Chain):
-    """z (B, latent_dim) -> 128 x 7x7 -> 64 x 14x14 -> images (B, C, 28, 28) in [-1, 1]."""
+    """z (B, z_dim) -> 128 x 7x7 -> 64 x 14x14 -> images (B, C, 28, 28) in [-1, 1]."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes.classes)
         c128, c64 = sizes.scaled(128, 64)
         self.layers = nn.Sequential(
-            nn.Linear(sizes.latent_dim + self.condition.extra, c128 * 7 * 7, bias=False),
+            nn.Linear(sizes.z_dim + self.condition.extra, c128 * 7 * 7, bias=False),
             nn.Unflatten(1, (c128, 7, 7)),
             nn.BatchNorm2d(c128),
             nn.ReLU(),
@@ -40,9 +40,9 @@ class Discriminator(nn.Module):
             nn.LeakyReLU(0.2),
             nn.Conv2d(c32, c64, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
-            *([MinibatchDeviation()] if sizes.minibatch_deviation else []),
+            *([MinibatchStdDev()] if sizes.minibatch_stddev else []),
             nn.Flatten(),
-            nn.Linear((c64 + sizes.minibatch_deviation) * 7 * 7, c256),
+            nn.Linear((c64 + sizes.minibatch_stddev) * 7 * 7, c256),
             nn.LeakyReLU(0.2),
         )
         self.head = Projection(c256, sizes.classes)

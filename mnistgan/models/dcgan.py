@@ -12,11 +12,11 @@ from mnistgan.models.sizes import Sizes
 
 
 class Generator(Chain):
-    """z (B, latent_dim) -> 4x4 -> 8x8 -> 16x16 -> 32x32 -> images (B, C, 28, 28) in [-1, 1]."""
+    """z (B, z_dim) -> 4x4 -> 8x8 -> 16x16 -> 32x32 -> images (B, C, 28, 28) in [-1, 1]."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes.classes)
-        inputs = sizes.latent_dim + self.condition.extra
+        inputs = sizes.z_dim + self.condition.extra
         c512, c256, c128, c64 = sizes.scaled(512, 256, 128, 64)
         layers: list[nn.Module] = [
             nn.Unflatten(1, (inputs, 1, 1)),

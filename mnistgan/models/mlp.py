@@ -16,11 +16,11 @@ HIDDEN = (256, 512, 1024)
 
 
 class Generator(Chain):
-    """z (B, latent_dim) -> 256 -> 512 -> 1024 -> images (B, C, 28, 28) in [-1, 1]."""
+    """z (B, z_dim) -> 256 -> 512 -> 1024 -> images (B, C, 28, 28) in [-1, 1]."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes.classes)
-        widths = [sizes.latent_dim + self.condition.extra, *sizes.scaled(*HIDDEN)]
+        widths = [sizes.z_dim + self.condition.extra, *sizes.scaled(*HIDDEN)]
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2)]

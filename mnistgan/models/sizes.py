@@ -6,14 +6,14 @@ IMAGE_SIZE = 28
 
 
 class Sizes(NamedTuple):
-    latent_dim: int
+    z_dim: int
     channels: int
     """Of an image"""
     width: float
     """Multiplies hidden widths and channel counts"""
     classes: int
     """0: unconditional"""
-    minibatch_deviation: bool = False
+    minibatch_stddev: bool = False
     """Whether D sees how much images of its batch differ"""
 
     def scaled(self, *widths: int) -> list[int]:

@@ -38,14 +38,14 @@ def main(folder: str, preset: str, batch_size: int, steps: int) -> None:
     while len(g_losses) < steps:
         for real, _ in loader:
             d_optimizer.zero_grad()
-            fake = generator(torch.randn(batch_size, config.model.latent_dim))
+            fake = generator(torch.randn(batch_size, config.model.z_dim))
             d_loss = criterion(discriminator(real), ones)
             d_loss = d_loss + criterion(discriminator(fake.detach()), zeros)
             d_loss.backward()
             d_optimizer.step()
 
             g_optimizer.zero_grad()
-            fake = generator(torch.randn(batch_size, config.model.latent_dim))
+            fake = generator(torch.randn(batch_size, config.model.z_dim))
             g_loss = criterion(discriminator(fake), ones)
             g_loss.backward()
             g_optimizer.step()

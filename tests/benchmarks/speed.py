@@ -23,11 +23,12 @@ from typing import Any
 import torch
 from reference_loop import WARM_UP_STEPS
 
-from mnistgan import console
-from mnistgan.commands.train import plan_new, run_plan
 from mnistgan.config import load_config
 from mnistgan.data.sources import SHIPPED_FOLDER
 from mnistgan.models import build_discriminator, build_generator, parameter_count
+from mnistgan.runs.building import DataAccess
+from mnistgan.runs.opening import new_run
+from mnistgan.terminal import console, progress
 
 REFERENCE = Path(__file__).with_name("reference_loop.py")
 MNISTGAN = [sys.executable, "-m", "mnistgan"]
@@ -104,19 +105,19 @@ def run(command: list[str]) -> tuple[float, float, str]:
 def other_work_share(folder: str, epochs: int = 2) -> float:
     """The share of a run of `mlp`, live display and all, that is not spent in training steps."""
     with tempfile.TemporaryDirectory() as runs, Path(os.devnull).open("w") as nowhere:
-        console.messages = console.Stream(
+        progress.messages = console.Stream(
             file=nowhere, force_terminal=True, width=120, height=40, color_system="truecolor"
         )
-        plan = plan_new(
+        session = new_run(
             "mlp",
             [f"data.root={folder}", f"training.epochs={epochs}"],
             runs=Path(runs),
             name=None,
             device="cpu",
-            offline=True,
+            access=DataAccess(offline=True),
         )
         stepping = 0.0
-        train_step: Callable[[], None] = plan.trainer.train_step
+        train_step: Callable[[], None] = session.trainer.train_step
 
         def timed_step() -> None:
             nonlocal stepping
@@ -124,10 +125,11 @@ def other_work_share(folder: str, epochs: int = 2) -> float:
             train_step()
             stepping += time.perf_counter() - started_at
 
-        plan.trainer.train_step = timed_step  # type: ignore[method-assign]
+        session.trainer.train_step = timed_step  # type: ignore[method-assign]
         started_at = time.perf_counter()
-        with console.training_progress(plan, quiet=False, preview=True) as progress:
-            for _ in progress.follow(run_plan(plan, preview=progress.wants_previews)):
+        summary = session.summary()
+        with progress.training_progress(summary, quiet=False, preview=True) as shown:
+            for _ in shown.follow(session.run(preview=shown.wants_previews)):
                 pass
         return 1 - stepping / (time.perf_counter() - started_at)
 

@@ -8,7 +8,7 @@ import pytest
 
 from mnistgan.config import Config
 from mnistgan.errors import RunError
-from mnistgan.run_dir import MetricsRecord, RunDir, epoch_stem, find_checkpoint
+from mnistgan.runs.folder import MetricsRecord, RunFolder, epoch_stem, find_checkpoint
 
 RUNS = Path("runs")
 
@@ -19,8 +19,8 @@ def record(step: int) -> MetricsRecord:
     )
 
 
-def make_run(name: str | None = None, created: str = "") -> RunDir:
-    run = RunDir.create(RUNS, name, Config())
+def make_run(name: str | None = None, created: str = "") -> RunFolder:
+    run = RunFolder.create(RUNS, name, Config())
     run.write_info({"created": created})
     return run
 
@@ -58,7 +58,7 @@ def test_a_name_that_is_no_folder_name_is_refused_for_what_is_wrong_with_it(
     name: str, expected: str
 ) -> None:
     with pytest.raises(RunError) as error:
-        RunDir.next_path(RUNS, name)
+        RunFolder.next_path(RUNS, name)
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -77,10 +77,10 @@ def test_a_name_that_is_taken_is_refused_with_the_way_on() -> None:
 
 def test_a_run_is_found_by_folder_and_by_name() -> None:
     make_run()
-    assert RunDir.open("runs/exp1", RUNS).path == Path("runs/exp1")
-    assert RunDir.open("exp1", RUNS).path == Path("runs/exp1")
+    assert RunFolder.open("runs/exp1", RUNS).path == Path("runs/exp1")
+    assert RunFolder.open("exp1", RUNS).path == Path("runs/exp1")
     with pytest.raises(RunError, match=r"exp2: is not a run .* runs in runs are exp1"):
-        RunDir.open("exp2", RUNS)
+        RunFolder.open("exp2", RUNS)
 
 
 def test_a_checkpoint_by_path_run_name_or_bare_file_name() -> None:
@@ -170,8 +170,8 @@ def test_pictures_come_in_numeric_order() -> None:
 def test_the_lock_keeps_others_out_and_dies_with_its_holder() -> None:
     run = make_run()
     hold = (
-        "import sys; from pathlib import Path; from mnistgan.run_dir import RunDir\n"
-        "with RunDir(Path('runs/exp1')).lock(): print('held', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from mnistgan.runs.folder import RunFolder\n"
+        "with RunFolder(Path('runs/exp1')).lock(): print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

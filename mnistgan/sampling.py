@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from mnistgan.checkpoint import State, check_like, entry, misfit
-from mnistgan.config import MAX_CLASSES, Config
+from mnistgan.config import MAX_CLASSES, Config, check_config
 from mnistgan.errors import ConfigError
-from mnistgan.models import build_generator
+from mnistgan.models import ARCHITECTURES, build_generator
+from mnistgan.plugins import check_loaded, recorded
 
 BLOCK = 64
 """Pictures computed together: a matrix product of another shape rounds otherwise."""
@@ -23,7 +24,7 @@ class Sampler:
     """A generator and what its pictures are drawn from."""
 
     generator: nn.Module
-    latent_dim: int
+    z_dim: int
     class_counts: Sequence[int]
     """How often each class occurs in the training images"""
     temperature: float = 1.0
@@ -45,13 +46,13 @@ class Sampler:
         return torch.multinomial(weights, BLOCK, True, generator=_rng(seed, block, 1))
 
     def noise(self, seed: int, block: int, truncation: float | None = None) -> Tensor:
-        """z (BLOCK, latent_dim) of block number `block`, the same on every device.
+        """z (BLOCK, z_dim) of block number `block`, the same on every device.
 
         Components beyond `truncation`, either way, are redrawn until they are not (Brock et al.
         2019, section 3.1); the others stay.
         """
         rng = _rng(seed, block)
-        z = self.temperature * torch.randn(BLOCK, self.latent_dim, generator=rng)
+        z = self.temperature * torch.randn(BLOCK, self.z_dim, generator=rng)
         if truncation is None:
             return z
         redrawn = nn.init.trunc_normal_(
@@ -65,7 +66,9 @@ def load_sampler(state: State, device: torch.device) -> tuple[Sampler, Config]:
 
     Raises CheckpointError where its weights do not fit the configuration beside them.
     """
-    config = Config.from_mapping(entry(state, "config", dict), "its configuration")
+    config = check_config(entry(state, "config", dict), "its configuration")
+    if config.model.architecture not in ARCHITECTURES:
+        check_loaded("the checkpoint", recorded(state.get("plugins")), [])
     channels = entry(state, "channels", int)
     if channels not in (1, 3):
         raise misfit("channels", str(channels), "1 or 3")
@@ -83,7 +86,7 @@ def load_sampler(state: State, device: torch.device) -> tuple[Sampler, Config]:
     generator = build_generator(config.model, channels, len(counts)).to(device)
     generator.load_state_dict(weights)
     model = config.model
-    return Sampler(generator.eval(), model.latent_dim, counts, model.temperature), config
+    return Sampler(generator.eval(), model.z_dim, counts, model.temperature), config
 
 
 def check_conditional(config: Config, checkpoint: Path) -> None:
@@ -125,7 +128,7 @@ def generate(
 
 @torch.no_grad()
 def draw(generator: nn.Module, z: Tensor, labels: Tensor, device: torch.device) -> Tensor:
-    """The pictures (N, C, 28, 28) in [-1, 1] of z (N, latent_dim), computed in whole blocks.
+    """The pictures (N, C, 28, 28) in [-1, 1] of z (N, z_dim), computed in whole blocks.
 
     labels: classes (N,), or shares of each class (N, classes) for what lies between them. The
     generator runs in eval mode, and is back in the mode it was in afterwards.
@@ -144,7 +147,7 @@ def draw(generator: nn.Module, z: Tensor, labels: Tensor, device: torch.device) 
 
 
 def spherical(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """From z `start` (share 0) to `end` (share 1) along a sphere: (N, latent_dim) each.
+    """From z `start` (share 0) to `end` (share 1) along a sphere: (N, z_dim) each.
 
     sin((1 - t) w) / sin w a + sin(t w) / sin w b, w the angle between them (Shoemake 1985, section
     3.3; White 2016, section 2.1); on a straight line where they point the same or opposite ways.

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mnistgan.augment import BACKGROUND, add_noise, translate
-from mnistgan.regularizers import clip_weights, gradient_penalty, zero_centred_penalty
+from mnistgan.training.augment import BACKGROUND, add_noise, translate
+from mnistgan.training.penalties import clip_weights, gradient_penalty, zero_centred_penalty
 
 
 def rng(seed: int = 0) -> torch.Generator:

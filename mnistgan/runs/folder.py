@@ -16,7 +16,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,11 +24,17 @@ from typing import Annotated, Any
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mnistgan.config import Config
-from mnistgan.errors import RunError
-from mnistgan.files import atomic_write
+from mnistgan.config import Config, check_config
+from mnistgan.config.yaml_text import read_yaml
+from mnistgan.errors import OutputError, RunError
+from mnistgan.files import (
+    atomic_write,
+    check_output_file,
+    resolve_target,
+    shown_path,
+    temporary_target,
+)
 from mnistgan.reading import append_regular, read_bounded
-from mnistgan.yaml_text import read_yaml
 
 NUMBERED = re.compile(r"exp(\d+)")
 MAX_NAME_BYTES = 255
@@ -37,8 +43,13 @@ FLOAT32_MAX = 3.4028235e38
 Float32 = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 MAX_INFO_BYTES = 2**20
 """Of run.json, which has 1 KiB"""
-MAX_METRICS_BYTES = 2**26
-"""Of metrics.jsonl: 300,000 lines as we write them, 15 million steps at the usual interval"""
+MAX_METRICS_BYTES = 2**28
+"""Of metrics.jsonl: more than a million lines, each of which takes ten times its size in memory"""
+TRAINING_FILES = (
+    *("config.yaml", "run.json", "metrics.jsonl", "latest.pt", "previous.pt", "best.pt"),
+    *("samples/epoch_*.png", "checkpoints/epoch_*.pt"),
+)
+"""What only a training writes, as patterns below its run folder"""
 EPOCH_STEM = re.compile(r"epoch_(\d{3,}(?:\.\d+)?)")
 
 
@@ -65,7 +76,7 @@ class MetricsRecord(BaseModel):
     """Of the judge whose features that is measured in"""
 
 
-class RunDir:
+class RunFolder:
     """The paths of one run, and its small text files. Nothing here needs torch."""
 
     def __init__(self, path: Path) -> None:
@@ -86,7 +97,7 @@ class RunDir:
         """Device and inode of the folder while this process holds its lock"""
 
     @classmethod
-    def create(cls, runs: Path, name: str | None, config: Config) -> "RunDir":
+    def create(cls, runs: Path, name: str | None, config: Config) -> "RunFolder":
         """Claim `runs/NAME`, or the next free `runs/expN`, and write its config.yaml first of all.
 
         Making the folder is the claim: two trainings started at once never share one. Raises
@@ -121,7 +132,7 @@ class RunDir:
         return runs / name
 
     @classmethod
-    def open(cls, run: str | Path, runs: Path) -> "RunDir":
+    def open(cls, run: str | Path, runs: Path) -> "RunFolder":
         """A run by its folder, or by its name below `runs`. Raises RunError for anything else."""
         for path in (Path(run), runs / run):
             if (path / "config.yaml").is_file():
@@ -133,7 +144,7 @@ class RunDir:
         )
 
     @classmethod
-    def containing(cls, checkpoint: Path) -> "RunDir | None":
+    def containing(cls, checkpoint: Path) -> "RunFolder | None":
         """The run that a checkpoint lies in, or None for a checkpoint outside any run."""
         folder = checkpoint.absolute().parent
         if folder.name == "checkpoints":
@@ -149,7 +160,7 @@ class RunDir:
 
     def read_config(self) -> Config:
         """The configuration that the run was made with. Raises ConfigError if it was damaged."""
-        return Config.from_mapping(read_yaml(self.config), str(self.config))
+        return check_config(read_yaml(self.config), str(self.config))
 
     def write_config(self, config: Config) -> None:
         with atomic_write(self.config) as file:
@@ -209,6 +220,18 @@ class RunDir:
                 if record.step <= last_step:
                     file.write(line + b"\n")
 
+    def remove_temporary_files(self) -> None:
+        """Remove what killed trainings have left in this run.
+
+        The caller holds the lock, so no living process writes the files of this training. Temporary
+        files of other names belong to other commands, which may be at work: they stay.
+        """
+        for folder in (self.path, self.samples, self.checkpoints):
+            for path in folder.glob(".*.tmp"):
+                target = temporary_target(path)
+                if target and is_training_file(target) and path.is_file():
+                    path.unlink(missing_ok=True)
+
     def sample_grids(self) -> list[tuple[float, Path]]:
         """(epoch, picture) of the fixed-noise grids, in the order of their epochs."""
         return sorted(
@@ -263,6 +286,22 @@ class RunDir:
             ) from None
 
 
+def is_training_file(path: Path) -> bool:
+    """Whether `path` is one of TRAINING_FILES in a run, which a config.yaml makes a folder."""
+    return any(
+        path.match(pattern) and (path.parents[pattern.count("/")] / "config.yaml").is_file()
+        for pattern in TRAINING_FILES
+    )
+
+
+def check_output(out: str | Path, suffixes: Sequence[str], reads: Path | None = None) -> Path:
+    """As `check_output_file`; raises OutputError also if `out` is a file that a training writes."""
+    path = check_output_file(out, suffixes, reads)
+    if is_training_file(resolve_target(path)):
+        raise OutputError(f"{shown_path(out)}: is written by the training; choose another name")
+    return path
+
+
 def epoch_stem(epoch: float) -> str:
     """`epoch_020`, or `epoch_000.250` for a fraction; in numeric order also where read back."""
     if epoch == int(epoch):
@@ -280,7 +319,7 @@ def find_checkpoint(given: str, runs: Path) -> Path:
         if path.is_file():
             return path
         if (path / "config.yaml").is_file():
-            latest = RunDir(path).latest
+            latest = RunFolder(path).latest
             if not latest.is_file():
                 raise RunError(f"{path}: has no {latest.name} yet")
             return latest
@@ -318,11 +357,11 @@ def _append(path: Path, line: str) -> None:
         raise
 
 
-def _runs_in(runs: Path) -> list[RunDir]:
-    return [RunDir(path.parent) for path in runs.glob("*/config.yaml")]
+def _runs_in(runs: Path) -> list[RunFolder]:
+    return [RunFolder(path.parent) for path in runs.glob("*/config.yaml")]
 
 
-def _created(run: RunDir) -> str:
+def _created(run: RunFolder) -> str:
     """ISO 8601 in UTC, so that the order of the texts is the order of the times."""
     try:
         created = run.read_info().get("created")

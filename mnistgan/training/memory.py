@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from mnistgan.config import Config
-from mnistgan.losses import LOSSES
 from mnistgan.models import build_discriminator, build_generator
+from mnistgan.training.losses import LOSSES
 
 COPIES_OF_A_WEIGHT = 4
 """Itself, its gradient and the two moments that Adam and its kin remember."""
@@ -31,7 +31,7 @@ def training_bytes(config: Config, channels: int, classes: int) -> int:
     with torch.device("meta"):  # computes shapes only
         generator = build_generator(model, channels, classes)
         discriminator = build_discriminator(model, channels, classes)
-        z = torch.empty(batch, config.model.latent_dim)
+        z = torch.empty(batch, config.model.z_dim)
         labels = torch.empty(batch, dtype=torch.long)
         g_kept, images = _kept_for_backward(generator, z, labels)
         d_kept, _ = _kept_for_backward(discriminator, images.detach(), labels)

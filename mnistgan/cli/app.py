@@ -1,0 +1,71 @@
+"""The application, and the one place where an error becomes a message and an exit code."""
+
+import shlex
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from mnistgan import __version__
+from mnistgan.errors import ConfigError, MissingPluginError, MnistganError
+from mnistgan.terminal import console
+
+
+class Group(TyperGroup):
+    """The error boundary: whatever a user can cause becomes one message and an exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except MissingPluginError as error:
+            words = args[0] if args else kwargs.get("args") or sys.argv[1:]
+            missing = (word for name in error.plugins for word in ("--plugin", name))
+            console.error(f"{error}. Try: {shlex.join(['mnistgan', *words, *missing])}")
+        except ConfigError as error:
+            for problem in str(error).split("\n"):
+                console.error(problem)
+        except MnistganError as error:
+            console.error(str(error))
+        except OSError as error:
+            if error.strerror is None:
+                raise
+            place = f"{error.filename}: " if error.filename else ""
+            console.error(f"{place}{error.strerror}")
+        except (MemoryError, RuntimeError) as error:
+            if not _lacks_memory(error):
+                raise
+            console.error(
+                "there is not enough memory; a smaller data.batch_size, model.width or --n may fit"
+            )
+        sys.exit(1)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether Python, a device or the CPU ran out of memory; torch has no type for the last."""
+    device_error = getattr(sys.modules.get("torch"), "OutOfMemoryError", ())
+    return isinstance(error, (MemoryError, device_error)) or "DefaultCPUAllocator: " in str(error)
+
+
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train, sample, draw and animate GANs on MNIST.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.result(f"mnistgan {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Train, sample, draw and animate GANs on MNIST."""

@@ -1,0 +1,70 @@
+"""`mnistgan interpolate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnistgan.cli.app import app
+from mnistgan.cli.options import (
+    SEED_RANGE,
+    CheckpointOption,
+    DeviceOption,
+    PluginOption,
+    RunsOption,
+)
+from mnistgan.plugins import load_plugins
+from mnistgan.terminal import console
+
+
+@app.command()
+def interpolate(
+    ckpt: CheckpointOption = "latest.pt",
+    n: Annotated[int, typer.Option("--n", "-n", min=1, max=1_000, help="How many walks.")] = 9,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=2, max=10_000, help="Columns, or frames. Default: enough to look smooth."),
+    ] = None,
+    from_seed: Annotated[
+        int, typer.Option(help="Walk i begins at its picture i.", **SEED_RANGE)
+    ] = 0,
+    to_seed: Annotated[
+        int | None,
+        typer.Option(help="And ends at the z of this one's. Default: the next.", **SEED_RANGE),
+    ] = None,
+    classes: Annotated[
+        bool,
+        typer.Option("--classes", help="Through all digits in one style, by a conditional model."),
+    ] = False,
+    fps: Annotated[
+        float | None, typer.Option(min=0.1, max=50, help="Frames a second. Default: 20.")
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="NAME.png: walks in rows; NAME.gif, NAME.webp: an animation that loops."),
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    device: DeviceOption = "auto",
+    plugin: PluginOption = None,
+) -> None:
+    """Walk from digit to digit through the latent space.
+
+    mnistgan interpolate --ckpt latest.pt --out walk.gif
+    """
+    from mnistgan.commands.interpolate import interpolate as use_case
+
+    load_plugins(plugin or ())
+    done = use_case(
+        ckpt,
+        runs=runs,
+        count=n,
+        steps=steps,
+        from_seed=from_seed,
+        to_seed=to_seed,
+        classes=classes,
+        fps=fps,
+        out=out,
+        device=device,
+    )
+    console.note(f"{n:,} walks by {done.checkpoint}")
+    console.result(str(done.out))

@@ -1,0 +1,28 @@
+"""`mnistgan make-gif`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnistgan.cli.app import app
+from mnistgan.cli.options import RunsOption
+from mnistgan.terminal import console
+
+
+@app.command()
+def make_gif(
+    run: Annotated[str, typer.Argument(help="A run folder, or its name.")],
+    fps: Annotated[float, typer.Option(min=0.1, max=50, help="Pictures a second.")] = 5.0,
+    out: Annotated[str | None, typer.Option(help="A .gif or .webp file.")] = None,
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Animate the pictures of a run: watch it learn.
+
+    mnistgan make-gif runs/exp1
+    """
+    from mnistgan.commands.make_gif import make_gif as use_case
+
+    done = use_case(run, runs=runs, fps=fps, out=out)
+    console.note(f"{done.frames} pictures of {done.run}")
+    console.result(str(done.out))

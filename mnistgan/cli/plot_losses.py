@@ -1,0 +1,29 @@
+"""`mnistgan plot-losses`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnistgan.cli.app import app
+from mnistgan.cli.options import RunsOption
+from mnistgan.terminal import console
+
+
+@app.command()
+def plot_losses(
+    run: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Run folders, or their names.")
+    ],
+    out: Annotated[str | None, typer.Option(help="A .png or .svg file.")] = None,
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Draw the losses and D's outputs of one run, or of several in one picture.
+
+    mnistgan plot-losses runs/exp1
+    """
+    from mnistgan.commands.plot_losses import plot_losses as use_case
+
+    done = use_case(run, runs=runs, out=out)
+    console.note(f"losses of {', '.join(str(path) for path in done.runs)}")
+    console.result(str(done.out))

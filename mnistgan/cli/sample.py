@@ -1,0 +1,74 @@
+"""`mnistgan sample`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnistgan.cli.app import app
+from mnistgan.cli.options import (
+    SEED_RANGE,
+    CheckpointOption,
+    DeviceOption,
+    PluginOption,
+    RunsOption,
+)
+from mnistgan.plugins import load_plugins
+from mnistgan.terminal import console
+
+
+@app.command()
+def sample(
+    ckpt: CheckpointOption = "latest.pt",
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n",
+            "-n",
+            min=1,
+            max=1_000_000,
+            help="How many: digits (64), of each of a range (10), lines of text (1).",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Picture i of a seed is always the same.", **SEED_RANGE)
+    ] = 0,
+    digit: Annotated[
+        str | None,
+        typer.Option(help="Only this one, or such as 0-9 in rows, by a conditional model."),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Such as 2024-11: a line of digits in one handwriting.")
+    ] = None,
+    truncation: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=100, help="Redraw components of z beyond this: less varied."),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="NAME.png: a grid; NAME.npz: an array; NAME/: a folder of PNG files."),
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    device: DeviceOption = "auto",
+    plugin: PluginOption = None,
+) -> None:
+    """Draw digits from a trained generator.
+
+    mnistgan sample --ckpt latest.pt --n 64
+    """
+    from mnistgan.commands.sample import sample as use_case
+
+    load_plugins(plugin or ())
+    done = use_case(
+        ckpt,
+        runs=runs,
+        count=n,
+        seed=seed,
+        digit=digit,
+        text=text,
+        truncation=truncation,
+        out=out,
+        device=device,
+    )
+    console.note(f"{done.count:,} digits from {done.checkpoint}")
+    console.result(str(done.out))

@@ -1,0 +1,104 @@
+"""`mnistgan train`."""
+
+from pathlib import Path
+from shlex import quote
+from typing import Annotated
+
+import typer
+
+from mnistgan.cli.app import app
+from mnistgan.cli.options import SEED_RANGE, DeviceOption, PluginOption, RunsOption
+from mnistgan.errors import MnistganError
+from mnistgan.plugins import load_plugins
+from mnistgan.runs.events import Finished
+from mnistgan.signals import StopRequest
+from mnistgan.terminal import console
+from mnistgan.terminal.progress import training_progress, training_summary
+from mnistgan.terminal.tables import plan_table
+
+
+@app.command()
+def train(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as training.epochs=2."),
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="A YAML file, or the name of a preset. Default: fast.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the new run. Default: exp1, exp2, ...")
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on with this run instead.")
+    ] = None,
+    device: DeviceOption = "auto",
+    plugin: PluginOption = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Instead of the configuration's seed.", **SEED_RANGE)
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only.")] = False,
+    no_preview: Annotated[
+        bool, typer.Option("--no-preview", help="Show no digits beside the bars.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan, check all, write nothing.")
+    ] = False,
+) -> None:
+    """Train a GAN into a new run folder, or go on with a run.
+
+    mnistgan train --config mlp training.epochs=5 data.batch_size=64
+    """
+    words = list(overrides or [])
+    beside = {"--config": config, "--name": name, "--seed": seed}
+    refused = [option for option, value in beside.items() if value is not None]
+    if resume is not None and refused:
+        raise MnistganError(f"--resume takes all from the run; leave out {', '.join(refused)}")
+
+    from mnistgan.runs.building import DataAccess
+    from mnistgan.runs.opening import new_run, resumed_run
+
+    plugins = load_plugins(plugin or ())
+    access = DataAccess(offline, dry_run, console.note)
+    if resume is None:
+        words += [] if seed is None else [f"training.seed={seed}"]
+        session = new_run(
+            "fast" if config is None else config,
+            words,
+            runs=runs,
+            name=name,
+            device=device,
+            access=access,
+            plugins=plugins,
+        )
+    else:
+        session = resumed_run(
+            resume, words, runs=runs, device=device, access=access, plugins=plugins
+        )
+    summary = session.summary()
+    if dry_run:
+        console.result(f"run     {summary.folder}")
+        console.results.print(plan_table(summary))
+    elif not quiet:
+        console.messages.print(plan_table(summary))
+    for text in summary.notes:
+        console.warning(text)
+    if dry_run:
+        return
+    if summary.is_finished:
+        console.result(
+            f"{summary.folder} is finished at step {summary.step:,}; to resume: "
+            f"mnistgan train --resume {quote(str(summary.folder))} {summary.binding_key}=..."
+        )
+        return
+
+    with StopRequest() as stop:
+        with training_progress(summary, quiet, preview=not no_preview) as progress:
+            for event in progress.follow(session.run(stop, preview=progress.wants_previews)):
+                finished = event
+        assert isinstance(finished, Finished)
+    training_summary(finished, progress.elapsed_seconds, quiet)
+    if stop.signal is not None and not finished.complete:
+        raise typer.Exit(128 + stop.signal)

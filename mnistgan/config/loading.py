@@ -1,0 +1,63 @@
+"""From a YAML file or a preset, with overrides, to a configuration."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mnistgan.config.checking import COMMAND_LINE, check_config, refusal
+from mnistgan.config.presets import find_config
+from mnistgan.config.rules import Rule
+from mnistgan.config.schema import Config
+from mnistgan.config.yaml_text import parse_yaml, read_yaml
+from mnistgan.errors import ConfigError
+
+
+def load_config(source: str, overrides: Sequence[str] = (), rules: Sequence[Rule] = ()) -> Config:
+    """The configuration of a YAML file or of a preset, with `key=value` words.
+
+    Raises ConfigError with all problems of the file and of the overrides, a line each.
+    """
+    path = find_config(source)
+    return apply_overrides(read_yaml(path), overrides, str(path), rules)
+
+
+def apply_overrides(
+    values: Mapping[str, Any], overrides: Sequence[str], origin: str, rules: Sequence[Rule] = ()
+) -> Config:
+    """`values` changed by trailing `key=value` words; the values of words are read as YAML."""
+    merged = copy.deepcopy(dict(values))
+    origins: dict[str, str] = {}
+    for key, value in parse_overrides(overrides).items():
+        *sections, name = key.split(".")
+        target = merged
+        for depth, section in enumerate(sections, start=1):
+            if not isinstance(target.get(section), dict):
+                target[section] = {}
+                origins[".".join(sections[:depth])] = COMMAND_LINE
+            target = target[section]
+        target[name] = value
+        origins[key] = COMMAND_LINE
+    return check_config(merged, origin, origins, rules)
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """`data.batch_size=64` as {"data.batch_size": "64"}.
+
+    Raises ConfigError with one line for each word that cannot be read.
+    """
+    parsed = {}
+    problems = []
+    for word in overrides:
+        key, equals, text = word.partition("=")
+        try:
+            if not equals or not key:
+                raise ConfigError(
+                    f"{COMMAND_LINE}: expected key=value such as training.epochs=2, found {word!r}"
+                )
+            origin = f"{COMMAND_LINE}: {key}"
+            parsed[key] = parse_yaml(text.encode(errors="surrogateescape"), origin)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise refusal(problems, len(problems))
+    return parsed

@@ -1,0 +1,33 @@
+"""The presets that ship, and what `--config` names."""
+
+from pathlib import Path
+
+import mnistgan
+from mnistgan.config.suggestions import did_you_mean
+from mnistgan.errors import ConfigError
+
+
+def presets() -> dict[str, Path]:
+    """The presets by name: `presets/` of an installed package, `configs/` of a checkout."""
+    package = Path(mnistgan.__file__).parent
+    folders = (package / "presets", package.parent / "configs")
+    folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_config(source: str) -> Path:
+    """A path that exists, or the preset of that name. Raises ConfigError that lists the presets."""
+    if Path(source).is_file():
+        return Path(source)
+    known = presets()
+    if source in known:
+        return known[source]
+    stem = Path(source).stem
+    if Path(source).is_dir():
+        raise ConfigError(f"--config {source}: is a folder; a YAML file or a preset is wanted")
+    hint = (
+        f"the preset of that name is --config {stem}"
+        if stem in known
+        else f"the presets are {', '.join(known)}{did_you_mean(stem, known)}"
+    )
+    raise ConfigError(f"--config {source}: there is no such file; {hint}")

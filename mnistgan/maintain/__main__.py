@@ -1,0 +1,46 @@
+"""`python -m mnistgan.maintain`: how the files that ship are made."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mnistgan.cli.app import Group
+from mnistgan.terminal import console
+
+app = typer.Typer(cls=Group, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def main() -> None:
+    """Make the files that ship with mnistgan. For maintainers."""
+
+
+@app.command()
+def train_judge(
+    dataset: Annotated[str, typer.Option(help="A data set by name.")] = "mnist",
+    name: Annotated[str, typer.Option(help="Name of the files.")] = "mnist-judge-v1",
+    out: Annotated[Path, typer.Option(help="Folder to write them into.", file_okay=False)] = Path(
+        "judges"
+    ),
+) -> None:
+    """Train the judge that `evaluate` scores with, from the whole data set.
+
+    python -m mnistgan.maintain train-judge --out judges
+    """
+    from mnistgan.files import check_output_file
+    from mnistgan.maintain.train_judge import Trained
+    from mnistgan.maintain.train_judge import train_judge as use_case
+
+    check_output_file(out / f"{name}.safetensors", (".safetensors",))
+    for event in use_case(dataset, name, out):
+        if isinstance(event, Trained):
+            console.note(f"accuracy on real test digits: {100 * event.reference.accuracy:.2f} %")
+            console.note(f"SHA-256 of the weights: {event.reference.judge_sha256}")
+            console.result(str(event.folder / f"{name}.safetensors"))
+        else:
+            console.note(f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}")
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m mnistgan.maintain")

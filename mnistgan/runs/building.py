@@ -1,0 +1,91 @@
+"""From a configuration to a trainer in memory: rules, data, what `auto` stands for, networks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from mnistgan import locations
+from mnistgan.config import Config
+from mnistgan.data import DATASET_RULES, Dataset, Split, load_dataset
+from mnistgan.devices import (
+    available_bytes,
+    resolve_compilation,
+    resolve_precision,
+    resolve_threads,
+)
+from mnistgan.errors import ConfigError
+from mnistgan.models import (
+    ARCHITECTURE_RULES,
+    build_discriminator,
+    build_generator,
+    parameter_count,
+)
+from mnistgan.runs.events import Length
+from mnistgan.training.losses import LOSS_RULES
+from mnistgan.training.memory import training_bytes
+from mnistgan.training.optimizers import OPTIMIZER_RULES
+from mnistgan.training.trainer import Trainer, steps_per_epoch
+
+RUN_RULES = (*DATASET_RULES, *ARCHITECTURE_RULES, *LOSS_RULES, *OPTIMIZER_RULES)
+"""What the entries of the tables ask of a configuration that is going to be trained"""
+
+
+@dataclass(frozen=True)
+class DataAccess:
+    """How the images of a data set may be fetched."""
+
+    offline: bool = False
+    dry_run: bool = False
+    announce: Callable[[str], None] = lambda text: None
+    """Receives a line before a download begins"""
+
+    def load(self, config: Config, split: Split = "train") -> Dataset:
+        """One split of the data set of a configuration. Raises DataError."""
+        return load_dataset(
+            config.data.dataset,
+            split,
+            root=config.data.root or locations.data_root(),
+            cache=locations.cache(),
+            offline=self.offline,
+            dry_run=self.dry_run,
+            announce=self.announce,
+        )
+
+
+def length_of(config: Config, images: int) -> Length:
+    """`training.epochs` over N `images`, or `training.max_steps` if that is less."""
+    per_epoch = steps_per_epoch(config, images)
+    steps = config.training.epochs * per_epoch
+    return Length(min(steps, config.training.max_steps or steps), per_epoch)
+
+
+def resolve(config: Config, dataset: Dataset, device: torch.device) -> Config:
+    """The configuration with the values that each `auto` stands for; a resume keeps them."""
+    channels, classes = dataset.images.shape[1], len(dataset.class_counts)
+    with torch.device("meta"):  # sizes only
+        networks = (
+            build_generator(config.model, channels, classes),
+            build_discriminator(config.model, channels, classes),
+        )
+    weights = sum(map(parameter_count, networks))
+    decided = {
+        "precision": resolve_precision(config.training.precision, device, weights),
+        "compile": resolve_compilation(config.training.compile),
+        "threads": resolve_threads(config.training.threads),
+    }
+    return config.model_copy(update={"training": config.training.model_copy(update=decided)})
+
+
+def build_trainer(config: Config, dataset: Dataset, device: torch.device) -> Trainer:
+    """A trainer at step 0. Raises ConfigError if the free memory is too small for it."""
+    needed = training_bytes(config, dataset.images.shape[1], len(dataset.class_counts))
+    available = available_bytes(device)
+    if needed > available:
+        raise ConfigError(
+            f"this training needs {needed / 2**30:.1f} GiB at least, {device} has "
+            f"{available / 2**30:.1f} GiB free: make data.batch_size, model.width or "
+            "model.z_dim smaller"
+        )
+    torch.set_num_threads(resolve_threads(config.training.threads))
+    return Trainer(config, dataset.images, dataset.labels, device)

@@ -1,0 +1,87 @@
+"""What a run says of itself: the contents of run.json and of its checkpoints."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from mnistgan import __version__
+from mnistgan.checkpoint import State, entry
+from mnistgan.config import Config
+from mnistgan.data import Dataset
+from mnistgan.plugins import Plugin, record
+from mnistgan.runs.tasks import Best
+from mnistgan.training.trainer import Trainer, steps_per_epoch
+
+
+def checkpoint_state(
+    trainer: Trainer, dataset: Dataset, best: Best, plugins: Sequence[Plugin]
+) -> State:
+    """The contents of a checkpoint. Raises NonFiniteError if a loss or a weight is not finite."""
+    trainer.check_finite()
+    config = trainer.config
+    return {
+        "mnistgan_version": __version__,
+        "torch_version": str(torch.__version__),
+        "config": config.to_mapping(),
+        "channels": dataset.images.shape[1],
+        "class_counts": dataset.class_counts,
+        "dataset_sha256": dataset.sha256,
+        "epoch": trainer.step / steps_per_epoch(config, len(dataset.images)),
+        "best": asdict(best),
+        "plugins": record(plugins),
+        "trainer": trainer.state_dict(),
+    }
+
+
+def best_in(state: State) -> Best:
+    """The best score in a checkpoint. Raises CheckpointError."""
+    best = entry(state, "best", dict)
+    unscored = best.get("judge_sha256") is None
+    judge = None if unscored else entry(best, "judge_sha256", str)
+    return Best(entry(best, "distance", float), judge)
+
+
+def describe(config: Config, dataset: Dataset, trainer: Trainer) -> dict[str, Any]:
+    """The contents of run.json without its sessions: what is the same in all of them."""
+    return {
+        "created": _now(),
+        "seed": config.training.seed,
+        "d_output": trainer.loss.d_output,
+        "dataset": {
+            "name": dataset.name,
+            "source": dataset.source,
+            "images": len(dataset.images),
+            "sha256": dataset.sha256,
+        },
+        "sessions": [],
+    }
+
+
+def describe_session(config: Config, trainer: Trainer, plugins: Sequence[Plugin]) -> dict[str, Any]:
+    """The program, the machine and the settings that the run is trained with from this step on."""
+    device = trainer.device
+    return {
+        "started": _now(),
+        "step": trainer.step,
+        "mnistgan": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "precision": config.training.precision,
+        "compile": config.training.compile,
+        "plugins": record(plugins),
+    }
+
+
+def _now() -> str:
+    """ISO 8601 in UTC, so that the order of the texts is the order of the times."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")

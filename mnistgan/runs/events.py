@@ -1,0 +1,138 @@
+"""What a training reports while it runs: plain values. Nothing here needs torch."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from mnistgan.config import Config
+from mnistgan.runs.folder import MetricsRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Length(NamedTuple):
+    """How long a training is."""
+
+    total_steps: int
+    steps_per_epoch: int
+
+    @property
+    def epochs(self) -> float:
+        return self.total_steps / self.steps_per_epoch
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What is about to be trained, on what, and into which folder."""
+
+    config: Config
+    length: Length
+    step: int
+    """Where the training starts: 0, or the step of a resumed run"""
+    folder: Path
+    """For a new run the next free one, unless another process claims it first"""
+    data: str
+    """The source of the images, in words"""
+    images: int
+    g_parameters: int
+    d_parameters: int
+    device: str
+    binding_key: str
+    """The configuration key that ends this training"""
+    notes: tuple[str, ...]
+    """Warnings that should stay on the screen"""
+
+    @property
+    def is_finished(self) -> bool:
+        return self.step >= self.length.total_steps
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is after a step."""
+
+    step: int
+    length: Length
+    stopping: bool = False
+    """Whether the user asked for a stop"""
+
+    @property
+    def epoch(self) -> float:
+        return self.step / self.length.steps_per_epoch
+
+    @property
+    def is_last(self) -> bool:
+        return self.step == self.length.total_steps
+
+    @property
+    def ends_epoch(self) -> bool:
+        return self.step % self.length.steps_per_epoch == 0
+
+    def multiple(self, every_epochs: float | None) -> float | None:
+        """The multiple of `every_epochs` that this step is the first to reach, or None."""
+        if every_epochs is None:
+            return None
+        every, per_epoch = Fraction(str(every_epochs)), self.length.steps_per_epoch
+        reached = int(Fraction(self.step, per_epoch) / every)
+        before = int(Fraction(self.step - 1, per_epoch) / every)
+        return float(reached * every) if reached > before else None
+
+
+@dataclass(frozen=True)
+class JudgeTrained:
+    """One epoch of the judge that a run scores itself with."""
+
+    epoch: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Started:
+    """The run folder is claimed."""
+
+    folder: Path
+    step: int
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """One step was taken."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A line was added to metrics.jsonl."""
+
+    record: MetricsRecord
+
+
+@dataclass(frozen=True)
+class Previewed:
+    """The fixed noise, drawn by the generator as it is now."""
+
+    digits: "np.ndarray"
+    """(N, 28, 28) uint8, or (N, 28, 28, 3)"""
+    health: str
+    """How the training stands, in one line"""
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The last step was reached, or a stop was asked for; everything is saved."""
+
+    folder: Path
+    step: int
+    complete: bool
+    last_picture: Path
+
+
+Event = JudgeTrained | Started | Stepped | Measured | Previewed | EpochEnded | Finished

@@ -1,0 +1,172 @@
+"""Sessions: a new one from a configuration, or one that resumes a run. Nothing is written here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from mnistgan.checkpoint import State, entry, load_checkpoint, naming
+from mnistgan.config import (
+    RESUMABLE_KEYS,
+    Config,
+    apply_overrides,
+    check_config,
+    differing_keys,
+    load_config,
+    parse_overrides,
+)
+from mnistgan.data import Dataset
+from mnistgan.devices import check_single_process, resolve_device
+from mnistgan.errors import ConfigError, RunError
+from mnistgan.plugins import Plugin, check_loaded, recorded
+from mnistgan.runs.building import RUN_RULES, DataAccess, build_trainer, resolve
+from mnistgan.runs.description import best_in
+from mnistgan.runs.folder import RunFolder
+from mnistgan.runs.session import Session, written_at
+
+
+def new_run(
+    source: str,
+    overrides: Sequence[str],
+    *,
+    runs: Path,
+    name: str | None,
+    device: str,
+    access: DataAccess,
+    plugins: tuple[Plugin, ...] = (),
+) -> Session:
+    """Check a configuration, load its data and build its networks. Writes no run.
+
+    `source` is a YAML file or the name of a preset. Raises ConfigError, DataError and DeviceError,
+    and RunError if the name is taken.
+    """
+    check_single_process()
+    config = load_config(source, overrides, RUN_RULES)
+    RunFolder.next_path(runs, name)
+    target = resolve_device(device)
+    dataset = access.load(config)
+    config = resolve(config, dataset, target)
+    trainer = build_trainer(config, dataset, target)
+    return Session(config, dataset, trainer, access, runs, name, plugins=plugins)
+
+
+def resumed_run(
+    given: str,
+    overrides: Sequence[str],
+    *,
+    runs: Path,
+    device: str,
+    access: DataAccess,
+    plugins: tuple[Plugin, ...] = (),
+) -> Session:
+    """Build the training of a run as it stood at its latest checkpoint. Writes nothing.
+
+    The configuration is the run's own; only RESUMABLE_KEYS may be overridden. All files that the
+    resume will change are checked here. Raises RunError, ConfigError, DataError, DeviceError and
+    CheckpointError.
+    """
+    check_single_process()
+    forbidden = sorted(parse_overrides(overrides).keys() - set(RESUMABLE_KEYS))
+    if forbidden:
+        raise ConfigError(
+            f"--resume: {', '.join(forbidden)} cannot change within a run; "
+            f"these can: {', '.join(RESUMABLE_KEYS)}"
+        )
+    folder = RunFolder.open(given, runs)
+    notes = _check_plugins(folder, plugins)
+    stored = folder.read_config()
+    origin = str(folder.config)
+    config = apply_overrides(stored.to_mapping(), overrides, origin, RUN_RULES)
+    folder.read_metrics()
+    target = resolve_device(device)
+    if not folder.latest.exists():
+        if folder.previous.exists():
+            raise RunError(
+                f"{folder.latest}: is missing; to resume from the one before it: "
+                f"cp {folder.previous} {folder.latest}"
+            )
+        dataset = access.load(config)
+        config = resolve(config, dataset, target)
+        trainer = build_trainer(config, dataset, target)
+        return Session(config, dataset, trainer, access, runs, None, notes, folder, plugins=plugins)
+    read_at = written_at(folder.latest)
+    state = load_checkpoint(folder.latest)
+    with naming(folder.latest):
+        _check_belongs(state, stored, folder)
+        dataset = access.load(config)
+        _check_same_data(dataset, entry(state, "dataset_sha256", str), folder)
+        trainer = build_trainer(config, dataset, target)
+        trainer.load_state_dict(entry(state, "trainer", dict))
+        best = best_in(state)
+        notes = (*notes, *_inexact(state, target), *_rescheduled(stored, config))
+    return Session(
+        config, dataset, trainer, access, runs, None, notes, folder, read_at, best, plugins
+    )
+
+
+def _check_plugins(folder: RunFolder, plugins: Sequence[Plugin]) -> tuple[str, ...]:
+    """Compare the plugins of a run's last session with those that are loaded.
+
+    Returns a warning for each that has changed. Raises RunError if run.json is damaged, and
+    MissingPluginError.
+    """
+    sessions = folder.read_info()["sessions"] if folder.info.exists() else []
+    last = sessions[-1] if sessions and isinstance(sessions[-1], dict) else {}
+    before = recorded(last.get("plugins"))
+    check_loaded(str(folder.path), before, plugins)
+    now = {plugin.name: plugin.sha256 for plugin in plugins}
+    return tuple(
+        f"plugin {plugin.name}: is another file than the one that this run was trained with"
+        for plugin in before
+        if now[plugin.name] != plugin.sha256
+    )
+
+
+def _check_same_data(dataset: Dataset, sha256: str, folder: RunFolder) -> None:
+    """Raise RunError if a run was trained on other images than `dataset`."""
+    if not dataset.is_placeholder and dataset.sha256 != sha256:
+        raise RunError(
+            f"{folder.path}: was trained on other images than those of {dataset.source}; "
+            "name the folder of the first ones: data.root=FOLDER"
+        )
+
+
+def _check_belongs(state: State, config: Config, folder: RunFolder) -> None:
+    """Compare a checkpoint's own configuration with the run's."""
+    own = check_config(entry(state, "config", dict), "its configuration")
+    differing = differing_keys(own, config)
+    if differing:
+        raise RunError(
+            f"{folder.config}: differs from what {folder.latest.name} was trained with in "
+            f"{', '.join(differing)}; put the old values back"
+        )
+
+
+def _inexact(state: State, device: torch.device) -> list[str]:
+    """Why the rest of this run may differ, in its bits, from an uninterrupted run."""
+    then, now = entry(entry(state, "trainer", dict), "device", str), device.type
+    version = entry(state, "torch_version", str)[:40]
+    notes = []
+    if then != now:
+        notes.append(f"the run started on {then} and resumes on {now}: this resume is not exact")
+    if version != str(torch.__version__):
+        notes.append(
+            f"the run started with torch {version} and resumes with {torch.__version__}: "
+            "this resume may not be exact"
+        )
+    return notes
+
+
+def _rescheduled(before: Config, now: Config) -> list[str]:
+    """Warn if a schedule changes because training.epochs changed."""
+    schedules = {
+        "the learning rates decrease": now.optimizer.schedule != "constant",
+        "the instance noise decreases": now.augment.instance_noise > 0,
+    }
+    if before.training.epochs == now.training.epochs or not any(schedules.values()):
+        return []
+    what = " and ".join(words for words, applies in schedules.items() if applies)
+    return [
+        f"{what} over training.epochs, {before.training.epochs} before and "
+        f"{now.training.epochs} now: this is not what one long training would have been"
+    ]

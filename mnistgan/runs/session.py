@@ -1,0 +1,234 @@
+"""A training and the run folder that it writes."""
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnistgan import locations
+from mnistgan.checkpoint import State
+from mnistgan.config import (
+    Config,
+)
+from mnistgan.data import Dataset
+from mnistgan.devices import keep_freed_memory
+from mnistgan.errors import NonFiniteError, OutputError, RunError
+from mnistgan.evaluation.build import find_reference
+from mnistgan.evaluation.judge import judge_images
+from mnistgan.models import parameter_count
+from mnistgan.plugins import Plugin
+from mnistgan.runs.building import DataAccess, length_of
+from mnistgan.runs.description import checkpoint_state, describe, describe_session
+from mnistgan.runs.events import Event, Finished, JudgeTrained, Length, Started, TrainingSummary
+from mnistgan.runs.folder import RunFolder
+from mnistgan.runs.loop import Task, run
+from mnistgan.runs.tasks import (
+    NO_BEST,
+    Best,
+    Board,
+    DrawPictures,
+    KeepBest,
+    SaveCheckpoint,
+    ScoreSamples,
+    ShowPreview,
+    WriteMetrics,
+)
+from mnistgan.sampling import Sampler
+from mnistgan.training.trainer import Trainer
+
+REFERENCE_IMAGES = 10_000
+"""Training images that the samples of a run that scores itself are compared with. The judge has
+seen these; the test images stay unseen."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A training that is checked and built in memory. `run` writes its folder."""
+
+    config: Config
+    dataset: Dataset
+    trainer: Trainer
+    access: DataAccess
+    runs: Path
+    name: str | None
+    """Of a new run; None for the next number"""
+    notes: tuple[str, ...] = ()
+    """Warnings that should stay on the screen"""
+    resumed: RunFolder | None = None
+    """The run being resumed, or None"""
+    read_at: int | None = None
+    """When the checkpoint that was read had been written, by the clock of the file system"""
+    best: Best = NO_BEST
+    plugins: tuple[Plugin, ...] = ()
+
+    @property
+    def length(self) -> Length:
+        return length_of(self.config, len(self.dataset.images))
+
+    def summary(self) -> TrainingSummary:
+        """What the session is going to do, as plain values."""
+        epochs = self.config.training.epochs * self.length.steps_per_epoch
+        return TrainingSummary(
+            config=self.config,
+            length=self.length,
+            step=self.trainer.step,
+            folder=self.resumed.path if self.resumed else RunFolder.next_path(self.runs, self.name),
+            data=self.dataset.source,
+            images=len(self.dataset.images),
+            g_parameters=parameter_count(self.trainer.generator),
+            d_parameters=parameter_count(self.trainer.discriminator),
+            device=str(self.trainer.device),
+            binding_key="training.epochs"
+            if self.length.total_steps == epochs
+            else "training.max_steps",
+            notes=self.notes,
+        )
+
+    def run(
+        self, stop: Callable[[], bool] = lambda: False, *, preview: bool = False
+    ) -> Iterator[Event]:
+        """Train, and write the run folder. `stop` is called after each step.
+
+        Yields what happens, as it happens; with `preview` also samples, which changes nothing else.
+        Raises NonFiniteError, naming the last good checkpoint, OutputError, and RunError if another
+        process trains this run.
+        """
+        keep_freed_memory()
+        folder = self.resumed or RunFolder.create(self.runs, self.name, self.config)
+        with folder.lock():
+            if written_at(folder.latest) != self.read_at:
+                raise RunError(
+                    f"{folder.path}: another process has trained it meanwhile; try again"
+                )
+            try:
+                yield from self._train(folder, stop, preview)
+            except NonFiniteError as error:
+                good = folder.latest if folder.latest.exists() else "none"
+                raise NonFiniteError(
+                    f"{error}: the training stopped; last good checkpoint: {good}; a new run with "
+                    "a smaller optimizer.lr may do better"
+                ) from None
+            except OSError as error:
+                folder.check_in_place()
+                raise OutputError(
+                    f"{error.filename or folder.path}: {error.strerror}: the training stopped; "
+                    "what was saved is whole; to resume: "
+                    f"mnistgan train --resume {folder.path}"
+                ) from None
+
+    def _train(self, folder: RunFolder, stop: Callable[[], bool], preview: bool) -> Iterator[Event]:
+        board = Board()
+        scorer = yield from self._scorer(board)
+        if scorer and scorer.judge_sha256 == self.best.judge_sha256:
+            board.best = self.best  # distances by different judges cannot be compared
+        pictures = self._pictures(folder)
+        self._prepare(folder)
+        yield Started(folder.path, self.trainer.step)
+        if self.trainer.step == 0:
+            pictures.write(0.0)
+        tasks = self._tasks(folder, board, scorer, pictures, preview)
+        yield from run(self.trainer, self.length, tasks, stop)
+        folder.check_in_place()
+        step = self.trainer.step
+        complete = step == self.length.total_steps
+        yield Finished(folder.path, step, complete, folder.sample_grids()[-1][1])
+
+    def _tasks(
+        self,
+        folder: RunFolder,
+        board: Board,
+        scorer: ScoreSamples | None,
+        pictures: DrawPictures,
+        preview: bool,
+    ) -> list[Task]:
+        """In the order in which they run; the checkpoint comes last."""
+        config, trainer, images = self.config, self.trainer, self.dataset.images
+
+        def state() -> State:
+            return checkpoint_state(trainer, self.dataset, board.best, self.plugins)
+
+        metrics = WriteMetrics(
+            trainer, folder, config.output.log_every_steps, config.data.batch_size, board
+        )
+        shown = ShowPreview(
+            self.sampler(),
+            config.training.seed,
+            trainer.device,
+            config.loss,
+            (images, self.dataset.labels),
+            config.model.conditional,
+            board,
+        )
+        return [
+            *([scorer] if scorer else []),
+            metrics,
+            KeepBest(folder, board, state),
+            *([shown] if preview else []),
+            pictures,
+            SaveCheckpoint(folder, config.output, state),
+        ]
+
+    def sampler(self) -> Sampler:
+        """The generator as it is at each moment, and what its pictures are drawn from."""
+        model, counts = self.config.model, self.dataset.class_counts
+        return Sampler(self.trainer.averaged_generator, model.z_dim, counts, model.temperature)
+
+    def _pictures(self, folder: RunFolder) -> DrawPictures:
+        config = self.config
+        return DrawPictures(
+            folder,
+            self.sampler(),
+            config.training.seed,
+            self.trainer.device,
+            config.output.sample_count,
+            config.output.sample_every_epochs,
+        )
+
+    def _scorer(self, board: Board) -> Generator[JudgeTrained, None, ScoreSamples | None]:
+        """The task of a run that scores itself, else None. Its judge may have to be trained."""
+        every = self.config.output.evaluate_every_epochs
+        if every is None:
+            return None
+        finding = find_reference(
+            self.config.data.dataset,
+            lambda split: (
+                self.dataset if split == "train" else self.access.load(self.config, split)
+            ),
+            locations.judges(),
+        )
+        try:
+            while True:
+                epoch = next(finding)
+                yield JudgeTrained(epoch.epoch, epoch.epochs)
+        except StopIteration as found:
+            reference = found.value
+        images = self.dataset.images
+        spread_out = images[:: max(1, len(images) // REFERENCE_IMAGES)]  # may be sorted by class
+        features = judge_images(reference.judge, spread_out[:REFERENCE_IMAGES]).features
+        return ScoreSamples(
+            reference.judge,
+            reference.judge_sha256,
+            features,
+            self.sampler(),
+            self.trainer.device,
+            every,
+            board,
+        )
+
+    def _prepare(self, folder: RunFolder) -> None:
+        """Describe a new run; bring a resumed one back to the state of its checkpoint.
+
+        That leaves no later metrics and no half-written files. All files were checked before.
+        """
+        known = self.resumed is not None and folder.info.exists()
+        info = folder.read_info() if known else describe(self.config, self.dataset, self.trainer)
+        if self.resumed is not None:
+            folder.remove_temporary_files()
+            folder.truncate_metrics(self.trainer.step - len(self.trainer.window))
+            folder.write_config(self.config)
+        session = describe_session(self.config, self.trainer, self.plugins)
+        folder.write_info(info | {"sessions": [*info["sessions"], session]})
+
+
+def written_at(path: Path) -> int | None:
+    """When a file was last written, by the clock of its file system; None if there is none."""
+    return path.stat().st_mtime_ns if path.exists() else None

@@ -1,0 +1,270 @@
+"""What happens between the steps of a training: score, log, preview, pictures, checkpoints."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mnistgan.checkpoint import State, save_checkpoint
+from mnistgan.config import LossConfig, OutputConfig
+from mnistgan.evaluation.judge import Judge, judge_images
+from mnistgan.evaluation.metrics import frechet_distance
+from mnistgan.images import to_grid, to_uint8, write_png
+from mnistgan.runs.events import Event, Measured, Previewed, Progress
+from mnistgan.runs.folder import MetricsRecord, RunFolder, epoch_stem
+from mnistgan.sampling import BLOCK, Sampler, generate
+from mnistgan.training.health import LEAST_SPREAD, health, spread
+from mnistgan.training.trainer import Trainer
+
+EVALUATION_SAMPLES = 2_560
+"""Of a run that scores itself: quick to draw, and enough to rank its own checkpoints"""
+EVALUATION_SEED = 2**63 - 1
+"""Of their noise: not a seed whose samples `evaluate` would score afterwards"""
+LEAST_SHARE = 0.01
+"""Of those samples, for a class to count as drawn: a judge misreads some"""
+PREVIEW_SECONDS = 3.0
+PREVIEW_SHARE = 0.01
+"""Of the time of a training, at most, that drawing previews takes"""
+REAL_IMAGES = 1_000
+"""Whose spread a preview compares with"""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The lowest Fréchet distance of a run so far, and the judge that measured it."""
+
+    distance: float = math.inf
+    judge_sha256: str | None = None
+
+
+NO_BEST = Best()
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score of a few samples at one step."""
+
+    step: int
+    frechet_distance: float
+    """To training images, which the judge has seen: it ranks the checkpoints of a run only"""
+    classes_drawn: int
+    judge_sha256: str
+
+
+@dataclass
+class Board:
+    """What the tasks of one training tell each other."""
+
+    best: Best = NO_BEST
+    scores: list[Score] = field(default_factory=list)
+    record: MetricsRecord | None = None
+    """The last line of the metrics"""
+
+    def score_at(self, step: int) -> Score | None:
+        return self.scores[-1] if self.scores and self.scores[-1].step == step else None
+
+
+@dataclass(frozen=True)
+class ScoreSamples:
+    """Scores a few samples, always of the same noise."""
+
+    judge: Judge
+    judge_sha256: str
+    features: Tensor
+    """(N, 64), of training images"""
+    sampler: Sampler
+    device: torch.device
+    every_epochs: float
+    board: Board
+
+    def due(self, progress: Progress) -> bool:
+        return progress.multiple(self.every_epochs) is not None
+
+    def run(self, progress: Progress) -> Iterator[Event]:
+        pixels = draw(self.sampler, EVALUATION_SAMPLES, EVALUATION_SEED, self.device, True)
+        seen = judge_images(self.judge, pixels)
+        drawn = seen.labels.bincount() >= LEAST_SHARE * len(seen.labels)
+        distance = frechet_distance(self.features, seen.features)
+        self.board.scores.append(
+            Score(progress.step, distance, int(drawn.sum()), self.judge_sha256)
+        )
+        yield from ()
+
+
+class WriteMetrics:
+    """Adds a line to metrics.jsonl: at its interval, with each score, and at the last step."""
+
+    def __init__(
+        self, trainer: Trainer, folder: RunFolder, every_steps: int, batch_size: int, board: Board
+    ) -> None:
+        self.trainer = trainer
+        self.folder = folder
+        self.every_steps = every_steps
+        self.batch_size = batch_size
+        self.board = board
+        self.interval_started_at = time.monotonic()
+        self.interval_step = trainer.step
+
+    def due(self, progress: Progress) -> bool:
+        return self._ends_interval(progress.step) or progress.is_last
+
+    def run(self, progress: Progress) -> Iterator[Event]:
+        now, step = time.monotonic(), progress.step
+        images = (step - self.interval_step) * self.batch_size
+        score = self.board.score_at(step)
+        record = MetricsRecord(
+            step=step,
+            epoch=round(progress.epoch, 6),
+            **self.trainer.means()._asdict(),
+            images_per_second=round(images / (now - self.interval_started_at), 1),
+            frechet_distance=score and score.frechet_distance,
+            classes_drawn=score and score.classes_drawn,
+            judge_sha256=score and score.judge_sha256,
+        )
+        self.interval_started_at, self.interval_step = now, step
+        if self._ends_interval(step):
+            self.trainer.window.clear()
+        self.folder.check_in_place()
+        self.folder.append_metrics(record)
+        self.board.record = record
+        yield Measured(record)
+
+    def _ends_interval(self, step: int) -> bool:
+        return step % self.every_steps == 0 or self.board.score_at(step) is not None
+
+
+@dataclass(frozen=True)
+class KeepBest:
+    """Saves best.pt if the score of this step is the best so far."""
+
+    folder: RunFolder
+    board: Board
+    state: Callable[[], State]
+
+    def due(self, progress: Progress) -> bool:
+        score = self.board.score_at(progress.step)
+        return score is not None and score.frechet_distance < self.board.best.distance
+
+    def run(self, progress: Progress) -> Iterator[Event]:
+        score = self.board.scores[-1]
+        self.board.best = Best(score.frechet_distance, score.judge_sha256)
+        self.folder.check_in_place()
+        save_checkpoint(self.folder.best, self.state())
+        yield from ()
+
+
+class ShowPreview:
+    """Draws some samples when it is time to; that changes nothing else."""
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        seed: int,
+        device: torch.device,
+        loss: LossConfig,
+        real: tuple[Tensor, Tensor],
+        conditional: bool,
+        board: Board,
+    ) -> None:
+        """real: the training images (N, C, 28, 28) uint8 and their labels (N,)."""
+        self.sampler = sampler
+        self.seed = seed
+        self.device = device
+        self.loss = loss
+        self.board = board
+        self.has_begun = False
+        # The variety within classes, if G is told them and a block has two images of each.
+        self.by_class = conditional and 2 * len(sampler.classes) <= BLOCK
+        every = max(1, len(real[0]) // REAL_IMAGES)  # they may be sorted by class
+        self.real_spread = self._spread(real[0][::every], real[1][::every])
+        self.due_at = time.monotonic()
+
+    def due(self, progress: Progress) -> bool:
+        return time.monotonic() >= self.due_at
+
+    def run(self, progress: Progress) -> Iterator[Event]:
+        started_at = time.monotonic()
+        ((images, labels),) = generate(self.sampler, BLOCK, self.seed, self.device)
+        pixels = to_uint8(images)
+        # Real images that are all equal are no reason to stop.
+        variety = self._spread(pixels, labels) / max(1.0, self.real_spread)
+        self.has_begun |= variety >= LEAST_SPREAD or progress.epoch >= 1
+        now = time.monotonic()
+        self.due_at = now + max(PREVIEW_SECONDS, (now - started_at) / PREVIEW_SHARE)
+        digits = pixels.movedim(1, -1).squeeze(-1).numpy()
+        yield Previewed(digits, self._health(variety))
+
+    def _spread(self, images: Tensor, labels: Tensor) -> float:
+        return spread(images, labels if self.by_class else torch.zeros_like(labels))
+
+    def _health(self, variety: float) -> str:
+        record, scores, best = self.board.record, self.board.scores, self.board.best
+        gap = None if record is None else record.d_real - record.d_fake
+        earlier = [best.distance] if math.isfinite(best.distance) else []
+        missing = len(self.sampler.classes) - scores[-1].classes_drawn if scores else 0
+        distances = [*earlier, *(score.frechet_distance for score in scores)]
+        return health(self.loss, gap, variety, self.has_begun, distances, max(0, missing))
+
+
+@dataclass(frozen=True)
+class DrawPictures:
+    """Draws the grid of the run's own noise: at its interval, and at the last step."""
+
+    folder: RunFolder
+    sampler: Sampler
+    seed: int
+    device: torch.device
+    count: int
+    every_epochs: float
+
+    def due(self, progress: Progress) -> bool:
+        return progress.multiple(self.every_epochs) is not None or progress.is_last
+
+    def run(self, progress: Progress) -> Iterator[Event]:
+        multiple = progress.multiple(self.every_epochs)
+        self.write(progress.epoch if multiple is None else multiple)
+        yield from ()
+
+    def write(self, epoch: float) -> None:
+        """Write `samples/epoch_NNN.png` of the generator as it is now."""
+        pixels = draw(self.sampler, self.count, self.seed, self.device)
+        self.folder.check_in_place()
+        self.folder.samples.mkdir(exist_ok=True)
+        write_png(self.folder.samples / f"{epoch_stem(epoch)}.png", to_grid(pixels))
+
+
+class SaveCheckpoint:
+    """Saves latest.pt: at its interval, at the end of an epoch, and where the training ends."""
+
+    def __init__(self, folder: RunFolder, output: OutputConfig, state: Callable[[], State]) -> None:
+        self.folder = folder
+        self.output = output
+        self.state = state
+        self.saved_at = time.monotonic()
+
+    def due(self, progress: Progress) -> bool:
+        waited = time.monotonic() - self.saved_at
+        ends = progress.ends_epoch or progress.is_last or progress.stopping
+        return ends or waited >= self.output.checkpoint_every_seconds
+
+    def run(self, progress: Progress) -> Iterator[Event]:
+        state = self.state()
+        self.folder.check_in_place()
+        keep = progress.multiple(self.output.keep_every_epochs)
+        if keep is not None:
+            self.folder.checkpoints.mkdir(exist_ok=True)
+            save_checkpoint(self.folder.checkpoints / f"{epoch_stem(keep)}.pt", state)
+        save_checkpoint(self.folder.latest, state, previous=self.folder.previous)
+        self.saved_at = time.monotonic()
+        yield from ()
+
+
+def draw(
+    sampler: Sampler, count: int, seed: int, device: torch.device, in_proportion: bool = False
+) -> Tensor:
+    """Pictures 0 .. count - 1 of a seed: (count, C, 28, 28) uint8."""
+    blocks = generate(sampler, count, seed, device, in_proportion=in_proportion)
+    return torch.cat([to_uint8(images) for images, _ in blocks])

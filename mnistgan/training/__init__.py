@@ -1,0 +1,1 @@
+"""The step of the game, and what it is made of."""

@@ -1,0 +1,27 @@
+"""The moving average of a generator (Yazıcı et al. 2019)."""
+
+import torch
+from torch import nn
+
+
+@torch.no_grad()
+def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
+    """ema <- decay * ema + (1 - decay) * network, of weights and of BatchNorm's statistics.
+
+    The statistics belong to the weights, and those of a few batches alone are noisy. Integer
+    buffers are copied.
+    """
+    averages, values = ema.state_dict().values(), network.state_dict().values()
+    for average, value in zip(averages, values, strict=True):
+        if average.is_floating_point():
+            average.lerp_(value, 1 - decay)
+        else:
+            average.copy_(value)
+
+
+def warm_decay(decay: float, step: int) -> float:
+    """min(decay, (1 + t) / (10 + t)): weights from before the training are soon forgotten.
+
+    As tf.train.ExponentialMovingAverage does with `num_updates`.
+    """
+    return min(decay, (1 + step) / (10 + step))

@@ -1,0 +1,101 @@
+"""What bounds D beside its loss: penalties on its gradients, smoothed labels, clipped weights."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mnistgan.config import LossConfig
+
+Discriminator = Callable[[Tensor], Tensor]
+"""Images (B, C, H, W) -> logits (B,)"""
+
+
+class PenaltyWeights(NamedTuple):
+    """The weights of the penalties at one step; 0 for those that are left out."""
+
+    r1: float
+    r2: float
+    gradient_penalty: float
+    label_smoothing: float
+
+
+def penalty_weights(config: LossConfig, step: int) -> PenaltyWeights:
+    """R1 and R2 act at every k-th step only, with k times the weight (Karras et al. 2020, 3.1)."""
+    every = config.penalty_every_steps
+    scale = every if step % every == 0 else 0
+    return PenaltyWeights(
+        scale * config.r1, scale * config.r2, config.gradient_penalty, config.label_smoothing
+    )
+
+
+def penalty(
+    weights: PenaltyWeights,
+    discriminator: Discriminator,
+    real: Tensor,
+    fake: Tensor,
+    real_logits: Tensor,
+    fake_logits: Tensor,
+    rng: torch.Generator,
+) -> Tensor:
+    """The weighted sum of all penalties, a scalar.
+
+    `real` and `fake` (B, C, H, W) need gradients if R1 and R2 are among them.
+    """
+    terms: tuple[tuple[float, Callable[[], Tensor]], ...] = (
+        (weights.r1, lambda: zero_centred_penalty(real_logits, real)),
+        (weights.r2, lambda: zero_centred_penalty(fake_logits, fake)),
+        (weights.gradient_penalty, lambda: gradient_penalty(discriminator, real, fake, rng)),
+        (weights.label_smoothing, lambda: label_smoothing(real_logits)),
+    )
+    total = torch.zeros((), device=real.device)
+    for weight, term in terms:
+        if weight > 0:
+            total = total + weight * term()
+    return total
+
+
+def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """E[|grad D(x)|^2] / 2 over images (B, C, H, W) that `logits` (B,) were computed from.
+
+    R1 at real images, R2 at generated ones (Mescheder et al. 2018, eq. 9 and 10).
+    """
+    return _gradients(logits, images).square().sum(dim=1).mean() / 2
+
+
+def gradient_penalty(
+    discriminator: Discriminator, real: Tensor, fake: Tensor, rng: torch.Generator
+) -> Tensor:
+    """E[(|grad D(x)| - 1)^2] at points x between real and generated images, drawn by `rng`.
+
+    Gulrajani et al. 2017, equation 3 and algorithm 1.
+    """
+    share = torch.rand(len(real), 1, 1, 1, generator=rng, device=real.device)
+    between = torch.lerp(fake.detach(), real.detach(), share).requires_grad_()
+    norms = _gradients(discriminator(between), between).norm(dim=1)
+    mean: Tensor = (norms - 1).square().mean()
+    return mean
+
+
+def label_smoothing(real_logits: Tensor) -> Tensor:
+    """What smoothing the label of real images adds to D's cross-entropy, per unit of smoothing.
+
+    (1 - a) softplus(-l) + a softplus(l) = softplus(-l) + a l (Salimans et al. 2016, section 3.4).
+    """
+    return real_logits.mean()
+
+
+@torch.no_grad()
+def clip_weights(network: nn.Module, bound: float | None) -> None:
+    """Clamp every weight to [-bound, bound] (Arjovsky et al. 2017, algorithm 1), if given."""
+    if bound is None:
+        return
+    for weight in network.parameters():
+        weight.clamp_(-bound, bound)
+
+
+def _gradients(logits: Tensor, images: Tensor) -> Tensor:
+    """(B, C * H * W), themselves differentiable."""
+    (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradients.flatten(1)

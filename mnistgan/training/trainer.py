@@ -1,0 +1,247 @@
+"""The two networks, one step of their game, and its complete state."""
+
+import copy
+import math
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mnistgan.config import Config
+from mnistgan.data import Batches
+from mnistgan.errors import NonFiniteError
+from mnistgan.models import ARCHITECTURES, build_discriminator, build_generator
+from mnistgan.training.augment import add_noise, translate
+from mnistgan.training.ema import update_ema, warm_decay
+from mnistgan.training.losses import LOSSES
+from mnistgan.training.optimizers import build_optimizer, learning_rate_factor, set_learning_rate
+from mnistgan.training.penalties import clip_weights, penalty, penalty_weights
+from mnistgan.training.state import check_state, default_rng
+from mnistgan.training.window import StepMeans, Window
+
+
+class Trainer:
+    """Generator, discriminator, their optimizers, the batches and all random states.
+
+    Two trainers with the same configuration, images, device and number of threads take the same
+    steps, to the bit on the CPU; so does one that loaded the state of another.
+    """
+
+    def __init__(
+        self, config: Config, images: Tensor, labels: Tensor, device: torch.device
+    ) -> None:
+        """images: the whole data set, (N, C, 28, 28) uint8; labels: (N,), their classes from 0 on.
+
+        Raises ConfigError if the optimizer does not take one of its arguments.
+        """
+        seed = config.training.seed
+        torch.manual_seed(seed)
+        channels, classes = images.shape[1], int(labels.max()) + 1
+        self.config = config
+        self.device = device
+        self.loss = LOSSES[config.loss.adversarial]
+        self.normalizes_batch = ARCHITECTURES[config.model.architecture].d_normalizes_batch
+        self.generator = build_generator(config.model, channels, classes).to(device)
+        self.discriminator = build_discriminator(config.model, channels, classes).to(device)
+        self.autocast = torch.autocast(
+            device.type, torch.bfloat16, enabled=config.training.precision == "bf16"
+        )
+        self.g_lr = config.optimizer.lr
+        self.d_lr = config.optimizer.d_lr or config.optimizer.lr
+        self.g_optimizer = build_optimizer(config.optimizer, self.g_lr, self.generator)
+        self.d_optimizer = build_optimizer(config.optimizer, self.d_lr, self.discriminator)
+        self.ema_decay = config.training.ema_decay
+        self.ema = copy.deepcopy(self.generator) if self.ema_decay is not None else None
+        if config.training.compile == "on":
+            self.generator.compile()
+            self.discriminator.compile()
+        self.batches = Batches(images.to(device), labels.to(device), config.data.batch_size, seed)
+        self.noise_rng = torch.Generator(device).manual_seed(seed)
+        self.scheduled_steps = config.training.epochs * steps_per_epoch(config, len(images))
+        self.step = 0
+        self.window = Window()
+
+    @property
+    def progress(self) -> float:
+        """The share of the scheduled steps that are done, 0..1; above 1 for a longer training."""
+        return self.step / self.scheduled_steps
+
+    @property
+    def averaged_generator(self) -> nn.Module:
+        """The generator that pictures are drawn from: the moving average, if there is one."""
+        return self.generator if self.ema is None else self.ema
+
+    def train_step(self) -> None:
+        """n_critic updates of D, then one of G (Goodfellow et al. 2014, algorithm 1)."""
+        self._set_learning_rates()
+        for _ in range(self.config.training.n_critic):
+            # Update D: raise its logits on real images, lower them on generated ones.
+            weights = penalty_weights(self.config.loss, self.step)
+            real, labels = self.batches.next()
+            generated = self._generate_for_discriminator(labels)
+            real = self.augment(real).requires_grad_(weights.r1 > 0)
+            fake = self.augment(generated.detach()).requires_grad_(weights.r2 > 0)
+            real_logits, fake_logits = self.discriminate(real, fake, labels)
+            d_loss = self.loss.discriminator(real_logits, fake_logits)
+            d_penalty = penalty(
+                weights,
+                partial(self.logits, labels=labels),
+                real, fake, real_logits, fake_logits, self.noise_rng,
+            )  # fmt: skip
+            _minimize(d_loss + d_penalty, self.d_optimizer)
+            clip_weights(self.discriminator, self.config.loss.weight_clip)
+
+        # Update G: raise D's logits on generated images, while D is held fixed.
+        self.discriminator.requires_grad_(False)
+        new_fake = self.augment(self._generate_for_generator(generated, labels))
+        g_logits = self._logits_for_generator(real, new_fake, real_logits, labels)
+        g_loss = self.loss.generator(*g_logits)
+        _minimize(g_loss, self.g_optimizer)
+        self.discriminator.requires_grad_(True)
+
+        # Average G's weights, and record the step; nothing is read back from the device here.
+        if self.ema is not None and self.ema_decay is not None:
+            update_ema(self.ema, self.generator, warm_decay(self.ema_decay, self.step))
+        self.step += 1
+        self.window.append(self._measure(d_loss, g_loss, real_logits, fake_logits))
+
+    def generate(self, labels: Tensor) -> Tensor:
+        """G's images of fresh noise, of the classes `labels` (B,): (B, C, 28, 28)."""
+        with self.autocast:
+            images: Tensor = self.generator(self.noise(), labels)
+        return images.float()
+
+    def logits(self, images: Tensor, labels: Tensor) -> Tensor:
+        """D's logits (B,), in float32 whatever precision D computes in."""
+        with self.autocast:
+            logits: Tensor = self.discriminator(images, labels)
+        return logits.float()
+
+    def discriminate(self, real: Tensor, fake: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """D's logits of two batches: in one pass, which reads and updates its weights once.
+
+        If D normalizes over the batch, it sees them apart, as in Radford et al. 2015: together they
+        would be another game.
+        """
+        if self.normalizes_batch:
+            return self.logits(real, labels), self.logits(fake, labels)
+        both = self.logits(torch.cat((real, fake)), torch.cat((labels, labels)))
+        real_logits, fake_logits = both.chunk(2)
+        return real_logits, fake_logits
+
+    def noise(self) -> Tensor:
+        """Fresh z (batch_size, z_dim) from a standard normal distribution."""
+        shape = self.batches.batch_size, self.config.model.z_dim
+        return torch.randn(shape, generator=self.noise_rng, device=self.device)
+
+    def augment(self, images: Tensor) -> Tensor:
+        """Images (B, C, 28, 28) as D sees them; the instance noise decreases to 0."""
+        config = self.config.augment
+        moved = translate(images, config.translation, self.noise_rng)
+        deviation = config.instance_noise * max(0.0, 1 - self.progress)
+        return add_noise(moved, deviation, self.noise_rng)
+
+    def _generate_for_discriminator(self, labels: Tensor) -> Tensor:
+        """Images for D's update, with a graph only if G's update reuses them."""
+        with torch.set_grad_enabled(self.config.training.reuse_fakes):
+            return self.generate(labels)
+
+    def _generate_for_generator(self, generated: Tensor, labels: Tensor) -> Tensor:
+        """Images for G's update: those that D has just seen, or new ones."""
+        return generated if self.config.training.reuse_fakes else self.generate(labels)
+
+    def _logits_for_generator(
+        self, real: Tensor, fake: Tensor, real_logits: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """D's logits after its update; those of real images are new only if G's loss needs them."""
+        if self.loss.generator_sees_real:
+            return self.discriminate(real.detach(), fake, labels)
+        return real_logits.detach(), self.logits(fake, labels)
+
+    def _set_learning_rates(self) -> None:
+        factor = learning_rate_factor(self.config.optimizer, self.progress)
+        set_learning_rate(self.g_optimizer, factor * self.g_lr)
+        set_learning_rate(self.d_optimizer, factor * self.d_lr)
+
+    def _measure(
+        self, d_loss: Tensor, g_loss: Tensor, real_logits: Tensor, fake_logits: Tensor
+    ) -> Tensor:
+        """The logged quantities (4,) of one step, still on the device."""
+        outputs = torch.stack((real_logits.detach(), fake_logits.detach()))  # (2, B)
+        if self.loss.d_output == "probability":
+            outputs = outputs.sigmoid()
+        losses = torch.stack((d_loss.detach(), g_loss.detach()))
+        return torch.cat((losses, outputs.mean(dim=1)))
+
+    def means(self) -> StepMeans:
+        """The means over the steps in the window. This waits for the device.
+
+        Raises NonFiniteError, naming the first step whose losses are not finite.
+        """
+        return self.window.means(self.step)
+
+    def check_finite(self) -> None:
+        """Raise NonFiniteError if a loss in the window or a weight is not finite."""
+        if self.window:
+            self.means()
+        for owner, network in (("G", self.generator), ("D", self.discriminator)):
+            for name, tensor in network.state_dict().items():
+                if not tensor.isfinite().all():
+                    raise NonFiniteError(
+                        f"step {self.step}: weights that are not finite, {name} of {owner}"
+                    )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The complete training state as tensors and plain values."""
+        return {
+            "device": self.device.type,
+            "step": self.step,
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "ema": None if self.ema is None else self.ema.state_dict(),
+            "g_optimizer": self.g_optimizer.state_dict(),
+            "d_optimizer": self.d_optimizer.state_dict(),
+            "batches": self.batches.state_dict(),
+            "noise_rng": self.noise_rng.get_state(),
+            "default_rng": default_rng(self.device).get_state(),
+            "window": self.window.rows(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume from the `state` of another trainer.
+
+        The random streams of another type of device cannot be resumed: they start anew, from the
+        seed and the step. Raises CheckpointError, before anything has changed, if `state` does not
+        belong to this configuration.
+        """
+        optimizers = {"g_optimizer": self.g_optimizer, "d_optimizer": self.d_optimizer}
+        check_state(state, self.state_dict(), optimizers, images=len(self.batches.order))
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        self.g_optimizer.load_state_dict(state["g_optimizer"])
+        self.d_optimizer.load_state_dict(state["d_optimizer"])
+        self.batches.load_state_dict(state["batches"])
+        self.step = state["step"]
+        self.window = Window(state["window"])
+        if state["device"] == self.device.type:
+            self.noise_rng.set_state(state["noise_rng"])
+            default_rng(self.device).set_state(state["default_rng"])
+        else:
+            seed = self.noise_rng.initial_seed() + self.step
+            self.noise_rng.manual_seed(seed)
+            torch.manual_seed(seed)
+
+
+def steps_per_epoch(config: Config, images: int) -> int:
+    """ceil(N / (batch size * n_critic)): the steps in which D sees each of N `images` once."""
+    return math.ceil(images / (config.data.batch_size * config.training.n_critic))
+
+
+def _minimize(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """One step of an optimizer down the gradient of `loss`, a scalar."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()

@@ -1,0 +1,134 @@
+"""What the tests share: tiny trainings, small files, comparisons."""
+
+import gzip
+import io
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from typer.testing import Result
+
+from mnistgan.runs.building import DataAccess
+from mnistgan.runs.events import Finished, Stepped
+from mnistgan.runs.opening import new_run, resumed_run
+from mnistgan.runs.session import Session
+
+# A net of a few hundred weights on MNIST: a step takes milliseconds.
+TINY = (
+    "model.width=0.03125",
+    "model.z_dim=8",
+    "data.batch_size=16",
+    "training.max_steps=12",
+    "output.log_every_steps=5",
+    "output.sample_count=4",
+    "output.sample_every_epochs=0.001",  # of 3,750 steps: a picture each 4th step
+)
+OFFLINE = DataAccess(offline=True)
+Cli = Callable[..., Result]
+"""`mnistgan("sample", "--n", 3)` through Typer's runner"""
+
+
+def tiny_session(*overrides: str, name: str | None = "tiny", config: str = "mlp") -> Session:
+    """A new training of a tiny net, built but not run."""
+    return new_run(
+        config,
+        [*TINY, *overrides],
+        runs=Path("runs"),
+        name=name,
+        device="cpu",
+        access=OFFLINE,
+    )
+
+
+def train_tiny(
+    *overrides: str, name: str = "tiny", config: str = "mlp", stop_after: int | None = None
+) -> Path:
+    """Train a new run; `stop_after` steps asks for a stop, as Ctrl-C does."""
+    return drive(tiny_session(*overrides, name=name, config=config), stop_after)
+
+
+def resumed_session(run: Path, *overrides: str) -> Session:
+    return resumed_run(str(run), overrides, runs=Path("runs"), device="cpu", access=OFFLINE)
+
+
+def resume_tiny(run: Path, *overrides: str, stop_after: int | None = None) -> Path:
+    return drive(resumed_session(run, *overrides), stop_after)
+
+
+def drive(session: Session, stop_after: int | None = None) -> Path:
+    """Train to the end, or up to a stop after so many steps. Returns the run folder."""
+    stop = (lambda: session.trainer.step >= stop_after) if stop_after else (lambda: False)
+    for event in session.run(stop):
+        finished = event
+    assert isinstance(finished, Finished)
+    return finished.folder
+
+
+def disturb_at(session: Session, step: int, disturb: Callable[[], object]) -> None:
+    """Train, and call `disturb` after one of the steps."""
+    for event in session.run():
+        if isinstance(event, Stepped) and event.step == step:
+            disturb()
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    code = {"uint8": 0x08, "int32": 0x0C}[array.dtype.name]
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, code, array.ndim, *array.shape)
+    return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
+def write_set(folder: Path, count: int = 7, zipped: bool = True) -> np.ndarray:
+    """Four IDX files of random digits, named as those of MNIST. Returns the images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, 28, 28), np.uint8)
+    for stem in ("train", "t10k"):
+        labels = rng.integers(0, 10, count, np.uint8)
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            name, data = f"{stem}-{kind}-ubyte", idx_bytes(array)
+            path = folder / (f"{name}.gz" if zipped else name)
+            path.write_bytes(gzip.compress(data) if zipped else data)
+    return images
+
+
+def picture(path: Path | str) -> Image.Image:
+    """A picture whose file is closed again."""
+    contents = io.BytesIO(Path(path).read_bytes())
+    return Image.open(contents, formats=("PNG", "GIF", "WEBP"))  # noqa: TID251
+
+
+def metrics_without_timings(run: Path) -> list[dict[str, Any]]:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [{**json.loads(line), "images_per_second": None} for line in lines]
+
+
+def assert_same(left: Any, right: Any, where: str = "state") -> None:
+    """Two nested states are equal to the bit."""
+    assert type(left) is type(right), where
+    if isinstance(left, dict):
+        assert left.keys() == right.keys(), where
+        for key in left:
+            assert_same(left[key], right[key], f"{where}.{key}")
+    elif isinstance(left, list | tuple):
+        assert len(left) == len(right), where
+        for index, (a, b) in enumerate(zip(left, right, strict=True)):
+            assert_same(a, b, f"{where}[{index}]")
+    elif isinstance(left, torch.Tensor):
+        assert torch.equal(left, right), where
+    else:
+        assert left == right, where
+
+
+def assert_refused(result: Result, *words: str) -> None:
+    """Exit 1, one line an error, no traceback, and each of `words` told."""
+    assert result.exit_code == 1, (result.stdout, result.stderr)
+    assert result.stderr.startswith("error: "), result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Error:" not in result.stderr  # the class of an exception is no explanation
+    for word in words:
+        assert word in result.stderr, result.stderr
