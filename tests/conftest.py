@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from mnistgan.data import load_shipped
 from mnistgan.maintain.__main__ import app as maintenance
 from mnistgan.models import ARCHITECTURES
 from mnistgan.runs import session, tasks
+from mnistgan.tables import Table
 from mnistgan.training.losses import LOSSES
 from mnistgan.training.optimizers import OPTIMIZERS
 
@@ -43,7 +45,7 @@ def maintain() -> Cli:
 @pytest.fixture
 def clean_tables() -> Iterator[None]:
     """Plugins of a test are forgotten after it."""
-    tables = LOSSES, ARCHITECTURES, OPTIMIZERS
+    tables: list[Table[Any]] = [LOSSES, ARCHITECTURES, OPTIMIZERS]
     before = [dict(table.data) for table in tables]
     yield
     for table, entries in zip(tables, before, strict=True):

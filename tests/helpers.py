@@ -96,7 +96,7 @@ def write_set(folder: Path, count: int = 7, zipped: bool = True) -> np.ndarray:
     return images
 
 
-def picture(path: Path | str) -> Image.Image:
+def picture(path: Path | str) -> Any:
     """A picture whose file is closed again."""
     contents = io.BytesIO(Path(path).read_bytes())
     return Image.open(contents, formats=("PNG", "GIF", "WEBP"))  # noqa: TID251

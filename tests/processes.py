@@ -40,6 +40,12 @@ class Program:
         assert code is not None, self.stderr.read_text()
         return code if code >= 0 else 128 - code
 
+    @property
+    def pid(self) -> int:
+        pid = self.process.pid
+        assert pid is not None
+        return pid
+
     def kill(self) -> int:
         self.process.kill()
         return self.wait()
@@ -71,7 +77,8 @@ def _run(words: list[str], folder: str, number: int, prepare: Callable[[], None]
     if prepare is not None:
         prepare()
     # As at the start of Python, which looks at what kind of file it is.
-    sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]
     from mnistgan.__main__ import main
 
     main()

@@ -4,6 +4,7 @@ import os
 import pickle  # noqa: TID251 - to make what must not be loaded
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,12 @@ from mnistgan.checkpoint import load_checkpoint, save_checkpoint
 from mnistgan.errors import CheckpointError
 from mnistgan.runs.folder import RunFolder
 
-STATE = {"weights": torch.randn(300, 7), "step": 3, "name": "x", "nested": {"list": [1.5, None]}}
+STATE: dict[str, Any] = {
+    "weights": torch.randn(300, 7),
+    "step": 3,
+    "name": "x",
+    "nested": {"list": [1.5, None]},
+}
 LATEST = Path("latest.pt")
 
 

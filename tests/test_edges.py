@@ -326,7 +326,7 @@ def two_signals_while_checkpoints_are_written(count: int) -> None:
         gap = moments.choice((0.0, moments.uniform(0.0, 0.05)))
         time.sleep(moments.uniform(0.0, 0.5))
         for number, pause in zip(moments.choices(SIGNALS, k=2), (gap, 0), strict=True):
-            os.kill(program.process.pid, number[0])
+            os.kill(program.pid, number[0])
             time.sleep(pause)
         code, stderr = program.wait(), program.stderr.read_text()
         assert code in (130, 143), (gap, code, stderr)
@@ -396,7 +396,7 @@ def test_an_ignored_ctrl_c_stays_ignored_during_a_training() -> None:
     while not Path("runs/run/metrics.jsonl").exists():
         time.sleep(0.01)
     for number in (signal.SIGINT, signal.SIGTERM):
-        os.kill(program.process.pid, number)
+        os.kill(program.pid, number)
         time.sleep(0.1)
     assert program.wait() == 143
     assert "stopped, saved" in program.stdout.read_text()
@@ -412,7 +412,7 @@ def test_a_signal_shows_the_cursor_again() -> None:
     name = os.ttyname(follower)
     program = start("evaluate", "run", "--n", 20000, prepare=MessagesTo(name))
     read_until(b"\x1b[?25l", leader)
-    os.kill(program.process.pid, signal.SIGTERM)
+    os.kill(program.pid, signal.SIGTERM)
     assert program.wait() == 143
     read_until(b"\x1b[?25h", leader)
     os.close(leader)
@@ -477,8 +477,8 @@ def test_folders_that_may_not_be_written_or_read_are_named(tmp_path: Path) -> No
         # "in FOLDER" is the refusal before any work; a training begins with its folder.
         assert words[0] == "train" or "Permission denied in " in message
     (run / "latest.pt").chmod(0)
-    words = ("sample", "--ckpt", "runs/run", "--out", "/dev/shm/x.png")
-    program = start(*words, prepare=BecomeNobody(words))
+    unreadable = ("sample", "--ckpt", "runs/run", "--out", "/dev/shm/x.png")
+    program = start(*unreadable, prepare=BecomeNobody(unreadable))
     assert program.wait() == 1
     assert "latest.pt" in program.stderr.read_text()
     assert "Permission denied" in program.stderr.read_text()

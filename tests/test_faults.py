@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,7 @@ def test_files_that_may_not_grow_stop_the_run_and_spare_what_was_saved() -> None
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Path:
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 4 MiB, where this user may make one."""
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -196,5 +197,5 @@ def test_reading_commands_work_on_a_run_that_is_written() -> None:
     assert "is being trained by another process" in second.stderr.read_text()
     program.kill()
     step = load_checkpoint(Path("runs/live/latest.pt"))["trainer"]["step"]
-    words = "train", "--resume", "live", "--offline", f"training.max_steps={step + 1}"
-    assert start(*words).wait() == 0  # the lock died with its holder
+    resume = "train", "--resume", "live", "--offline", f"training.max_steps={step + 1}"
+    assert start(*resume).wait() == 0  # the lock died with its holder

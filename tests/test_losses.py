@@ -9,7 +9,10 @@ from mnistgan.training.penalties import label_smoothing
 
 def test_bce_at_hand_made_logits() -> None:
     real, fake = torch.tensor([2.0, 0.0]), torch.tensor([-1.0, 3.0])
-    sigmoid = lambda logit: 1 / (1 + math.exp(-logit))  # noqa: E731
+
+    def sigmoid(logit: float) -> float:
+        return 1 / (1 + math.exp(-logit))
+
     d_loss = -(math.log(sigmoid(2.0)) + math.log(0.5)) / 2
     d_loss -= (math.log(1 - sigmoid(-1.0)) + math.log(1 - sigmoid(3.0))) / 2
     g_loss = -(math.log(sigmoid(-1.0)) + math.log(sigmoid(3.0))) / 2

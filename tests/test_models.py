@@ -1,5 +1,6 @@
 import copy
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -52,6 +53,7 @@ def test_the_projection_is_that_of_the_paper() -> None:
     head = Projection(3, classes=5)
     features, labels = torch.randn(2, 3), torch.tensor([4, 1])
     weight, bias = head.linear.weight[0], head.linear.bias[0]
+    assert head.embedding is not None
     by_hand = [
         sum((weight[i] + head.embedding.weight[y, i]) * h[i] for i in range(3)) + bias
         for h, y in zip(features, labels.tolist(), strict=True)
@@ -86,11 +88,12 @@ def test_d_sees_how_much_the_images_of_a_group_differ() -> None:
     config = ModelConfig(architecture="conv", width=0.125, minibatch_stddev=True)
     images = torch.randn(8, 1, 28, 28, requires_grad=True)
     build_discriminator(config, 1)(images)[0].backward()
+    assert images.grad is not None
     touched = images.grad.flatten(1).abs().sum(dim=1) > 0
     assert touched.tolist() == [True] * 4 + [False] * 4
 
 
-def unnormalised(layer: nn.Module) -> nn.Module:
+def unnormalised(layer: nn.Module) -> Any:
     copied = copy.deepcopy(layer)
     copied._forward_hooks.clear()
     return copied
@@ -106,7 +109,7 @@ def unnormalised(layer: nn.Module) -> nn.Module:
     ],
 )
 def test_spectral_norm_divides_the_weight_by_its_largest_singular_value(
-    layer: nn.Module, inputs: torch.Tensor
+    layer: Any, inputs: torch.Tensor
 ) -> None:
     plain = unnormalised(layer)
     spectral_norm(layer)
@@ -116,7 +119,9 @@ def test_spectral_norm_divides_the_weight_by_its_largest_singular_value(
     plain.weight.data /= torch.linalg.matrix_norm(matrix, 2)
     torch.testing.assert_close(layer(inputs), plain(inputs), rtol=1e-4, atol=1e-5)
     # The gradient knows that the singular value depends on the weight.
-    reference = nn.utils.parametrizations.spectral_norm(unnormalised(layer), n_power_iterations=200)
+    reference: Any = nn.utils.parametrizations.spectral_norm(
+        unnormalised(layer), n_power_iterations=200
+    )
     layer(inputs).square().sum().backward()
     reference(inputs).square().sum().backward()
     expected = reference.parametrizations.weight.original.grad
@@ -124,7 +129,7 @@ def test_spectral_norm_divides_the_weight_by_its_largest_singular_value(
 
 
 def test_spectral_norm_stands_still_in_eval_mode() -> None:
-    layer = nn.Linear(6, 4)
+    layer: Any = nn.Linear(6, 4)
     spectral_norm(layer)
     inputs = torch.randn(3, 6)
     layer.eval()
@@ -206,5 +211,6 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     neighbours = (dropped[:, 1:] & dropped[:, :-1]).double().mean().item()
     assert neighbours == pytest.approx(0.3 * 0.3, abs=0.002)  # independent of each other
     torch.testing.assert_close(y[~dropped], torch.full_like(y[~dropped], 1 / 0.7))
-    assert torch.equal(x.grad == 0, dropped)
+    assert x.grad is not None
+    assert torch.equal(x.grad.eq(0), dropped)
     assert torch.equal(dropout.eval()(x), x)

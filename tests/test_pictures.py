@@ -85,11 +85,18 @@ def test_both_panels_hold_the_lines_and_their_means() -> None:
     figure = draw([RunCurves("exp1", "bce", "probability", records)])
     losses, outputs = figure.axes
     assert [line.get_label() for line in losses.get_lines()[1::2]] == ["discriminator", "generator"]
-    assert len(losses.get_lines()[0].get_xdata()) == 40
-    assert len(losses.get_lines()[1].get_xdata()) == 10
+    assert np.size(losses.get_lines()[0].get_xdata()) == 40
+    assert np.size(losses.get_lines()[1].get_xdata()) == 10
     assert outputs.get_ylim() == (0, 1)
     logits = draw([RunCurves("exp1", "wgan", "logit", records)]).axes[1]
     assert logits.get_ylabel() == "D's mean logit"
+
+
+def runs_in_legend(axes: Axes) -> list[str]:
+    """The first word of each line of the legend."""
+    legend = axes.get_legend()
+    assert legend is not None
+    return [text.get_text().split()[0] for text in legend.get_texts()]
 
 
 def test_each_kind_of_output_of_d_has_a_panel_of_its_own(mnistgan: Cli) -> None:
@@ -111,8 +118,8 @@ def test_each_kind_of_output_of_d_has_a_panel_of_its_own(mnistgan: Cli) -> None:
     ]
     assert beliefs.get_ylim() == (0, 1)
     assert logits.get_ylim() != (0, 1)
-    assert [text.get_text().split()[0] for text in beliefs.get_legend().get_texts()] == [*"aacc"]
-    assert [text.get_text().split()[0] for text in logits.get_legend().get_texts()] == ["b", "b"]
+    assert runs_in_legend(beliefs) == [*"aacc"]
+    assert runs_in_legend(logits) == ["b", "b"]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +149,9 @@ def test_scores_by_different_judges_share_no_panel(mnistgan: Cli) -> None:
     assert [panel.get_title(loc="left") for panel in panels] == [
         f"judge {name * 12}" for name in "abc"
     ]
-    epochs = [[list(line.get_xdata()) for line in panel.get_lines()] for panel in panels]
+    epochs = [
+        [np.ravel(line.get_xdata()).tolist() for line in panel.get_lines()] for panel in panels
+    ]
     assert epochs == [[[0.25, 0.5]], [[0.75], [0.25]], [[0.5]]]
 
 

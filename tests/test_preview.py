@@ -84,7 +84,7 @@ def shown_by(preview: ShowPreview, step: int = 1) -> str:
 
 def test_previews_take_at_most_a_hundredth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1.0, 2.5, 152.4, 152.6])  # made; drawing begins, ends; asked twice
-    monkeypatch.setattr(tasks.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("mnistgan.runs.tasks.time.monotonic", lambda: next(clock))
     preview = preview_of(load_shipped("mnist", "train").images[:64], Board())
     progress = Progress(1, Length(total_steps=100, steps_per_epoch=10))
     list(preview.run(progress))
@@ -219,7 +219,7 @@ def test_digits_give_way_to_the_bars_where_the_terminal_became_narrow(
     terminal = console.Stream(
         force_terminal=True, width=100, height=30, color_system="truecolor", file=io.StringIO()
     )
-    monkeypatch.setattr(progress, "messages", terminal)
+    monkeypatch.setattr("mnistgan.terminal.progress.messages", terminal)
     monkeypatch.setattr(console.Stream, "encoding", "utf-8")
     bars = progress.LiveProgress(tiny_session().summary(), wants_previews=True)
     bars.on_preview(Previewed(np.zeros((64, 28, 28), np.uint8), "balanced"))

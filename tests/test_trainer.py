@@ -135,6 +135,7 @@ def test_d_minimizes_its_penalties_too() -> None:
         trainer = build(tiny(f"loss.label_smoothing={amount}"))
         bias = list(trainer.discriminator.parameters())[-1]  # of the last layer: D's slope is 1
         trainer.train_step()
+        assert bias.grad is not None
         slopes.append(bias.grad)
     torch.testing.assert_close(slopes[1] - slopes[0], torch.full_like(slopes[0], 0.25))
 
@@ -222,7 +223,7 @@ def test_a_loaded_state_goes_on_to_the_bit(at: int, config: str) -> None:
     assert_same(one.state_dict(), other.state_dict())
 
 
-def mutate(state: dict[str, Any], path: str, value: Any) -> None:
+def mutate(state: Any, path: str, value: Any) -> None:
     """Set the entry at a path such as `d_optimizer/state/0/exp_avg`."""
     *parents, last = [int(name) if name.isdigit() else name for name in path.split("/")]
     for name in parents:

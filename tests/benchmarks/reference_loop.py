@@ -27,13 +27,14 @@ def main(folder: str, preset: str, batch_size: int, steps: int) -> None:
     loader = DataLoader(data, batch_size=batch_size, shuffle=True, drop_last=True)
     generator = build_generator(config.model, 1)
     discriminator = with_plain_dropout(build_discriminator(config.model, 1))
-    settings = {"lr": config.optimizer.lr, "betas": config.optimizer.betas}
-    g_optimizer = torch.optim.Adam(generator.parameters(), **settings)
-    d_optimizer = torch.optim.Adam(discriminator.parameters(), **settings)
+    lr, betas = config.optimizer.lr, config.optimizer.betas
+    g_optimizer = torch.optim.Adam(generator.parameters(), lr, betas)
+    d_optimizer = torch.optim.Adam(discriminator.parameters(), lr, betas)
     criterion = nn.BCEWithLogitsLoss()
     ones, zeros = torch.ones(batch_size), torch.zeros(batch_size)
 
-    d_losses, g_losses = [], []
+    d_losses: list[float] = []
+    g_losses: list[float] = []
     started_at = time.perf_counter()
     while len(g_losses) < steps:
         for real, _ in loader:
