@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import picture
+from matplotlib.axes import Axes
 from PIL import Image
 from typer.testing import Result
 

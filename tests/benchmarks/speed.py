@@ -105,7 +105,7 @@ def run(command: list[str]) -> tuple[float, float, str]:
 def other_work_share(folder: str, epochs: int = 2) -> float:
     """The share of a run of `mlp`, live display and all, that is not spent in training steps."""
     with tempfile.TemporaryDirectory() as runs, Path(os.devnull).open("w") as nowhere:
-        progress.messages = console.Stream(
+        progress.messages = console.Stream(  # type: ignore[attr-defined]
             file=nowhere, force_terminal=True, width=120, height=40, color_system="truecolor"
         )
         session = new_run(
