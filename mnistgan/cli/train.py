@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mnistgan.cli.app import app
+from mnistgan.cli.completion import complete_override, complete_preset
 from mnistgan.cli.options import SEED_RANGE, DeviceOption, PluginOption, RunsOption
 from mnistgan.errors import MnistganError
 from mnistgan.plugins import load_plugins
@@ -21,10 +22,18 @@ from mnistgan.terminal.tables import plan_table
 def train(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as training.epochs=2."),
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Changes, such as training.epochs=2.",
+            autocompletion=complete_override,
+        ),
     ] = None,
     config: Annotated[
-        str | None, typer.Option(help="A YAML file, or the name of a preset. Default: fast.")
+        str | None,
+        typer.Option(
+            help="A YAML file, or the name of a preset. Default: fast.",
+            autocompletion=complete_preset,
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the new run. Default: exp1, exp2, ...")

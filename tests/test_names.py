@@ -1,0 +1,69 @@
+"""The names for help and completion, and shell completion itself."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from mnistgan.cli.completion import complete_override, complete_preset
+from mnistgan.models import ARCHITECTURES
+from mnistgan.names import TABLES, names_for
+from mnistgan.tables import Table
+from mnistgan.training.losses import LOSSES
+from mnistgan.training.optimizers import OPTIMIZERS
+
+LIVE: dict[str, Table[Any]] = {
+    "loss.adversarial": LOSSES,
+    "model.architecture": ARCHITECTURES,
+    "optimizer.name": OPTIMIZERS,
+}
+
+
+@pytest.mark.parametrize("key", TABLES)
+def test_names_are_read_from_the_tables(key: str) -> None:
+    assert names_for(key) == list(LIVE[key])
+
+
+def test_keys_without_a_table_have_no_names() -> None:
+    assert names_for("data.batch_size") == []
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("loss.adv", ["loss.adversarial="]),
+        ("loss.adversarial=h", ["loss.adversarial=hinge"]),
+        ("model.architecture=", [f"model.architecture={name}" for name in ARCHITECTURES]),
+        ("optimizer.schedule=c", ["optimizer.schedule=constant", "optimizer.schedule=cosine"]),
+        ("training.precision=b", ["training.precision=bf16"]),
+        ("training.epochs=", []),
+        ("nonsense.key=", []),
+        ("nonsense", []),
+    ],
+)
+def test_overrides_are_completed(word: str, expected: list[str]) -> None:
+    assert complete_override(word) == expected
+
+
+def test_presets_are_completed() -> None:
+    assert complete_preset("wg") == ["wgan-gp", "wgan"]
+
+
+def test_the_shell_completes_without_torch() -> None:
+    code = (
+        "import atexit, sys; from mnistgan.__main__ import main\n"
+        "atexit.register(lambda: print('torch' in sys.modules))\n"
+        "sys.argv = ['mnistgan']\n"
+        "main()"
+    )
+    environment = {
+        **os.environ,
+        "_MNISTGAN_COMPLETE": "complete_bash",
+        "COMP_WORDS": "mnistgan train loss.adversarial=w",
+        "COMP_CWORD": "2",
+    }
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["loss.adversarial=wgan", "loss.adversarial=wgan-gp", "False"]
