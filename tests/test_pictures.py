@@ -19,7 +19,8 @@ from typer.testing import Result
 from mnistgan.commands.make_gif import CAPTION_HEIGHT
 from mnistgan.commands.plot_losses import RunCurves, draw, plot_losses, to_curve
 from mnistgan.config import Config
-from mnistgan.runs.folder import MetricsRecord, RunFolder, epoch_stem
+from mnistgan.runs.folder import RunFolder, epoch_stem
+from mnistgan.runs.metrics import MetricsRecord
 
 Cli = Callable[..., Result]
 

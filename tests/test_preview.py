@@ -15,7 +15,7 @@ from mnistgan.config import LossConfig
 from mnistgan.data import load_shipped
 from mnistgan.runs import tasks
 from mnistgan.runs.events import Length, Measured, Previewed, Progress
-from mnistgan.runs.folder import MetricsRecord
+from mnistgan.runs.metrics import MetricsRecord
 from mnistgan.runs.tasks import Board, Score, ShowPreview
 from mnistgan.sampling import Sampler
 from mnistgan.terminal import console, progress

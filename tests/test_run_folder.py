@@ -8,7 +8,8 @@ import pytest
 
 from mnistgan.config import Config
 from mnistgan.errors import RunError
-from mnistgan.runs.folder import MetricsRecord, RunFolder, epoch_stem, find_checkpoint
+from mnistgan.runs.folder import RunFolder, epoch_stem, find_checkpoint
+from mnistgan.runs.metrics import MetricsRecord
 
 RUNS = Path("runs")
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from mnistgan.errors import RunError
 from mnistgan.files import atomic_write
-from mnistgan.runs.folder import MetricsRecord, RunFolder, check_output
+from mnistgan.runs.folder import RunFolder, check_output
+from mnistgan.runs.metrics import MetricsRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mnistgan.config import Config
-from mnistgan.runs.folder import MetricsRecord
+from mnistgan.runs.metrics import MetricsRecord
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,17 +12,15 @@ generated/, losses.png, training.gif, evaluations.jsonl
                     made by the other commands, safe to delete
 """
 
-import io
 import json
 import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mnistgan.config import Config, check_config
 from mnistgan.config.yaml_text import read_yaml
@@ -34,46 +32,20 @@ from mnistgan.files import (
     shown_path,
     temporary_target,
 )
-from mnistgan.reading import append_regular, read_bounded
+from mnistgan.reading import read_bounded
+from mnistgan.runs.metrics import MetricsRecord, append_line, keep_records, read_records
 
 NUMBERED = re.compile(r"exp(\d+)")
 MAX_NAME_BYTES = 255
 """Of a file name, on all common file systems"""
-FLOAT32_MAX = 3.4028235e38
-Float32 = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 MAX_INFO_BYTES = 2**20
 """Of run.json, which has 1 KiB"""
-MAX_METRICS_BYTES = 2**28
-"""Of metrics.jsonl: more than a million lines, each of which takes ten times its size in memory"""
 TRAINING_FILES = (
     *("config.yaml", "run.json", "metrics.jsonl", "latest.pt", "previous.pt", "best.pt"),
     *("samples/epoch_*.png", "checkpoints/epoch_*.pt"),
 )
 """What only a training writes, as patterns below its run folder"""
 EPOCH_STEM = re.compile(r"epoch_(\d{3,}(?:\.\d+)?)")
-
-
-class MetricsRecord(BaseModel):
-    """One line of metrics.jsonl: means since the line before, over every step in between."""
-
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-    step: int = Field(ge=0, le=2**53)
-    """Updates of G so far."""
-    epoch: float = Field(ge=0, le=2**53)
-    d_loss: Float32
-    g_loss: Float32
-    d_real: Float32
-    """D(x): a probability where the loss has one, else the mean logit."""
-    d_fake: Float32
-    """D(G(z)) before G's update, in the same unit."""
-    images_per_second: float = Field(ge=0, le=FLOAT32_MAX)
-    frechet_distance: Float32 | None = None
-    """Of few samples, at the steps that `output.evaluate_every_epochs` names"""
-    classes_drawn: int | None = Field(None, ge=0)
-    """How many digits the judge finds in those samples, strays aside"""
-    judge_sha256: str | None = None
-    """Of the judge whose features that is measured in"""
 
 
 class RunFolder:
@@ -186,39 +158,27 @@ class RunFolder:
             file.write((json.dumps(info, indent=2) + "\n").encode())
 
     def read_metrics(self) -> list[MetricsRecord]:
-        """All whole lines; a last line torn by a killed process is skipped. Raises RunError."""
+        """All whole lines, none before the first. Raises RunError if a line is damaged."""
         try:
-            lines = io.BytesIO(read_bounded(self.metrics, MAX_METRICS_BYTES))
+            return read_records(self.metrics)
         except FileNotFoundError:
             return []
-        # A last line without its newline was never finished.
-        return [
-            self._read_line(number, line[:-1])
-            for number, line in enumerate(lines, start=1)
-            if line.endswith(b"\n")
-        ]
 
     def append_metrics(self, record: MetricsRecord) -> None:
-        """Add one line and hand it to the system at once: a killed process loses nothing."""
-        _append(self.metrics, record.model_dump_json(exclude_none=True))
+        """Add one line to metrics.jsonl."""
+        append_line(self.metrics, record.model_dump_json(exclude_none=True))
 
     def append_evaluation(self, record: dict[str, Any]) -> None:
-        """Add one result of `evaluate`."""
-        _append(self.evaluations, json.dumps(record))
+        """Add one result of `evaluate` to evaluations.jsonl."""
+        append_line(self.evaluations, json.dumps(record))
 
     def truncate_metrics(self, last_step: int) -> None:
         """Drop the lines past `last_step`, and a torn one: a resume never leaves a step twice.
 
         Raises RunError, before anything is written, if a line is damaged.
         """
-        if not self.metrics.exists():
-            return
-        records = self.read_metrics()
-        lines = read_bounded(self.metrics, MAX_METRICS_BYTES).split(b"\n")[: len(records)]
-        with atomic_write(self.metrics) as file:
-            for record, line in zip(records, lines, strict=True):
-                if record.step <= last_step:
-                    file.write(line + b"\n")
+        if self.metrics.exists():
+            keep_records(self.metrics, last_step)
 
     def remove_temporary_files(self) -> None:
         """Remove what killed trainings have left in this run.
@@ -274,16 +234,6 @@ class RunFolder:
         except OSError:
             return None
         return status.st_dev, status.st_ino
-
-    def _read_line(self, number: int, line: bytes) -> MetricsRecord:
-        try:
-            return MetricsRecord.model_validate_json(line)
-        except ValidationError as error:
-            details = error.errors()[0]
-            key = ".".join(str(part) for part in details["loc"])
-            raise RunError(
-                f"{self.metrics}, line {number}: {key}{': ' if key else ''}{details['msg']}"
-            ) from None
 
 
 def is_training_file(path: Path) -> bool:
@@ -346,15 +296,6 @@ def _name_problem(name: str) -> str | None:
     if len(os.fsencode(name)) > MAX_NAME_BYTES:
         return f"is longer than {MAX_NAME_BYTES} bytes"
     return None
-
-
-def _append(path: Path, line: str) -> None:
-    try:
-        with append_regular(path) as file:
-            file.write(f"{line}\n".encode())
-    except OSError as error:
-        error.filename = str(path)  # a full disk does not say which file it was
-        raise
 
 
 def _runs_in(runs: Path) -> list[RunFolder]:

@@ -14,7 +14,8 @@ from mnistgan.evaluation.judge import Judge, judge_images
 from mnistgan.evaluation.metrics import frechet_distance
 from mnistgan.images import to_grid, to_uint8, write_png
 from mnistgan.runs.events import Event, Measured, Previewed, Progress
-from mnistgan.runs.folder import MetricsRecord, RunFolder, epoch_stem
+from mnistgan.runs.folder import RunFolder, epoch_stem
+from mnistgan.runs.metrics import MetricsRecord
 from mnistgan.sampling import BLOCK, Sampler, generate
 from mnistgan.training.health import LEAST_SPREAD, health, spread
 from mnistgan.training.trainer import Trainer

@@ -28,7 +28,8 @@ from mnistgan.runs.events import (
     Stepped,
     TrainingSummary,
 )
-from mnistgan.runs.folder import MetricsRecord, RunFolder
+from mnistgan.runs.folder import RunFolder
+from mnistgan.runs.metrics import MetricsRecord
 from mnistgan.terminal.console import messages, note, result, visible
 from mnistgan.terminal.half_blocks import DIGIT_HEIGHT, DIGIT_WIDTH, Beside, half_blocks
 
