@@ -4,6 +4,7 @@ import shutil
 import socket
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from mnistgan.data import Batches, Split, load_dataset, sources, to_unit_range
 from mnistgan.data.idx import read_idx
 from mnistgan.errors import DataError
 
-NONE = {"root": None, "cache": Path("cache"), "offline": True}
+NONE: dict[str, Any] = {"root": None, "cache": Path("cache"), "offline": True}
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -64,7 +65,7 @@ def test_flat_folder_of_fashion_mnist_is_recognised_by_its_contents(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     images = write_set(Path("flat"))
-    flat = {**NONE, "root": Path("flat")}
+    flat: dict[str, Any] = {**NONE, "root": Path("flat")}
     with pytest.raises(DataError, match=r"train-images.*SHA-256 differs"):
         load_dataset("fashion-mnist", "train", **flat)
     # As if these were the published files.

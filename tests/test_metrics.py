@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise, permutations
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -248,7 +249,7 @@ def test_log_density_is_that_of_torch_under_the_best_class() -> None:
     features, labels = classes_of(600)
     groups = [features[labels == label].double() for label in range(3)]
     covariances = [torch.from_numpy(np.cov(group.numpy(), rowvar=False)) for group in groups]
-    ridge = metrics.RIDGE * np.mean([covariance.trace() / 64 for covariance in covariances])
+    ridge = metrics.RIDGE * fmean(float(covariance.trace()) / 64 for covariance in covariances)
     under = [
         MultivariateNormal(group.mean(0), covariance + ridge * torch.eye(64))
         for group, covariance in zip(groups, covariances, strict=True)

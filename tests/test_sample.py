@@ -261,8 +261,8 @@ def test_temperature_widens_the_noise_of_pictures_but_not_of_training(mnistgan: 
     runs = [train_tiny(f"model.temperature={t}", name=f"t{t}") for t in (1.0, 1.5)]
     left, right = (load_checkpoint(run / "latest.pt")["trainer"] for run in runs)
     assert_same(left, right)
-    grids = [np.asarray(picture(run / "samples" / "epoch_000.png")) for run in runs]
-    assert not np.array_equal(*grids)
+    first, second = (np.asarray(picture(run / "samples/epoch_000.png")) for run in runs)
+    assert not np.array_equal(first, second)
     drawn = []
     for run in runs:
         assert mnistgan("sample", "--ckpt", run, "--n", 4, "--out", "a.npz").exit_code == 0

@@ -1,0 +1,144 @@
+"""The loop of a training and its tasks, each alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from helpers import tiny_session
+
+from mnistgan.checkpoint import load_checkpoint
+from mnistgan.config import OutputConfig
+from mnistgan.runs.events import EpochEnded, Event, Length, Measured, Progress, Stepped
+from mnistgan.runs.folder import RunFolder
+from mnistgan.runs.loop import run
+from mnistgan.runs.session import Session
+from mnistgan.runs.tasks import (
+    Best,
+    Board,
+    DrawPictures,
+    KeepBest,
+    SaveCheckpoint,
+    Score,
+    WriteMetrics,
+)
+
+LENGTH = Length(total_steps=10, steps_per_epoch=4)
+
+
+class Counter:
+    """A trainer that counts its steps."""
+
+    step = 0
+
+    def train_step(self) -> None:
+        self.step += 1
+
+
+@dataclass
+class Note:
+    """A task that writes down when it ran."""
+
+    name: str
+    every: int
+    log: list[tuple[int, str]]
+
+    def due(self, progress: Progress) -> bool:
+        return progress.step % self.every == 0
+
+    def run(self, progress: Progress) -> Iterator[Event]:
+        self.log.append((progress.step, self.name))
+        yield from ()
+
+
+def events_of(tasks: list[Any], stop_after: int = 100) -> list[Event]:
+    trainer = cast(Any, Counter())
+    return list(run(trainer, LENGTH, tasks, lambda: trainer.step >= stop_after))
+
+
+def test_the_loop_runs_the_tasks_that_are_due_in_their_order() -> None:
+    log: list[tuple[int, str]] = []
+    events = events_of([Note("a", 2, log), Note("b", 4, log)])
+    assert log == [(2, "a"), (4, "a"), (4, "b"), (6, "a"), (8, "a"), (8, "b"), (10, "a")]
+    assert [event.step for event in events if isinstance(event, Stepped)] == list(range(1, 11))
+    assert [event.epoch for event in events if isinstance(event, EpochEnded)] == [1, 2]
+
+
+def test_the_loop_stops_after_the_tasks_of_the_step() -> None:
+    log: list[tuple[int, str]] = []
+    events = events_of([Note("a", 1, log)], stop_after=3)
+    assert log == [(1, "a"), (2, "a"), (3, "a")]
+    assert events[-1] == Stepped(3)
+
+
+@pytest.fixture
+def session() -> Session:
+    return tiny_session()
+
+
+@pytest.fixture
+def folder(session: Session) -> Iterator[RunFolder]:
+    folder = RunFolder.create(Path("runs"), "run", session.config)
+    with folder.lock():
+        yield folder
+
+
+def steps_due(task: Any, **progress: Any) -> list[int]:
+    return [step for step in range(1, 11) if task.due(Progress(step, LENGTH, **progress))]
+
+
+def test_metrics_are_written_at_intervals_with_scores_and_at_the_end(
+    session: Session, folder: RunFolder
+) -> None:
+    board = Board()
+    task = WriteMetrics(session.trainer, folder, every_steps=3, batch_size=16, board=board)
+    assert steps_due(task) == [3, 6, 9, 10]
+    for _ in range(4):
+        session.trainer.train_step()
+    board.scores.append(Score(4, 7.5, classes_drawn=9, judge_sha256="ab"))
+    (event,) = task.run(Progress(4, LENGTH))
+    assert isinstance(event, Measured)
+    assert (event.record.step, event.record.epoch) == (4, 1.0)
+    assert (event.record.frechet_distance, event.record.classes_drawn) == (7.5, 9)
+    assert folder.read_metrics() == [event.record] == [board.record]
+    assert len(session.trainer.window) == 0  # the next means begin anew
+
+
+@pytest.mark.parametrize(("distance", "kept"), [(4.9, True), (5.0, False), (9.0, False)])
+def test_only_a_better_score_is_kept(folder: RunFolder, distance: float, kept: bool) -> None:
+    board = Board(Best(5.0, "ab"), [Score(4, distance, classes_drawn=10, judge_sha256="ab")])
+    task = KeepBest(folder, board, lambda: {"best": board.best.distance})
+    assert steps_due(task) == ([4] if kept else [])
+    if kept:
+        list(task.run(Progress(4, LENGTH)))
+        assert load_checkpoint(folder.best)["best"] == distance
+
+
+def test_checkpoints_are_saved_at_epochs_at_the_end_and_before_a_stop(folder: RunFolder) -> None:
+    task = SaveCheckpoint(folder, OutputConfig(keep_every_epochs=2), lambda: {"key": 1})
+    assert steps_due(task) == [4, 8, 10]
+    assert steps_due(task, stopping=True) == list(range(1, 11))
+    for step in (4, 8):
+        list(task.run(Progress(step, LENGTH)))
+    assert folder.latest.exists()
+    assert folder.previous.exists()
+    assert [path.name for path in folder.checkpoints.iterdir()] == ["epoch_002.pt"]
+    hasty = SaveCheckpoint(folder, OutputConfig(checkpoint_every_seconds=1e-9), dict)
+    assert steps_due(hasty) == list(range(1, 11))
+
+
+def test_pictures_are_drawn_at_intervals_and_at_the_end(
+    session: Session, folder: RunFolder
+) -> None:
+    cpu = torch.device("cpu")
+    task = DrawPictures(folder, session.sampler(), 0, cpu, count=4, every_epochs=0.5)
+    assert steps_due(task) == [2, 4, 6, 8, 10]
+    for step in (2, 4, 10):
+        list(task.run(Progress(step, LENGTH)))
+    assert sorted(path.name for path in folder.samples.iterdir()) == [
+        "epoch_000.500.png",
+        "epoch_001.png",
+        "epoch_002.500.png",
+    ]
