@@ -6,13 +6,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    WithJsonSchema,
+    field_validator,
+)
 
 MAX_CLASSES = 1_000
 """Of a data set"""
 STDDEV_GROUP = 4
 """Images that model.minibatch_stddev compares with each other: neighbours in the batch"""
 MAX_THREADS = 1024
+THREADS_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"enum": ["auto"]}, {"type": "integer", "minimum": 1, "maximum": MAX_THREADS}]
+}
 
 Schedule = Literal["constant", "linear", "cosine"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -26,7 +37,7 @@ Argument = Annotated[
 
 
 class Section(BaseModel):
-    """What all sections share: values never change, unknown keys and NaN are refused."""
+    """Common settings of all sections: values are frozen; unknown keys and NaN are refused."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
@@ -34,96 +45,107 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
+    """The images to train on."""
+
     dataset: str = "mnist"
-    """A named data set, or the path of a folder with IDX files (a path has a separator in it)."""
+    """A named data set, or the path of a folder of IDX files (with a separator in it)."""
     root: Path | None = None
-    """Folder of the IDX files of a named data set; null: $MNISTGAN_DATA, then the MNIST that ships,
-    then the cache or a download of the others."""
+    """Folder with the IDX files of a named data set. null: $MNISTGAN_DATA if it is set, else the
+    MNIST that ships; for other sets the cache or a download."""
     batch_size: int = Field(64, ge=1, le=16384)
+    """Real images in each update of D; G generates as many."""
 
 
 class ModelConfig(Section):
+    """The two networks."""
+
     architecture: str = "mlp"
-    """A name of the table of architectures."""
+    """Architecture of G and D, by name."""
     z_dim: int = Field(100, ge=1, le=4096)
-    """Length of the noise vector z, drawn from a standard normal."""
+    """Length of the noise vector z, which has a standard normal distribution."""
     temperature: float = Field(1.0, gt=0, le=2)
-    """Standard deviation of the z that pictures are drawn from, more varied above 1; training keeps
-    to 1."""
+    """Standard deviation of z when images are sampled: above 1 they are more varied and less
+    precise. Training always uses 1."""
     width: float = Field(1.0, ge=1 / 64, le=8)
-    """Multiplies every hidden width and channel count."""
+    """Factor on every hidden width and channel count."""
     conditional: bool = False
-    """Whether G and D are told the class of each image."""
+    """Give G and D the class of each image."""
     spectral_norm: bool = False
-    """Divides each weight of D by its largest singular value."""
+    """Apply spectral normalization to every layer of D."""
     minibatch_stddev: bool = False
-    """Shows D the standard deviation over groups of four images, if its architecture has a place
-    for it."""
+    """Append a feature map to D's features: the standard deviation over groups of four images."""
 
 
 class LossConfig(Section):
-    """What D and G minimise, and what keeps D in bounds."""
+    """What D and G minimize, and what bounds D."""
 
     adversarial: str = "bce"
-    """A name of the table of losses."""
+    """Adversarial loss, by name."""
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
-    """D is asked to believe in real images with 1 minus this only."""
+    """D's target for real images is 1 minus this (one-sided label smoothing)."""
     r1: float = Field(0.0, ge=0, le=1e6)
-    """Weight of the penalty on D's gradient at real images."""
+    """Weight of the R1 penalty: D's squared gradient norm at real images."""
     r2: float = Field(0.0, ge=0, le=1e6)
-    """Weight of the penalty on D's gradient at generated images."""
+    """Weight of the R2 penalty: D's squared gradient norm at generated images."""
     penalty_every_steps: int = Field(1, ge=1, le=1000)
-    """R1 and R2 at each k-th step only, k times as heavy."""
+    """Apply R1 and R2 at every k-th step only, with k times the weight (lazy regularization)."""
     gradient_penalty: float = Field(0.0, ge=0, le=1e6)
-    """Weight of the penalty on gradients of D whose norm is not 1, between real and generated."""
+    """Weight of the penalty on D's gradient norm not being 1 between real and generated images."""
     weight_clip: float | None = Field(None, gt=0, le=1e3)
-    """Largest absolute value of D's weights; null: no clipping."""
+    """Clamp D's weights to this absolute value after each update. null: no clipping."""
 
 
 class AugmentConfig(Section):
-    """What happens to real and generated images alike, before D sees them."""
+    """What is done to real and generated images alike before D sees them."""
 
     translation: int = Field(0, ge=0, le=14)
-    """Pixels that an image is moved by at most, each way."""
+    """Shift images by up to this many pixels in each direction."""
     instance_noise: float = Field(0.0, ge=0, le=10)
-    """Standard deviation of the noise on the pixels at the start; it falls linearly to 0."""
+    """Standard deviation of Gaussian noise on the pixels at the start; it decreases linearly to
+    0."""
 
 
 class OptimizerConfig(Section):
-    """The same settings for G and D, but for `d_lr`."""
+    """The optimizer of G and D; both use the same settings, except for `d_lr`."""
 
     name: str = "adam"
-    """A name of the table of optimizers: those of torch.optim, in small letters."""
+    """An optimizer of torch.optim, in lower case."""
     lr: float = Field(2e-4, gt=0, le=1)
+    """Learning rate."""
     d_lr: float | None = Field(None, gt=0, le=1)
-    """Learning rate of D; null: that of G."""
+    """Learning rate of D. null: the same as G's."""
     betas: tuple[Beta, Beta] = (0.5, 0.999)
-    """For the optimizers that have them."""
+    """For the optimizers that take them."""
     arguments: dict[str, Argument] = {}
-    """Further arguments of that optimizer."""
+    """Further arguments of the optimizer, such as `momentum`."""
     schedule: Schedule = "constant"
-    """How the learning rates go to 0 over training.epochs."""
+    """How the learning rates decrease to 0 over training.epochs."""
     decay_from: float = Field(0.0, ge=0, lt=1)
-    """The share of training.epochs after which they begin to fall."""
+    """Share of training.epochs after which the learning rates decrease."""
 
 
 class TrainingConfig(Section):
+    """How long and how to train."""
+
     epochs: int = Field(20, ge=1, le=1_000_000)
+    """Passes of D over the data. Schedules span them."""
     max_steps: int | None = Field(None, ge=1)
-    """Stops the training early, after so many updates of G; null: never."""
+    """Stop early, after this many updates of G. null: do not."""
     n_critic: int = Field(1, ge=1, le=100)
-    """Updates of D for each update of G. An epoch is one pass of D over the data."""
+    """Updates of D for each update of G."""
     reuse_fakes: bool = False
-    """Updates G on the images that D has just seen, which saves a pass of G, not on new ones."""
+    """Update G on the images that D has just seen, which saves a forward pass of G."""
     seed: int = Field(0, ge=0, lt=2**63)
+    """Seed of the weights, the noise and the order of the images."""
     ema_decay: float | None = Field(None, ge=0, lt=1)
-    """Decay per step of the averaged generator that samples are drawn from; null: no averaging."""
+    """Decay per step of the moving average of G that images are sampled from. null: none."""
     precision: Precision = "auto"
-    """Of the matrix products and convolutions of a step; weights and updates are float32 always."""
+    """Of matrix products and convolutions; weights and updates are always float32."""
     compile: Compilation = "auto"
-    """Whether torch.compile rewrites the two networks."""
-    threads: int | Literal["auto"] = "auto"
-    """CPU threads that torch computes with; auto: all cores that this process may use."""
+    """Whether to run both networks through torch.compile."""
+    threads: Annotated[int | Literal["auto"], WithJsonSchema(THREADS_SCHEMA)] = "auto"
+    """CPU threads of torch. auto: as many as the process has cores. Give each of several trainings
+    on one machine its share: together they are far slower otherwise."""
 
     @field_validator("threads", mode="plain")
     @classmethod
@@ -136,19 +158,24 @@ class TrainingConfig(Section):
 
 
 class OutputConfig(Section):
+    """What a run writes, and how often."""
+
     sample_every_epochs: float = Field(1.0, ge=1e-4, le=1_000_000)
-    """A picture at the first step that reaches each multiple; a fraction is allowed."""
+    """Draw a grid at the first step that reaches each multiple; fractions are allowed."""
     sample_count: int = Field(64, ge=1, le=1024)
+    """Images in each grid."""
     log_every_steps: int = Field(50, ge=1, le=1_000_000)
+    """Write a line of metrics every so many steps."""
     checkpoint_every_seconds: float = Field(60.0, gt=0, le=86_400)
+    """Save a checkpoint at this interval, also after each epoch and at the end."""
     evaluate_every_epochs: float | None = Field(None, ge=1e-4, le=1_000_000)
-    """Scores the generator at each multiple and keeps `best.pt`; null: never."""
+    """Score a few samples at each multiple, and keep the best as best.pt. null: never."""
     keep_every_epochs: int | None = Field(None, ge=1)
-    """Keeps `checkpoints/epoch_NNN.pt` at each multiple; null: only latest and previous."""
+    """Keep checkpoints/epoch_NNN.pt at each multiple. null: only latest.pt and previous.pt."""
 
 
 class Config(Section):
-    """All that decides a training. Every key has a default, so an override alone is enough."""
+    """The complete configuration of a training. Every key has a default."""
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()

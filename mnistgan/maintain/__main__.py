@@ -42,5 +42,19 @@ def train_judge(
             console.note(f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}")
 
 
+@app.command()
+def write_documents(
+    folder: Annotated[Path, typer.Option(help="The documentation.", file_okay=False)] = Path(
+        "docs"
+    ),
+) -> None:
+    """Write the generated parts of the documentation again."""
+    from mnistgan.maintain.documents import documents
+
+    for path, text in documents(folder):
+        path.write_text(text, encoding="utf-8")
+        console.result(str(path))
+
+
 if __name__ == "__main__":
     app(prog_name="python -m mnistgan.maintain")

@@ -1,0 +1,92 @@
+"""The parts of the documentation that are generated from the code."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from mnistgan.config import Config
+from mnistgan.names import TABLES, names_for
+
+MARKS = "<!-- generated: {name} -->\n", "<!-- end -->\n"
+
+
+def configuration_tables() -> str:
+    """A Markdown table for each section of the configuration."""
+    return "\n".join(_section(name, field) for name, field in Config.model_fields.items())
+
+
+def json_schema() -> str:
+    """The JSON Schema of a configuration file, with the names that the tables hold."""
+    schema = Config.model_json_schema()
+    for key in TABLES:
+        section, name = key.split(".")
+        definition = schema["properties"][section]["$ref"].rpartition("/")[2]
+        schema["$defs"][definition]["properties"][name]["examples"] = names_for(key)
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def replaced(document: str, name: str, text: str) -> str:
+    """`document` with `text` between the marks of a generated part."""
+    start, end = MARKS[0].format(name=name), MARKS[1]
+    before, _, rest = document.partition(start)
+    _, _, after = rest.partition(end)
+    return f"{before}{start}{text}{end}{after}"
+
+
+def documents(folder: Path) -> Iterator[tuple[Path, str]]:
+    """The generated documents below `docs/`, and what they should contain."""
+    configuration = folder / "configuration.md"
+    text = configuration.read_text(encoding="utf-8")
+    yield configuration, replaced(text, "configuration", configuration_tables())
+    yield folder / "config.schema.json", json_schema()
+
+
+def _section(name: str, field: FieldInfo) -> str:
+    section = field.annotation
+    assert isinstance(section, type)
+    assert issubclass(section, BaseModel)
+    defaults = section().model_dump(mode="json")
+    rows = "".join(
+        f"| `{name}.{key}` | {_shown(defaults[key])} | {_allowed(name, key, option)} "
+        f"| {' '.join((option.description or '').split())} |\n"
+        for key, option in section.model_fields.items()
+    )
+    head = "| key | default | allowed | meaning |\n|---|---|---|---|\n"
+    return f"### `{name}`\n\n{section.__doc__}\n\n{head}{rows}"
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else f"`{json.dumps(value)}`".replace('"', "")
+
+
+def _allowed(section: str, key: str, field: FieldInfo) -> str:
+    """The names, literals or range of a key."""
+    names = names_for(f"{section}.{key}")
+    if names:
+        return ", ".join(f"`{name}`" for name in names)
+    schema = Config.model_json_schema()
+    definition = schema["properties"][section]["$ref"].rpartition("/")[2]
+    value = schema["$defs"][definition]["properties"][key]
+    options = value.get("anyOf", [value])
+    words = [word for option in options for word in option.get("enum", [])]
+    ranges = [_range(option) for option in options if _range(option)]
+    return ", ".join([*(f"`{word}`" for word in words), *ranges])
+
+
+def _range(option: dict[str, Any]) -> str:
+    low = option.get("minimum", option.get("exclusiveMinimum"))
+    high = option.get("maximum", option.get("exclusiveMaximum"))
+    if low is None:
+        return ""
+    low, high = _number(low), "" if high is None else _number(high)
+    above = f"{'above ' if 'exclusiveMinimum' in option else ''}{low}"
+    below = high and f"{'below ' if 'exclusiveMaximum' in option else ''}{high}"
+    return f"{above} to {below}" if below else f"{above} or more"
+
+
+def _number(value: float) -> str:
+    return "2^63" if value == 2**63 else f"{value:,}"
