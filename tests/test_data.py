@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import shutil
 import socket
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,32 @@ import pytest
 import torch
 from helpers import idx_bytes, write_set
 
-from mnistgan.data import Batches, Split, load_dataset, sources, to_unit_range
+from mnistgan.config import check_config
+from mnistgan.data import (
+    DATASET_RULES,
+    DATASETS,
+    Access,
+    Batches,
+    DatasetEntry,
+    Loaded,
+    Split,
+    default_dataset,
+    load_dataset,
+    sources,
+    to_unit_range,
+)
+from mnistgan.data.datasets import FASHION_MNIST
 from mnistgan.data.idx import read_idx
-from mnistgan.errors import DataError
+from mnistgan.errors import ConfigError, DataError
+
+
+@pytest.fixture
+def clean_datasets() -> Iterator[None]:
+    """Entries of a test are forgotten after it."""
+    before = dict(DATASETS)
+    yield
+    DATASETS.data = before
+
 
 NONE: dict[str, Any] = {"root": None, "cache": Path("cache"), "offline": True}
 
@@ -61,22 +85,18 @@ def test_files_that_may_be_those_of_another_set_are_not_taken_for_it(name: str) 
         load_dataset(name, "train", root=Path("flat"), cache=Path("c"), offline=True)
 
 
-def test_flat_folder_of_fashion_mnist_is_recognised_by_its_contents(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_flat_folder_of_fashion_mnist_is_recognised_by_its_contents() -> None:
     images = write_set(Path("flat"))
-    flat: dict[str, Any] = {**NONE, "root": Path("flat")}
+    flat = Access(root=Path("flat"), cache=Path("cache"), offline=True)
     with pytest.raises(DataError, match=r"train-images.*SHA-256 differs"):
-        load_dataset("fashion-mnist", "train", **flat)
+        FASHION_MNIST.load("train", flat)
     # As if these were the published files.
     published = {
         path.stem: hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
         for path in Path("flat").iterdir()
     }
-    known = replace(sources.NAMED_SETS["fashion-mnist"], sha256=published)
-    monkeypatch.setitem(sources.NAMED_SETS, "fashion-mnist", known)
-    dataset = load_dataset("fashion-mnist", "train", **flat)
-    assert np.array_equal(dataset.images[:, 0].numpy(), images)
+    loaded = replace(FASHION_MNIST, sha256=published).load("train", flat)
+    assert np.array_equal(loaded.images[:, 0].numpy(), images)
 
 
 def test_the_real_fashion_mnist_is_recognised_in_a_flat_folder() -> None:
@@ -203,6 +223,43 @@ def test_images_of_another_size_or_count_are_refused() -> None:
         load_dataset("./mine", "train", **NONE)
 
 
+def test_every_data_set_names_its_classes() -> None:
+    write_set(Path("root/KMNIST/raw"), count=500)
+    kmnist = load_dataset("kmnist", "train", **{**NONE, "root": Path("root")})
+    assert kmnist.class_names == ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+    assert load_dataset("mnist", "test", **NONE).class_names == tuple("0123456789")
+    stacked = load_dataset("stacked-mnist", "test", **NONE)
+    assert stacked.images.shape[1] == DATASETS["stacked-mnist"].channels
+    assert len(stacked.class_names) == len(stacked.class_counts)
+    assert stacked.class_names[7] == "007"
+    # Classes that no label reaches have no name, as no network has learned them.
+    write_set(Path("mine"))
+    mine = load_dataset("./mine", "train", **NONE)
+    assert mine.class_names == tuple(map(str, range(int(mine.labels.max()) + 1)))
+
+
+def test_labels_beyond_the_classes_of_a_data_set_are_refused() -> None:
+    write_set(Path("root/KMNIST/raw"))
+    labels = idx_bytes(np.array([0, 1, 2, 3, 4, 5, 10], np.uint8))
+    Path("root/KMNIST/raw/train-labels-idx1-ubyte.gz").write_bytes(labels)
+    with pytest.raises(DataError, match=r"kmnist: expected labels in 0\.\.9, found 0 to 10"):
+        load_dataset("kmnist", "train", **{**NONE, "root": Path("root")})
+
+
+@pytest.mark.usefixtures("clean_datasets")
+def test_new_entry_can_be_loaded_and_configured() -> None:
+    def blank(split: Split, access: Access) -> Loaded:
+        return Loaded(torch.zeros(4, 3, 28, 28).byte(), torch.tensor([0, 1, 1, 0]), "nowhere")
+
+    DATASETS["colours"] = DatasetEntry(blank, ("red", "blue"), channels=3)
+    assert load_dataset("colours", "train").class_names == ("red", "blue")
+    assert default_dataset(channels=3) == "stacked-mnist"
+    check_config({"data": {"dataset": "colours"}}, "c.yaml", rules=DATASET_RULES)
+    scored = {"data": {"dataset": "colours"}, "output": {"evaluate_every_epochs": 1}}
+    with pytest.raises(ConfigError, match="scores single digits, and colours has none"):
+        check_config(scored, "c.yaml", rules=DATASET_RULES)
+
+
 def numbered(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Images whose first pixel is their number, and the numbers as labels."""
     images = torch.zeros(count, 1, 28, 28, dtype=torch.uint8)
@@ -243,3 +300,6 @@ def test_batches_go_on_where_they_stood(steps: int) -> None:
 def test_the_range_of_pixels() -> None:
     pixels = to_unit_range(torch.tensor([0, 51, 255], dtype=torch.uint8))
     torch.testing.assert_close(pixels, torch.tensor([-1.0, -0.6, 1.0]))
+    floats = torch.tensor([0.0, 255.0])
+    assert to_unit_range(floats).tolist() == [-1, 1]
+    assert floats.tolist() == [0, 255]

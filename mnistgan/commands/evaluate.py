@@ -15,13 +15,14 @@ from torch import Tensor
 from mnistgan import __version__, locations
 from mnistgan.checkpoint import entry, load_checkpoint, naming
 from mnistgan.data import (
-    STACKED,
     Dataset,
     Split,
+    dataset_entry,
+    default_dataset,
     is_sample_file,
     load_dataset,
+    load_shipped,
     read_samples,
-    ships,
 )
 from mnistgan.devices import resolve_device
 from mnistgan.errors import DataError
@@ -30,7 +31,7 @@ from mnistgan.evaluation.cas import SEEDS, classification_accuracy
 from mnistgan.evaluation.judge import JUDGE_BATCH, Judged, judge_images
 from mnistgan.evaluation.modes import count_modes, judge_triples
 from mnistgan.evaluation.neighbours import Neighbours, nearest_neighbours
-from mnistgan.evaluation.reference import Reference
+from mnistgan.evaluation.reference import SHIPPED_JUDGES, Reference
 from mnistgan.evaluation.scores import Scores, score
 from mnistgan.files import atomic_write
 from mnistgan.images import to_grid, to_uint8, write_png
@@ -43,9 +44,6 @@ FEWEST = 100
 ENOUGH = 5_000
 """Below that the Fréchet distance is larger than it should be, and is warned of."""
 PANEL_PAIRS = 64
-DIGITS = 10_000
-STACKED_SAMPLES = 26_000
-"""As many as the published numbers of modes were counted on."""
 
 
 @dataclass(frozen=True)
@@ -101,17 +99,19 @@ def evaluate(
     samples_at = Path(target) if _is_samples(Path(target)) else None
     panel_at = None if panel is None else check_output(panel, (".png",), reads=samples_at)
 
-    def check(channels: int) -> None:
-        stacked = channels == 3
-        if dataset is not None and stacked != (dataset == STACKED):
-            held = "three digits each" if stacked else "single digits"
-            raise DataError(f"--dataset {dataset}: {target} holds images of {held}")
-        if stacked and (cas or panel is not None):
+    def check(name: str, channels: int) -> None:
+        entry = dataset_entry(name)
+        if channels != entry.channels:
+            raise DataError(
+                f"{target}: holds images of {_channels(channels)}, and {name} has "
+                f"{_channels(entry.channels)}"
+            )
+        if entry.scorer == "modes" and (cas or panel is not None):
             raise DataError("--panel and --cas are for single digits, not for stacked ones")
 
-    samples = yield from _samples(target, runs, count, seed, device, check)
-    name = dataset or samples.dataset
-    if samples.images.shape[1] == 3:
+    samples = yield from _samples(target, dataset, runs, count, seed, device, check)
+    name = samples.dataset
+    if dataset_entry(name).scorer == "modes":
         yield from _evaluate_stacked(samples, seed, device)
         return
     training = _load(name, "train", samples.root)
@@ -141,7 +141,9 @@ def evaluate(
 
 def _evaluate_stacked(samples: Samples, seed: int, device: str) -> Iterator[Working | Evaluated]:
     """Only the modes: every other score is one of single digits."""
-    reference = yield from _reference("mnist", samples.root)
+    entry = dataset_entry(samples.dataset)
+    judged_as = entry.judged_as or samples.dataset
+    reference = yield from _reference(judged_as, samples.root)
     yield Working("judging", 0, 1)
     triples = judge_triples(reference.judge, samples.images)
     found = count_modes(triples)
@@ -150,13 +152,15 @@ def _evaluate_stacked(samples: Samples, seed: int, device: str) -> Iterator[Work
         **dict.fromkeys(field.name for field in fields(Scores)),
         **asdict(found),
         "classification_accuracy": None,
-        **_yardstick(reference, "mnist"),
+        **_yardstick(reference, judged_as),
         "real": None,
         "verdict": f"{found.modes:,} of 1,000 modes; KL to uniform {found.kl_uniform:.3f}",
     }
     notes = []
-    if len(triples) != STACKED_SAMPLES:
-        notes.append(f"modes are compared on {STACKED_SAMPLES:,} samples, not {len(triples):,}")
+    if len(triples) != entry.evaluation_samples:
+        notes.append(
+            f"modes are compared on {entry.evaluation_samples:,} samples, not {len(triples):,}"
+        )
     yield _kept(samples, record, notes)
 
 
@@ -184,7 +188,7 @@ def _yardstick(reference: Reference, dataset: str) -> dict[str, Any]:
             "split": "test",
             "n": len(reference.features),
             "features_sha256": reference.features_sha256,
-            "local_judge": dataset != "mnist",
+            "local_judge": dataset not in SHIPPED_JUDGES,
         },
     }
 
@@ -238,24 +242,27 @@ def verdict(record: dict[str, Any]) -> str:
 
 def _samples(
     target: str,
+    dataset: str | None,
     runs: Path,
     count: int | None,
     seed: int,
     device: str,
-    check: Callable[[int], None],
+    check: Callable[[str, int], None],
 ) -> Generator[Working, None, Samples]:
-    """Read or draw the samples; `check` hears their channels first, and may refuse them."""
+    """Read or draw the samples; `check` hears data set and channels first, and may refuse them."""
     path = Path(target)
     if _is_samples(path):
         images, labels = read_samples(path)
-        check(images.shape[1])
+        channels = images.shape[1]
+        dataset = dataset or default_dataset(channels)
+        check(dataset, channels)
         _check_count(len(images), target)
         origin = {"path": target, "sha256": None, "weights": None, "step": None}
         if path.is_file():
             origin["sha256"] = _sha256(path)
-        count = count or _usual_count(images.shape[1])
+        count = count or dataset_entry(dataset).evaluation_samples
         labels = None if labels is None else labels[:count]
-        return Samples(images[:count], labels, origin, "mnist", None, None)
+        return Samples(images[:count], labels, origin, dataset, None, None)
 
     path = find_checkpoint(target, runs)
     torch_device = resolve_device(device)
@@ -265,8 +272,9 @@ def _samples(
         trainer = entry(state, "trainer", dict)
         step = entry(trainer, "step", int)
     channels = entry(state, "channels", int)
-    check(channels)
-    count = count or _usual_count(channels)
+    dataset = dataset or config.data.dataset
+    check(dataset, channels)
+    count = count or dataset_entry(dataset).evaluation_samples
     blocks, asked = [], []
     for images, classes in generate(sampler, count, seed, torch_device, in_proportion=True):
         blocks.append(to_uint8(images))
@@ -275,8 +283,8 @@ def _samples(
     labels = torch.cat(asked) if config.model.conditional else None
     weights = "raw" if trainer.get("ema") is None else "ema"
     origin = {"path": str(path), "sha256": _sha256(path), "weights": weights, "step": step}
-    data, run = config.data, RunFolder.containing(path)
-    return Samples(torch.cat(blocks), labels, origin, data.dataset, data.root, run)
+    run = RunFolder.containing(path)
+    return Samples(torch.cat(blocks), labels, origin, dataset, config.data.root, run)
 
 
 def _is_samples(path: Path) -> bool:
@@ -301,8 +309,9 @@ def _load(name: str, split: Split, root: Path | None) -> Dataset:
 
     A set that ships is read from the package: the run may come from another machine.
     """
-    folder = None if ships(name) else root or locations.data_root()
-    return load_dataset(name, split, root=folder, cache=locations.cache(), offline=False)
+    if dataset_entry(name).ships:
+        return load_shipped(name, split)
+    return load_dataset(name, split, root=root)
 
 
 def _judged(reference: Reference, images: Tensor) -> Generator[Working, None, Judged]:
@@ -358,8 +367,8 @@ def _notes(record: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _usual_count(channels: int) -> int:
-    return DIGITS if channels == 1 else STACKED_SAMPLES
+def _channels(count: int) -> str:
+    return "one channel" if count == 1 else f"{count} channels"
 
 
 def _check_count(count: int, target: str) -> None:

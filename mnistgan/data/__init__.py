@@ -1,29 +1,31 @@
 """Digits in memory: read and checked, and dealt out in shuffled batches."""
 
 from mnistgan.data.batches import Batches, to_unit_range
-from mnistgan.data.sample_files import is_sample_file, read_samples
-from mnistgan.data.sources import (
+from mnistgan.data.dataset import Access, Dataset, DatasetEntry, Loaded, Split
+from mnistgan.data.datasets import (
     DATASET_RULES,
-    STACKED,
-    Dataset,
-    Split,
+    DATASETS,
+    dataset_entry,
+    default_dataset,
     load_dataset,
     load_shipped,
-    ships,
-    stack,
 )
+from mnistgan.data.sample_files import is_sample_file, read_samples
 
 __all__ = [
+    "DATASETS",
     "DATASET_RULES",
-    "STACKED",
+    "Access",
     "Batches",
     "Dataset",
+    "DatasetEntry",
+    "Loaded",
     "Split",
+    "dataset_entry",
+    "default_dataset",
     "is_sample_file",
     "load_dataset",
     "load_shipped",
     "read_samples",
-    "ships",
-    "stack",
     "to_unit_range",
 ]

@@ -7,8 +7,8 @@ from torch import Tensor
 
 
 def to_unit_range(images: Tensor) -> Tensor:
-    """uint8 in 0..255 to float32 in [-1, 1], the range of a generator's tanh."""
-    return images.float().div_(127.5).sub_(1)
+    """0..255 to a new float32 tensor in [-1, 1], the range of a generator's tanh."""
+    return images.to(torch.float32, copy=True).div_(127.5).sub_(1)
 
 
 class Batches:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mnistgan.data.datasets import DATASETS, default_dataset
 from mnistgan.data.idx import read_idx, read_up_to
 from mnistgan.errors import DataError
 from mnistgan.pictures import read_png
@@ -63,12 +64,12 @@ def read_samples(path: Path) -> tuple[Tensor, Tensor | None]:
     except UNREADABLE as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
     _check_images(path, Header(images.shape, images.dtype))
-    classes = 10 if images.ndim == 3 else 1000
+    pixels = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    classes = DATASETS[default_dataset(pixels.shape[1])].max_classes
     if labels is not None and not 0 <= labels.min() <= labels.max() < classes:
         raise DataError(
             f"{path}: expected labels in 0..{classes - 1}, found {labels.min()} to {labels.max()}"
         )
-    pixels = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
     tensor = torch.from_numpy(np.ascontiguousarray(pixels))
     return tensor, None if labels is None else torch.from_numpy(labels.astype(np.int64))
 

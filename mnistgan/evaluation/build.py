@@ -19,6 +19,7 @@ from mnistgan.evaluation.judge import (
 )
 from mnistgan.evaluation.neighbours import nearest_neighbours
 from mnistgan.evaluation.reference import (
+    SHIPPED_JUDGES,
     Reference,
     load_reference,
     measure_real,
@@ -80,13 +81,13 @@ def _check_digits(train: Digits, test: Digits) -> None:
 def find_reference(
     name: str, load: Callable[[Split], Dataset], folder: Path
 ) -> Generator[JudgeEpoch, None, Reference]:
-    """The judge of a data set: for MNIST the one that ships, else one of this machine.
+    """The judge of a data set: the one that ships, else one of this machine.
 
     The latter is looked for in `folder` by the digits that `load` gives, and trained where it is
     not there. Raises DataError where the digits are not at hand.
     """
-    if name == "mnist":
-        return shipped_reference()
+    if name in SHIPPED_JUDGES:
+        return shipped_reference(name)
     train, test = load("train"), load("test")
     digits = (train.images, train.labels), (test.images, test.labels)
     judge_name = _local_name(*digits)

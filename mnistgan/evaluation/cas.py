@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from mnistgan.data import to_unit_range
+
 STEPS = 800
 BATCH_SIZE = 128
 SEEDS = (0, 1, 2)
@@ -28,14 +30,16 @@ def classification_accuracy(
         # The whole batch moves by up to two pixels: few digits have to stand for many.
         shift = torch.randint(-2, 3, (2,), generator=rng).tolist()
         batch = images[picked].roll(shift, dims=(2, 3))
-        loss = cross_entropy(classifier(_scaled(batch)), labels[picked])
+        loss = cross_entropy(classifier(to_unit_range(batch)), labels[picked])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
     classifier.eval()
     with torch.no_grad():
-        answers = [classifier(_scaled(block)).argmax(dim=1) for block in test_images.split(500)]
+        answers = [
+            classifier(to_unit_range(block)).argmax(dim=1) for block in test_images.split(500)
+        ]
     return float((torch.cat(answers) == test_labels).double().mean())
 
 
@@ -51,7 +55,3 @@ def _classifier(rng: torch.Generator) -> nn.Module:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=rng)
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
     return classifier
-
-
-def _scaled(images: Tensor) -> Tensor:
-    return images.float().div(127.5).sub(1)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 
+from mnistgan.data import to_unit_range
+
 RECIPE = "judge-v1"
 """Names the network, its training and its preprocessing; a change of any of them is a new one."""
 FEATURES = 64
@@ -40,7 +42,7 @@ class Judge(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """pixels: 0..255. Returns features (B, 64), before the last ReLU, and logits (B, 10)."""
-        features: Tensor = self.body(pixels.float().div(127.5).sub(1))
+        features: Tensor = self.body(to_unit_range(pixels))
         return features, self.head(features)
 
 

@@ -30,6 +30,8 @@ LEAST_FEATURES = 2 * CLASSES
 MAX_FILE_BYTES = 2**29
 """Of one file of a judge: the features of four million digits; those that ship have 1.4 MiB"""
 SHIPPED = "mnist-judge-v1"
+SHIPPED_JUDGES = {"mnist": SHIPPED}
+"""By data set; a judge of any other set is trained on the machine that needs it"""
 SHIPPED_FOLDER = Path(__file__).parent / "judges"
 
 
@@ -161,11 +163,12 @@ def load_reference(folder: Path, name: str) -> Reference | None:
     )
 
 
-def shipped_reference() -> Reference:
-    """The judge of MNIST that is part of the package."""
-    reference = load_reference(SHIPPED_FOLDER, SHIPPED)
+def shipped_reference(dataset: str = "mnist") -> Reference:
+    """The judge of one of SHIPPED_JUDGES, which are parts of the package."""
+    name = SHIPPED_JUDGES[dataset]
+    reference = load_reference(SHIPPED_FOLDER, name)
     if reference is None:
-        raise DataError(f"{SHIPPED_FOLDER}: {SHIPPED} is missing; install mnistgan again")
+        raise DataError(f"{SHIPPED_FOLDER}: {name} is missing; install mnistgan again")
     return reference
 
 

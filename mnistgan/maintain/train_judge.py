@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnistgan import locations
 from mnistgan.data import load_dataset
 from mnistgan.evaluation.build import build_reference
 from mnistgan.evaluation.judge import JudgeEpoch
@@ -22,9 +21,7 @@ def train_judge(dataset: str, name: str, out: Path) -> Iterator[JudgeEpoch | Tra
 
     Raises DataError if the data set cannot be loaded.
     """
-    root, cache = locations.data_root(), locations.cache()
-    train = load_dataset(dataset, "train", root=root, cache=cache, offline=False)
-    test = load_dataset(dataset, "test", root=root, cache=cache, offline=False)
+    train, test = load_dataset(dataset, "train"), load_dataset(dataset, "test")
     reference = yield from build_reference(
         name, (train.images, train.labels), (test.images, test.labels)
     )

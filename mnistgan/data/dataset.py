@@ -1,0 +1,93 @@
+"""A data set: what a table entry says about it, and one split of it in memory."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from mnistgan.config import MAX_CLASSES
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All images of one split, in memory."""
+
+    name: str
+    images: Tensor
+    """(N, C, 28, 28) uint8; 0 = background, 255 = ink"""
+    labels: Tensor
+    """(N,) int64, from 0 on"""
+    source: str
+    """Where the images came from, in words"""
+    class_names: tuple[str, ...]
+    """Of the classes 0 to the highest in `labels`"""
+    is_placeholder: bool = False
+    """Whether the images are blank, because a dry run does not download the real ones"""
+
+    @cached_property
+    def class_counts(self) -> list[int]:
+        """How many images of each class there are."""
+        return self.labels.bincount().tolist()
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the pixels and the classes, in order: the same for the same digits from anywhere."""
+        digest = hashlib.sha256(self.images.numpy().data)
+        digest.update(self.labels.numpy().data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where the images of a data set may be read, and whether they may be downloaded."""
+
+    root: Path | None
+    """The folder that the user names"""
+    cache: Path
+    """The folder that downloads go to"""
+    offline: bool = False
+    dry_run: bool = False
+    """Download nothing, and return blank images in place of those that would be downloaded"""
+    announce: Callable[[str], None] = lambda text: None
+    """Receives a line before a download begins"""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The images of one split, and where they came from."""
+
+    images: Tensor
+    """(N, C, 28, 28) uint8"""
+    labels: Tensor
+    """(N,) int64"""
+    source: str
+    is_placeholder: bool = False
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """A data set: how it is loaded, and all facts about it that others need."""
+
+    load: Callable[[Split, Access], Loaded]
+    """Raises DataError if no source has the files or a file is damaged"""
+    class_names: tuple[str, ...] | None
+    """None: the classes are called by their numbers"""
+    channels: int = 1
+    ships: bool = False
+    """Whether the images are part of this package, so that `load` needs no folder"""
+    scorer: Literal["features", "modes"] = "features"
+    """What `evaluate` scores: the features of the images, or how many of the classes occur"""
+    judged_as: str | None = None
+    """The data set whose judge looks at each channel; None: this one's own"""
+    evaluation_samples: int = 10_000
+    """Samples that `evaluate` draws, unless it is told how many"""
+
+    @property
+    def max_classes(self) -> int:
+        return MAX_CLASSES if self.class_names is None else len(self.class_names)

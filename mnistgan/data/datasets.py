@@ -1,0 +1,181 @@
+"""The data sets by name. A new one is an entry in DATASETS."""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from pathlib import Path
+
+from mnistgan import locations
+from mnistgan.config import MAX_CLASSES, Rule, did_you_mean
+from mnistgan.data import stacked
+from mnistgan.data.dataset import Access, Dataset, DatasetEntry, Loaded, Split
+from mnistgan.data.sources import SHIPPED_FOLDER, IdxFiles, load_folder
+from mnistgan.errors import DataError
+from mnistgan.tables import Table
+
+MNIST_SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+FASHION_MNIST_SHA256 = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+MNIST = IdxFiles(
+    "mnist",
+    "MNIST",
+    sha256=MNIST_SHA256,
+    shipped_folder=SHIPPED_FOLDER,
+)
+FASHION_MNIST = IdxFiles(
+    "fashion-mnist",
+    "FashionMNIST",
+    sha256=FASHION_MNIST_SHA256,
+)
+KMNIST = IdxFiles("kmnist", "KMNIST")
+QMNIST = IdxFiles(
+    "qmnist",
+    "QMNIST",
+    images={"train": "qmnist-train-images-idx3-ubyte", "test": "qmnist-test-images-idx3-ubyte"},
+    labels={"train": "qmnist-train-labels-idx2-int", "test": "qmnist-test-labels-idx2-int"},
+    counts={"train": 60_000, "test": 60_000},
+    label_columns=8,  # the class, then where the digit came from
+)
+EMNIST_DIGITS = IdxFiles(
+    "emnist-digits",
+    "EMNIST",
+    images={
+        "train": "emnist-digits-train-images-idx3-ubyte",
+        "test": "emnist-digits-test-images-idx3-ubyte",
+    },
+    labels={
+        "train": "emnist-digits-train-labels-idx1-ubyte",
+        "test": "emnist-digits-test-labels-idx1-ubyte",
+    },
+    counts={"train": 240_000, "test": 40_000},
+    transposed=True,
+    download_options={"split": "digits"},
+)
+
+
+DIGITS = tuple("0123456789")
+GARMENTS = (
+    *("t-shirt", "trouser", "pullover", "dress", "coat"),
+    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+)
+HIRAGANA = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+
+
+def _load_stacked(split: Split, access: Access) -> Loaded:
+    return stacked.stack(MNIST.load(split, access))
+
+
+DATASETS: Table[DatasetEntry] = Table(
+    "data set",
+    {
+        "mnist": DatasetEntry(MNIST.load, DIGITS, ships=True),
+        "fashion-mnist": DatasetEntry(FASHION_MNIST.load, GARMENTS),
+        "kmnist": DatasetEntry(KMNIST.load, HIRAGANA),
+        "qmnist": DatasetEntry(QMNIST.load, DIGITS),
+        "emnist-digits": DatasetEntry(EMNIST_DIGITS.load, DIGITS),
+        "stacked-mnist": DatasetEntry(
+            _load_stacked,
+            stacked.CLASS_NAMES,
+            channels=stacked.CHANNELS,
+            ships=True,
+            scorer="modes",
+            judged_as="mnist",
+            evaluation_samples=26_000,  # the published numbers of modes were counted on so many
+        ),
+    },
+)
+
+
+def dataset_entry(name: str) -> DatasetEntry:
+    """The entry of a named data set, or one for the folder of IDX files at the path `name`."""
+    if name in DATASETS:
+        return DATASETS[name]
+    return DatasetEntry(partial(load_folder, folder=Path(name)), class_names=None)
+
+
+def default_dataset(channels: int) -> str:
+    """The data set that images of so many channels are taken for: the first in the table.
+
+    channels: 1 or 3
+    """
+    return next(name for name, entry in DATASETS.items() if entry.channels == channels)
+
+
+def load_dataset(
+    name: str,
+    split: Split,
+    *,
+    root: Path | None = None,
+    cache: Path | None = None,
+    offline: bool = False,
+    dry_run: bool = False,
+    announce: Callable[[str], None] = lambda text: None,
+) -> Dataset:
+    """One split of a named data set, or of a folder of IDX files, from the first source.
+
+    `root` is a folder laid out as torchvision does, or one that holds the files themselves; None:
+    $MNISTGAN_DATA. Without either, MNIST comes from this package. Other sets come from `cache`, a
+    folder of the same layout (None: the user's), which a download fills unless `offline`.
+    `announce` receives a line before a download begins; a `dry_run` downloads nothing and returns
+    blank images in the place of those that it would fetch.
+
+    Raises DataError if no source has the files or a file is damaged.
+    """
+    root = root or locations.data_root()
+    if root is None and dataset_entry(name).ships:
+        return load_shipped(name, split)
+    return _load(name, split, Access(root, cache or locations.cache(), offline, dry_run, announce))
+
+
+@lru_cache
+def load_shipped(name: str, split: Split) -> Dataset:
+    """One split of a data set that ships in this package. It is read once per process."""
+    return _load(name, split, Access(root=None, cache=locations.cache(), offline=True))
+
+
+def _load(name: str, split: Split, access: Access) -> Dataset:
+    entry = dataset_entry(name)
+    loaded = entry.load(split, access)
+    lowest, highest = int(loaded.labels.min()), int(loaded.labels.max())
+    if lowest < 0 or highest >= entry.max_classes:
+        raise DataError(
+            f"{name}: expected labels in 0..{entry.max_classes - 1}, found {lowest} to {highest}"
+        )
+    names = entry.class_names or tuple(map(str, range(MAX_CLASSES)))
+    return Dataset(
+        name,
+        loaded.images,
+        loaded.labels,
+        loaded.source,
+        names[: highest + 1],
+        loaded.is_placeholder,
+    )
+
+
+def _known_or_path(dataset: str) -> str | None:
+    if dataset in DATASETS or any(mark in dataset for mark in "/\\") or dataset == ".":
+        return None
+    return (
+        f"should be one of {', '.join(DATASETS)}, or the path of a folder of IDX files such as "
+        f"./{dataset or 'digits'}{did_you_mean(dataset, DATASETS)}"
+    )
+
+
+def _scored_stacked(dataset: str, every_epochs: float | None) -> str | None:
+    if every_epochs is not None and dataset_entry(dataset).channels != 1:
+        return f"evaluate_every_epochs scores single digits, and {dataset} has none; leave it null"
+    return None
+
+
+DATASET_RULES = (
+    Rule(("data.dataset",), _known_or_path),
+    Rule(("data.dataset", "output.evaluate_every_epochs"), _scored_stacked),
+)
