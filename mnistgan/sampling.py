@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mnistgan.checkpoint import State, check_like, entry, misfit
+from mnistgan.checkpoint import State, check_like, entry, load_checkpoint, misfit, naming
 from mnistgan.config import MAX_CLASSES, Config, check_config
+from mnistgan.devices import resolve_device
 from mnistgan.errors import ConfigError
 from mnistgan.models import ARCHITECTURES, build_generator
 from mnistgan.plugins import check_loaded, recorded
@@ -89,12 +90,51 @@ def load_sampler(state: State, device: torch.device) -> tuple[Sampler, Config]:
     return Sampler(generator.eval(), model.z_dim, counts, model.temperature), config
 
 
-def check_conditional(config: Config, checkpoint: Path) -> None:
-    """Raises ConfigError where G cannot be asked for a class."""
-    if not config.model.conditional:
+@dataclass(frozen=True)
+class OpenedGenerator:
+    """A generator read from a file, and what the file says about it."""
+
+    path: Path
+    sampler: Sampler
+    config: Config
+    """That it was trained with"""
+    channels: int
+    """Of its images"""
+    step: int
+    """Of its training"""
+    is_averaged: bool
+    """Whether its weights are the moving average"""
+    device: torch.device
+
+
+def open_generator(path: Path, device: str) -> OpenedGenerator:
+    """The generator of a checkpoint on a device such as `auto`.
+
+    Raises DeviceError, and CheckpointError, naming the file, if the file is damaged or its contents
+    do not fit together.
+    """
+    target = resolve_device(device)
+    state = load_checkpoint(path)
+    with naming(path):
+        sampler, config = load_sampler(state, target)
+        trainer = entry(state, "trainer", dict)
+        return OpenedGenerator(
+            path,
+            sampler,
+            config,
+            channels=entry(state, "channels", int),
+            step=entry(trainer, "step", int),
+            is_averaged=trainer.get("ema") is not None,
+            device=target,
+        )
+
+
+def check_conditional(opened: OpenedGenerator) -> None:
+    """Raise ConfigError if the generator cannot be asked for a class."""
+    if not opened.config.model.conditional:
         raise ConfigError(
-            f"{checkpoint} is of an unconditional model, which draws what it likes; train one that "
-            "can be asked for a digit: mnistgan train --config best"
+            f"{opened.path} is of an unconditional model, which draws what it likes; train one "
+            "that can be asked for a digit: mnistgan train --config best"
         )
 
 

@@ -11,12 +11,10 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from mnistgan.animation import SUFFIXES, enlarge, write_animation
-from mnistgan.checkpoint import load_checkpoint, naming
-from mnistgan.devices import resolve_device
 from mnistgan.errors import ConfigError, OutputError
 from mnistgan.images import to_grid, to_picture, to_uint8, write_png
 from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint
-from mnistgan.sampling import BLOCK, Sampler, check_conditional, draw, load_sampler, spherical
+from mnistgan.sampling import BLOCK, Sampler, check_conditional, draw, open_generator, spherical
 
 FPS = 20.0
 MAX_DIGITS = 100_000
@@ -62,12 +60,10 @@ def interpolate(
     moving = target.suffix.lower() != ".png"
     if fps is not None and not moving:
         raise ConfigError(f"--fps is of an animation, and {target} is a picture")
-    torch_device = resolve_device(device)
-    state = load_checkpoint(path)
-    with naming(path):
-        sampler, config = load_sampler(state, torch_device)
+    opened = open_generator(path, device)
+    sampler = opened.sampler
     if classes:
-        check_conditional(config, path)
+        check_conditional(opened)
     stops = len(sampler.classes) if classes else 0
     steps = steps or min(_usual_steps(stops, moving), MAX_DIGITS // count)
     if count * steps > MAX_DIGITS:
@@ -83,7 +79,7 @@ def interpolate(
             for share in _shares(steps, moving)
         )
     )
-    pictures = (to_uint8(draw(sampler.generator, *step, torch_device)) for step in walk)
+    pictures = (to_uint8(draw(sampler.generator, *step, opened.device)) for step in walk)
     if moving:
         write_animation(target, _frames(pictures), [1 / (fps or FPS)] * steps)
     else:

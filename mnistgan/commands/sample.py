@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnistgan.checkpoint import load_checkpoint, naming
-from mnistgan.devices import resolve_device
 from mnistgan.errors import ConfigError, OutputError
 from mnistgan.files import (
     atomic_write,
@@ -21,7 +19,7 @@ from mnistgan.files import (
 )
 from mnistgan.images import to_grid, to_picture, to_uint8, write_png
 from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint
-from mnistgan.sampling import check_conditional, generate, load_sampler
+from mnistgan.sampling import check_conditional, generate, open_generator
 
 MAX_GRID = 10_000
 """Digits in one picture; in a square, 3,000 x 3,000 pixels."""
@@ -81,18 +79,17 @@ def sample(
     given = str(RunFolder.drawings_folder(path) / name) if out is None else out
     cells = count * len(text) if text is not None else total
     target, write = _writer(given, path, cells)
-    torch_device = resolve_device(device)
-    state = load_checkpoint(path)
-    with naming(path):
-        sampler, config = load_sampler(state, torch_device)
+    opened = open_generator(path, device)
     if digits:
-        check_conditional(config, path)
-        _check_classes(digits, sampler.classes, path)
+        check_conditional(opened)
+        _check_classes(digits, opened.sampler.classes, path)
 
     def pictures(label: int | None = None) -> Blocks:
-        blocks = generate(sampler, count, seed, torch_device, label=label, truncation=truncation)
+        blocks = generate(
+            opened.sampler, count, seed, opened.device, label=label, truncation=truncation
+        )
         for images, labels in blocks:
-            yield to_uint8(images), labels if config.model.conditional else None
+            yield to_uint8(images), labels if opened.config.model.conditional else None
 
     if text is not None:
         write(target, _lines(digits, pictures), Layout(len(text), text))
