@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,13 @@ from PIL import Image
 from torch import Tensor
 
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
-from mnistgan.commands.evaluate import verdict
 from mnistgan.data import load_shipped, sources
 from mnistgan.evaluation import build, cas, judge
 from mnistgan.evaluation.judge import judge_images
 from mnistgan.evaluation.metrics import frechet_distance
 from mnistgan.evaluation.reference import load_reference, shipped_reference
+from mnistgan.evaluation.scores import SCORES, Row, Score, Seen
+from mnistgan.evaluation.verdicts import verdict
 from mnistgan.images import to_uint8
 from mnistgan.runs import tasks
 from mnistgan.sampling import Sampler, generate
@@ -193,14 +195,13 @@ def test_run_is_scored_where_its_data_folder_is_missing(mnistgan: Cli) -> None:
 
 
 def test_the_verdict_is_one_plain_sentence() -> None:
-    record = {
+    scores = {
         "class_histogram": [50, 100, 0, 120, 130, 100, 200, 30, 170, 100],
         "missing_classes": [2],
         "unreadable": 0.123,
         "nearest_training_distance": {"near_copies": 40, "near_copies_real": 1.0},
-        "real": {"class_histogram": [100] * 10},
     }
-    assert verdict(record) == (
+    assert verdict("features", scores, {"class_histogram": [100] * 10}) == (
         "9 of 10 digits; 7 is rare (3.0 %); missing: 2; 12 % unreadable; "
         "40 copies of training digits found"
     )
@@ -385,6 +386,25 @@ def test_stacked_digits_are_counted_by_channel(mnistgan: Cli) -> None:
     result = mnistgan("evaluate", "stacked.npz", "--cas")
     assert result.exit_code == 1
     assert "single digits" in result.stderr
+
+
+@pytest.fixture
+def clean_scores() -> Iterator[None]:
+    """Entries of a test are forgotten after it."""
+    before = dict(SCORES)
+    yield
+    SCORES.data = before
+
+
+@pytest.mark.usefixtures("clean_scores")
+def test_new_entry_is_measured_shown_and_kept(mnistgan: Cli, digits: tuple[Tensor, Tensor]) -> None:
+    def top_belief(seen: Seen) -> float:
+        return float(seen.judged.probabilities.amax(dim=1).mean())
+
+    SCORES["top_belief"] = Score(top_belief, (Row("top belief", "{:.2f}", "how sure", "higher"),))
+    np.save("a.npy", digits[0][::10, 0].numpy())
+    assert 0.9 < evaluate(mnistgan, "a.npy")["top_belief"] <= 1
+    assert "top belief" in mnistgan("evaluate", "a.npy").stdout
 
 
 def test_the_labels_of_a_conditional_run_are_held_against_the_judge(mnistgan: Cli) -> None:

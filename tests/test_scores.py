@@ -14,7 +14,7 @@ from mnistgan.evaluation.judge import Judge, judge_images
 from mnistgan.evaluation.modes import count_modes
 from mnistgan.evaluation.neighbours import nearest_neighbours
 from mnistgan.evaluation.reference import SHIPPED_FOLDER, Reference, shipped_reference
-from mnistgan.evaluation.scores import Scores, near_training, score
+from mnistgan.evaluation.scores import Scores, Seen, near_training, score, shown_scores
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_the_reference_is_what_the_judge_sees_in_the_real_test_digits(
     seen = judge_images(reference.judge, test.images)
     torch.testing.assert_close(seen.features.half(), reference.features, rtol=2e-3, atol=2e-2)
     assert float((seen.labels == test.labels).double().mean()) == reference.accuracy
-    assert score(seen, reference).unreadable == pytest.approx(0.01, abs=0.001)
+    assert score(Seen(seen, reference))["unreadable"] == pytest.approx(0.01, abs=0.001)
 
 
 def spoilt(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -72,35 +72,35 @@ def test_what_spoils_digits_is_seen_by_the_metric_that_should_see_it(
     quarter: Reference, digits: tuple[Tensor, Tensor]
 ) -> None:
     def scored(images: Tensor) -> Scores:
-        return score(judge_images(quarter.judge, images), quarter)
+        return score(Seen(judge_images(quarter.judge, images), quarter))
 
     images, labels = digits
     real = scored(images)
     bad = {name: scored(changed) for name, changed in spoilt(images, labels).items()}
     # Real digits: at the floor for so few, every class, all readable.
-    assert real.frechet_distance < 1
-    assert abs(real.kernel_distance) < 0.05
-    assert real.classifier_score > 9.5
-    assert min(real.precision, real.recall, real.coverage) > 0.6
-    assert real.unreadable < 0.02
-    assert real.missing_classes == []
+    assert real["frechet_distance"] < 1
+    assert abs(real["kernel_distance"]) < 0.05
+    assert real["classifier_score"] > 9.5
+    assert min(real["precision"], real["recall"], real["coverage"]) > 0.6
+    assert real["unreadable"] < 0.02
+    assert real["missing_classes"] == []
     # Everything that was spoilt is further away.
-    assert all(other.frechet_distance > real.frechet_distance for other in bad.values())
-    assert all(bad[name].kernel_distance > real.kernel_distance + 0.01 for name in bad
+    assert all(other["frechet_distance"] > real["frechet_distance"] for other in bad.values())
+    assert all(bad[name]["kernel_distance"] > real["kernel_distance"] + 0.01 for name in bad
                if name not in ("binarised", "no sevens"))  # fmt: skip
     # What cannot be read is told apart from what is merely one-sided.
-    assert bad["uniform noise"].unreadable > 0.99
-    assert bad["shuffled"].unreadable > 0.9
+    assert bad["uniform noise"]["unreadable"] > 0.99
+    assert bad["shuffled"]["unreadable"] > 0.9
     for name in ("noisy", "blurred", "shuffled"):
-        assert bad[name].unreadable > 3 * real.unreadable
-        assert bad[name].precision < real.precision - 0.1
+        assert bad[name]["unreadable"] > 3 * real["unreadable"]
+        assert bad[name]["precision"] < real["precision"] - 0.1
     for name in ("one class", "one digit"):
-        assert bad[name].recall < 0.2
-        assert bad[name].coverage < 0.2
-        assert bad[name].classifier_score < 1.5
-        assert len(bad[name].missing_classes) >= 8
-    assert bad["no sevens"].recall < real.recall - 0.03
-    assert bad["no sevens"].class_histogram[7] < 10
+        assert bad[name]["recall"] < 0.2
+        assert bad[name]["coverage"] < 0.2
+        assert bad[name]["classifier_score"] < 1.5
+        assert len(bad[name]["missing_classes"]) >= 8
+    assert bad["no sevens"]["recall"] < real["recall"] - 0.03
+    assert bad["no sevens"]["class_histogram"][7] < 10
 
 
 def test_a_generator_that_copies_is_caught(reference: Reference) -> None:
@@ -119,11 +119,8 @@ def test_a_score_depends_neither_on_blocks_nor_on_threads(
     quarter: Reference, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def numbers() -> list[float]:
-        scores = score(judge_images(quarter.judge, digits[0][::3]), quarter)
-        return [
-            scores.frechet_distance, scores.kernel_distance, scores.classifier_score,
-            scores.precision, scores.recall, scores.density, scores.coverage, scores.unreadable,
-        ]  # fmt: skip
+        scores = score(Seen(judge_images(quarter.judge, digits[0][::3]), quarter))
+        return [value for value in scores.values() if isinstance(value, float)]
 
     first, threads = numbers(), torch.get_num_threads()
     assert numbers() == first
@@ -155,6 +152,19 @@ def test_modes_and_their_divergence_by_hand() -> None:
     assert found.modes == 3
     assert found.kl_uniform == pytest.approx(sum(p * math.log(1000 * p) for p in shares))
     every = torch.cartesian_prod(*[torch.arange(10)] * 3)
-    uniform = count_modes(every)
-    assert uniform.modes == 1000
-    assert uniform.kl_uniform == pytest.approx(0, abs=1e-12)
+    assert count_modes(every) == Modes(1000, pytest.approx(0, abs=1e-12))
+
+
+def test_a_score_is_told_beside_that_of_real_digits() -> None:
+    near = {"median": 5.5, "median_real": 4.25, "near_copies": 3, "near_copies_real": 1.0}
+    scores = {"recall": 0.5, "missing_classes": [1], "nearest_training_distance": near}
+    rows = [row[:4] for row in shown_scores(scores, {"recall": 0.75})]
+    assert rows == [
+        ("recall", "0.500", "0.750", "higher"),
+        ("nearest training digit", "5.50", "4.25", ""),
+        ("near-copies", "3", "1", "lower"),
+    ]
+    assert [row.real for row in shown_scores({"recall": 0.5}, None)] == [""]
+    for damaged in ("high", [0.5], {"recall": 0.5}):
+        with pytest.raises(ValueError, match="cannot be shown as"):
+            list(shown_scores({"recall": damaged}, None))

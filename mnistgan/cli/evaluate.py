@@ -60,10 +60,10 @@ def evaluate(
     )
     done = follow_work(work)
     if record_at is not None:
-        use_case.write_record(record_at, done.record)
+        use_case.write_record(record_at, done.evaluation)
     for text in done.notes:
         console.warning(text)
-    show_evaluation(done.record, as_json=as_json)
+    show_evaluation(done.evaluation, as_json=as_json)
     for path in (panel, out, done.written):
         if path:
             console.note(f"written: {path}")

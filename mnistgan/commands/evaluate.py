@@ -2,43 +2,41 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from mnistgan import __version__, locations
-from mnistgan.checkpoint import entry, load_checkpoint, naming
+from mnistgan import locations
 from mnistgan.data import (
-    Dataset,
-    Split,
+    DatasetEntry,
     dataset_entry,
     default_dataset,
     is_sample_file,
-    load_dataset,
-    load_shipped,
     read_samples,
 )
 from mnistgan.devices import resolve_device
 from mnistgan.errors import DataError
-from mnistgan.evaluation.build import find_reference
-from mnistgan.evaluation.cas import SEEDS, classification_accuracy
-from mnistgan.evaluation.judge import JUDGE_BATCH, Judged, judge_images
-from mnistgan.evaluation.modes import count_modes, judge_triples
+from mnistgan.evaluation.cas import SEEDS
+from mnistgan.evaluation.measuring import (
+    Working,
+    classify,
+    judge_all,
+    load_real,
+    reference_of,
+)
 from mnistgan.evaluation.neighbours import Neighbours, nearest_neighbours
-from mnistgan.evaluation.reference import SHIPPED_JUDGES, Reference
-from mnistgan.evaluation.scores import Scores, score
+from mnistgan.evaluation.result import Evaluation, Origin, Yardstick
+from mnistgan.evaluation.scores import Scorer, Seen, score
+from mnistgan.evaluation.verdicts import verdict
 from mnistgan.files import atomic_write
 from mnistgan.images import to_grid, to_uint8, write_png
 from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint
-from mnistgan.sampling import BLOCK, generate, load_sampler
+from mnistgan.sampling import BLOCK, OpenedGenerator, generate, open_generator
 
-SCHEMA = 1
 FEWEST = 100
 """Below that the distances mean nothing at all."""
 ENOUGH = 5_000
@@ -47,18 +45,8 @@ PANEL_PAIRS = 64
 
 
 @dataclass(frozen=True)
-class Working:
-    """How far a part of the work has come."""
-
-    part: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
 class Evaluated:
-    record: dict[str, Any]
-    """The result, as JSON can hold it"""
+    evaluation: Evaluation
     notes: tuple[str, ...]
     written: Path | None
     """Where the result was kept"""
@@ -69,13 +57,83 @@ class Samples:
     """The images to score, and where they are from."""
 
     images: Tensor
-    """(N, C, 28, 28) uint8, C = 1, or 3 where stacked"""
+    """(N, C, 28, 28) uint8"""
     labels: Tensor | None
     """(N,), the classes that were asked for"""
-    origin: dict[str, Any]
-    dataset: str
-    root: Path | None
-    run: RunFolder | None
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class SampleFile:
+    """Images that any program wrote. They belong to no run."""
+
+    target: str
+    images: Tensor
+    labels: Tensor | None
+    root: None = None
+    run: None = None
+
+    @classmethod
+    def open(cls, target: str) -> "SampleFile":
+        """Raise DataError if the images cannot be read or are too few."""
+        images, labels = read_samples(Path(target))
+        if len(images) < FEWEST:
+            raise DataError(f"{target}: holds {len(images)} images; a score needs {FEWEST} or more")
+        return cls(target, images, labels)
+
+    @property
+    def channels(self) -> int:
+        return self.images.shape[1]
+
+    @property
+    def dataset(self) -> str:
+        return default_dataset(self.channels)
+
+    def draw(self, count: int, seed: int) -> Generator[Working, None, Samples]:
+        """The first `count` images."""
+        yield from ()
+        path = Path(self.target)
+        origin = Origin(self.target, _sha256(path) if path.is_file() else None)
+        labels = None if self.labels is None else self.labels[:count]
+        return Samples(self.images[:count], labels, origin)
+
+
+@dataclass(frozen=True)
+class TrainedGenerator:
+    """A generator that draws as many images as are asked for."""
+
+    opened: OpenedGenerator
+
+    @property
+    def channels(self) -> int:
+        return self.opened.channels
+
+    @property
+    def dataset(self) -> str:
+        return self.opened.config.data.dataset
+
+    @property
+    def root(self) -> Path | None:
+        return self.opened.config.data.root
+
+    @property
+    def run(self) -> RunFolder | None:
+        return RunFolder.containing(self.opened.path)
+
+    def draw(self, count: int, seed: int) -> Generator[Working, None, Samples]:
+        """Pictures 0 .. count - 1 of `seed`, with classes as often as in the training images."""
+        opened = self.opened
+        blocks, asked = [], []
+        for images, classes in generate(
+            opened.sampler, count, seed, opened.device, in_proportion=True
+        ):
+            blocks.append(to_uint8(images))
+            asked.append(classes)
+            yield Working("drawing", min(count, len(blocks) * BLOCK), count)
+        labels = torch.cat(asked) if opened.config.model.conditional else None
+        weights = "ema" if opened.is_averaged else "raw"
+        origin = Origin(str(opened.path), _sha256(opened.path), weights, opened.step)
+        return Samples(torch.cat(blocks), labels, origin)
 
 
 def evaluate(
@@ -91,118 +149,34 @@ def evaluate(
 ) -> Iterator[Working | Evaluated]:
     """Score `count` samples of a run, a checkpoint or a file; the last item is the result.
 
-    None means 10,000, and 26,000 of stacked digits.
+    None means as many as the entry of the data set says.
 
     Appends the result to the run's evaluations.jsonl. Raises RunError, CheckpointError, DataError,
     DeviceError and OutputError.
     """
-    samples_at = Path(target) if _is_samples(Path(target)) else None
+    samples_at = Path(target) if _is_samples(target) else None
     panel_at = None if panel is None else check_output(panel, (".png",), reads=samples_at)
+    source = (
+        SampleFile.open(target)
+        if samples_at is not None
+        else TrainedGenerator(open_generator(find_checkpoint(target, runs), device))
+    )
+    name = dataset or source.dataset
+    entry = dataset_entry(name)
+    _check_channels(target, source.channels, name, entry.channels)
+    if entry.scorer != "features" and (cas or panel is not None):
+        raise DataError("--panel and --cas are for single digits, not for stacked ones")
 
-    def check(name: str, channels: int) -> None:
-        entry = dataset_entry(name)
-        if channels != entry.channels:
-            raise DataError(
-                f"{target}: holds images of {_channels(channels)}, and {name} has "
-                f"{_channels(entry.channels)}"
-            )
-        if entry.scorer == "modes" and (cas or panel is not None):
-            raise DataError("--panel and --cas are for single digits, not for stacked ones")
-
-    samples = yield from _samples(target, dataset, runs, count, seed, device, check)
-    name = samples.dataset
-    if dataset_entry(name).scorer == "modes":
-        yield from _evaluate_stacked(samples, seed, device)
-        return
-    training = _load(name, "train", samples.root)
-    reference = yield from _reference(name, samples.root)
-
-    judged = yield from _judged(reference, samples.images)
-    yield Working("looking for copies", 0, 1)
-    neighbours = nearest_neighbours(samples.images, training.images)
-    if panel_at is not None:
-        write_png(panel_at, _panel(samples.images, training.images, neighbours))
+    samples = yield from source.draw(count or entry.evaluation_samples, seed)
+    judged_as = entry.judged_as or name
+    reference = yield from reference_of(judged_as, source.root, locations.judges())
+    judged = yield from judge_all(reference.judge, samples.images)
+    seen = Seen(judged, reference, source.channels, samples.labels)
+    if entry.scorer == "features":
+        seen = yield from _beside_real(seen, samples.images, name, source.root, panel_at, cas)
     yield Working("scoring", 0, 1)
-    scores = score(judged, reference, samples.labels, neighbours)
-    record = {
-        **_origin(samples, seed, device),
-        **scores.to_mapping(),
-        "modes": None,
-        "kl_uniform": None,
-        "classification_accuracy": None,
-        **_yardstick(reference, name),
-        "real": reference.real,
-    }
-    if cas:
-        record["classification_accuracy"] = yield from _classification(samples, judged, training)
-    record["verdict"] = verdict(record)
-    yield _kept(samples, record, _notes(record))
-
-
-def _evaluate_stacked(samples: Samples, seed: int, device: str) -> Iterator[Working | Evaluated]:
-    """Only the modes: every other score is one of single digits."""
-    entry = dataset_entry(samples.dataset)
-    judged_as = entry.judged_as or samples.dataset
-    reference = yield from _reference(judged_as, samples.root)
-    yield Working("judging", 0, 1)
-    triples = judge_triples(reference.judge, samples.images)
-    found = count_modes(triples)
-    record = {
-        **_origin(samples, seed, device),
-        **dict.fromkeys(field.name for field in fields(Scores)),
-        **asdict(found),
-        "classification_accuracy": None,
-        **_yardstick(reference, judged_as),
-        "real": None,
-        "verdict": f"{found.modes:,} of 1,000 modes; KL to uniform {found.kl_uniform:.3f}",
-    }
-    notes = []
-    if len(triples) != entry.evaluation_samples:
-        notes.append(
-            f"modes are compared on {entry.evaluation_samples:,} samples, not {len(triples):,}"
-        )
-    yield _kept(samples, record, notes)
-
-
-def _origin(samples: Samples, seed: int, device: str) -> dict[str, Any]:
-    """What was scored, when and where."""
-    return {
-        "schema": SCHEMA,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "mnistgan": __version__,
-        "torch": str(torch.__version__),
-        "device": str(resolve_device(device)),
-        "n": len(samples.images),
-        "seed": seed,
-        "samples": samples.origin,
-    }
-
-
-def _yardstick(reference: Reference, dataset: str) -> dict[str, Any]:
-    """By whom, and against what."""
-    return {
-        "judge": reference.name,
-        "judge_sha256": reference.judge_sha256,
-        "reference": {
-            "dataset": dataset,
-            "split": "test",
-            "n": len(reference.features),
-            "features_sha256": reference.features_sha256,
-            "local_judge": dataset not in SHIPPED_JUDGES,
-        },
-    }
-
-
-def _kept(samples: Samples, record: dict[str, Any], notes: list[str]) -> Evaluated:
-    """The result, appended to the run's evaluations where the samples are a run's."""
-    written = None
-    if samples.run is not None:
-        try:
-            samples.run.append_evaluation(record)
-            written = samples.run.evaluations
-        except OSError as error:  # somebody else's run: the result is none the worse
-            notes.append(f"{samples.run.evaluations}: not written: {error.strerror}")
-    return Evaluated(record, tuple(notes), written)
+    evaluation = _result(seen, samples, entry.scorer, judged_as, seed, resolve_device(device))
+    yield _kept(evaluation, source.run, _notes(evaluation, entry))
 
 
 def check_record(out: str) -> Path:
@@ -210,119 +184,74 @@ def check_record(out: str) -> Path:
     return check_output(out, (".json",))
 
 
-def write_record(path: Path, record: dict[str, Any]) -> None:
+def write_record(path: Path, evaluation: Evaluation) -> None:
     """The result as one JSON object in a file."""
     with atomic_write(path) as file:
-        file.write((json.dumps(record, indent=2) + "\n").encode())
+        file.write((json.dumps(evaluation.to_json(), indent=2) + "\n").encode())
 
 
-def verdict(record: dict[str, Any]) -> str:
-    """The scores in one sentence."""
-    histogram = record["class_histogram"]
-    total = sum(histogram)
-    expected = record["real"]["class_histogram"]
-    present = sum(count > 0 for count in histogram)
-    parts = [f"{present} of {len(histogram)} digits"]
-    for digit, (found, real) in enumerate(zip(histogram, expected, strict=True)):
-        if 0 < found / total < 0.5 * real / sum(expected):
-            parts.append(f"{digit} is rare ({100 * found / total:.1f} %)")
-    if record["missing_classes"]:
-        parts.append(f"missing: {', '.join(map(str, record['missing_classes']))}")
-    parts.append(f"{100 * record['unreadable']:.0f} % unreadable")
-    near = record["nearest_training_distance"]
-    if near is not None:
-        # Twice as many as chance allows, and three standard deviations of a count.
-        allowed = 2 * near["near_copies_real"] + 3 * near["near_copies_real"] ** 0.5
-        copies = f"{near['near_copies']:,} copies of training digits found"
-        parts.append(
-            copies if near["near_copies"] > allowed else "no copies of training digits found"
-        )
-    return "; ".join(parts)
+def _beside_real(
+    seen: Seen, images: Tensor, name: str, root: Path | None, panel: Path | None, cas: bool
+) -> Generator[Working, None, Seen]:
+    """What is seen of images (N, 1, 28, 28) beside the real images of a data set."""
+    training = load_real(name, "train", root)
+    yield Working("looking for copies", 0, 1)
+    neighbours = nearest_neighbours(images, training.images)
+    if panel is not None:
+        write_png(panel, _panel(images, training.images, neighbours))
+    if not cas:
+        return replace(seen, neighbours=neighbours)
+    labels = seen.judged.labels if seen.labels is None else seen.labels
+    accuracies = yield from classify(images, labels, training, load_real(name, "test", root))
+    classification = {
+        "labels": "judge" if seen.labels is None else "condition",
+        "seeds": list(SEEDS),
+        **accuracies,
+    }
+    return replace(seen, neighbours=neighbours, classification=classification)
 
 
-def _samples(
-    target: str,
-    dataset: str | None,
-    runs: Path,
-    count: int | None,
-    seed: int,
-    device: str,
-    check: Callable[[str, int], None],
-) -> Generator[Working, None, Samples]:
-    """Read or draw the samples; `check` hears data set and channels first, and may refuse them."""
-    path = Path(target)
-    if _is_samples(path):
-        images, labels = read_samples(path)
-        channels = images.shape[1]
-        dataset = dataset or default_dataset(channels)
-        check(dataset, channels)
-        _check_count(len(images), target)
-        origin = {"path": target, "sha256": None, "weights": None, "step": None}
-        if path.is_file():
-            origin["sha256"] = _sha256(path)
-        count = count or dataset_entry(dataset).evaluation_samples
-        labels = None if labels is None else labels[:count]
-        return Samples(images[:count], labels, origin, dataset, None, None)
-
-    path = find_checkpoint(target, runs)
-    torch_device = resolve_device(device)
-    state = load_checkpoint(path)
-    with naming(path):
-        sampler, config = load_sampler(state, torch_device)
-        trainer = entry(state, "trainer", dict)
-        step = entry(trainer, "step", int)
-    channels = entry(state, "channels", int)
-    dataset = dataset or config.data.dataset
-    check(dataset, channels)
-    count = count or dataset_entry(dataset).evaluation_samples
-    blocks, asked = [], []
-    for images, classes in generate(sampler, count, seed, torch_device, in_proportion=True):
-        blocks.append(to_uint8(images))
-        asked.append(classes)
-        yield Working("drawing", min(count, len(blocks) * BLOCK), count)
-    labels = torch.cat(asked) if config.model.conditional else None
-    weights = "raw" if trainer.get("ema") is None else "ema"
-    origin = {"path": str(path), "sha256": _sha256(path), "weights": weights, "step": step}
-    run = RunFolder.containing(path)
-    return Samples(torch.cat(blocks), labels, origin, dataset, config.data.root, run)
-
-
-def _is_samples(path: Path) -> bool:
-    """Whether `path` holds samples, and is not a run or a checkpoint."""
-    return path.exists() and not (path / "config.yaml").exists() and is_sample_file(path)
-
-
-def _reference(name: str, root: Path | None) -> Generator[Working, None, Reference]:
-    """The judge of a data set; one that is trained now shows its epochs."""
-    finding = find_reference(name, lambda split: _load(name, split, root), locations.judges())
-    while True:
-        try:
-            epoch = next(finding)
-        except StopIteration as found:
-            reference: Reference = found.value
-            return reference
-        yield Working(f"training a judge of {name}, once", epoch.epoch, epoch.epochs)
-
-
-def _load(name: str, split: Split, root: Path | None) -> Dataset:
-    """One split of the real images; `root` is the data.root of the run that is scored.
-
-    A set that ships is read from the package: the run may come from another machine.
-    """
-    if dataset_entry(name).ships:
-        return load_shipped(name, split)
-    return load_dataset(name, split, root=root)
-
-
-def _judged(reference: Reference, images: Tensor) -> Generator[Working, None, Judged]:
-    seen = []
-    for block in images.split(10 * JUDGE_BATCH):
-        seen.append(judge_images(reference.judge, block))
-        yield Working("judging", sum(len(part.features) for part in seen), len(images))
-    return Judged(
-        torch.cat([part.features for part in seen]),
-        torch.cat([part.probabilities for part in seen]),
+def _result(
+    seen: Seen, samples: Samples, scorer: Scorer, dataset: str, seed: int, device: torch.device
+) -> Evaluation:
+    scores = score(seen, scorer)
+    real = seen.reference.real if scorer == "features" else None
+    return Evaluation(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        torch=str(torch.__version__),
+        device=str(device),
+        n=len(samples.images),
+        seed=seed,
+        origin=samples.origin,
+        scores=scores,
+        yardstick=Yardstick.of(seen.reference, dataset),
+        real=real,
+        verdict=verdict(scorer, scores, real),
     )
+
+
+def _notes(evaluation: Evaluation, entry: DatasetEntry) -> list[str]:
+    n, usual = evaluation.n, entry.evaluation_samples
+    if entry.scorer == "modes" and n != usual:
+        return [f"modes are compared on {usual:,} samples, not {n:,}"]
+    if entry.scorer == "features" and n < ENOUGH:
+        return [
+            f"{n:,} samples are few: below {ENOUGH:,} the Fréchet distance comes out too "
+            "large and recall too small; compare only results of the same n"
+        ]
+    return []
+
+
+def _kept(evaluation: Evaluation, run: RunFolder | None, notes: list[str]) -> Evaluated:
+    """The result, appended to the run's evaluations if the samples are a run's."""
+    if run is None:
+        return Evaluated(evaluation, tuple(notes), None)
+    try:
+        run.append_evaluation(evaluation.to_json())
+    except OSError as error:  # somebody else's run: the result is none the worse
+        problem = f"{run.evaluations}: not written: {error.strerror}"
+        return Evaluated(evaluation, (*notes, problem), None)
+    return Evaluated(evaluation, tuple(notes), run.evaluations)
 
 
 def _panel(images: Tensor, training: Tensor, neighbours: Neighbours) -> Tensor:
@@ -332,48 +261,21 @@ def _panel(images: Tensor, training: Tensor, neighbours: Neighbours) -> Tensor:
     return to_grid(pairs, columns=16)
 
 
-def _classification(
-    samples: Samples, judged: Judged, training: Dataset
-) -> Generator[Working, None, dict[str, Any]]:
-    """The accuracy on real test digits of classifiers trained on samples, and on real digits."""
-    test = _load(training.name, "test", samples.root)
-    count = len(samples.images)
-    asked = samples.labels is not None
-    labels = samples.labels if samples.labels is not None else judged.labels
-    sets = {"generated": (samples.images, labels), "real": (training.images, training.labels)}
-    result: dict[str, Any] = {"labels": "condition" if asked else "judge", "seeds": list(SEEDS)}
-    done = 0
-    for name, (images, classes) in sets.items():
-        accuracies = []
-        for seed in SEEDS:
-            yield Working("training classifiers", done, len(sets) * len(SEEDS))
-            accuracies.append(
-                classification_accuracy(
-                    images[:count], classes[:count], test.images, test.labels, seed
-                )
-            )
-            done += 1
-        result |= {name: fmean(accuracies), f"{name}_spread": stdev(accuracies)}
-    return result
+def _is_samples(target: str) -> bool:
+    """Whether `target` holds samples, and is not a run or a checkpoint."""
+    path = Path(target)
+    return path.exists() and not (path / "config.yaml").exists() and is_sample_file(path)
 
 
-def _notes(record: dict[str, Any]) -> list[str]:
-    notes = []
-    if record["n"] < ENOUGH:
-        notes.append(
-            f"{record['n']:,} samples are few: below {ENOUGH:,} the Fréchet distance comes out too "
-            "large and recall too small; compare only results of the same n"
+def _check_channels(target: str, found: int, dataset: str, expected: int) -> None:
+    if found != expected:
+        raise DataError(
+            f"{target}: holds images of {_channels(found)}, and {dataset} has {_channels(expected)}"
         )
-    return notes
 
 
 def _channels(count: int) -> str:
     return "one channel" if count == 1 else f"{count} channels"
-
-
-def _check_count(count: int, target: str) -> None:
-    if count < FEWEST:
-        raise DataError(f"{target}: holds {count} images; a score needs {FEWEST} or more")
 
 
 def _sha256(path: Path) -> str:

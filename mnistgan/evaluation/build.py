@@ -13,6 +13,7 @@ from mnistgan.evaluation.judge import (
     BATCH_SIZE,
     CLASSES,
     RECIPE,
+    Judge,
     JudgeEpoch,
     judge_images,
     train_judge,
@@ -26,7 +27,7 @@ from mnistgan.evaluation.reference import (
     save_reference,
     shipped_reference,
 )
-from mnistgan.evaluation.scores import score
+from mnistgan.evaluation.scores import SCORES, Seen
 
 REAL_COUNT = 10_000
 Digits = tuple[Tensor, Tensor]
@@ -36,28 +37,30 @@ Digits = tuple[Tensor, Tensor]
 def build_reference(
     name: str, train: Digits, test: Digits
 ) -> Generator[JudgeEpoch, None, Reference]:
-    """Train a judge, yielding its epochs, and return it with what it sees in real digits.
-
-    The scores of real digits are those of the first 10,000 training digits. Where the judge knows
-    these by heart, the test digits stand in: for what is unreadable, for the accuracy of labels and
-    for the distance to training digits.
-    """
+    """Train a judge, yielding its epochs, and return it with what it sees in real digits."""
     _check_digits(train, test)
     for epoch in train_judge(*train):
         yield epoch
-    judge = epoch.judge
+    return measure_reference(name, epoch.judge, train, test)
+
+
+def measure_reference(name: str, judge: Judge, train: Digits, test: Digits) -> Reference:
+    """What a judge sees in real digits, with the scores of these.
+
+    They are the scores of the first 10,000 training digits, or of the test digits for the scores
+    that training digits cannot tell.
+    """
     seen_train, seen_test = judge_images(judge, train[0]), judge_images(judge, test[0])
-    test_neighbours = nearest_neighbours(test[0], train[0])
-    reference = measure_real(name, judge, seen_train, train[1], seen_test, test[1], test_neighbours)
-    real = score(seen_train.first(REAL_COUNT), reference)
-    real_test = score(seen_test, reference, labels=test[1], neighbours=test_neighbours)
-    scores = replace(
-        real,
-        unreadable=real_test.unreadable,
-        label_accuracy=real_test.label_accuracy,
-        nearest_training_distance=real_test.nearest_training_distance,
-    )
-    return replace(reference, real=scores.to_mapping())
+    neighbours = nearest_neighbours(test[0], train[0])
+    reference = measure_real(name, judge, seen_train, train[1], seen_test, test[1], neighbours)
+    training = Seen(seen_train.first(REAL_COUNT), reference)
+    testing = Seen(seen_test, reference, labels=test[1], neighbours=neighbours)
+    real = {
+        key: entry.measure(testing if entry.real_of_test else training)
+        for key, entry in SCORES.items()
+        if entry.scorer == "features"
+    }
+    return replace(reference, real={key: value for key, value in real.items() if value is not None})
 
 
 def _check_digits(train: Digits, test: Digits) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mnistgan.evaluation.judge import CLASSES, Judge, judge_images
+from mnistgan.evaluation.judge import CLASSES
 
 
 @dataclass(frozen=True)
@@ -14,12 +14,6 @@ class Modes:
     """Triples of digits that occur at all, of 1,000"""
     kl_uniform: float
     """KL divergence of the triples from the uniform distribution, in nats"""
-
-
-def judge_triples(judge: Judge, images: Tensor) -> Tensor:
-    """The digit that the judge believes in, in each channel of images (N, 3, 28, 28): (N, 3)."""
-    channels = [judge_images(judge, channel).labels for channel in images.split(1, dim=1)]
-    return torch.stack(channels, dim=1)
 
 
 def count_modes(triples: Tensor) -> Modes:

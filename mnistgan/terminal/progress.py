@@ -34,7 +34,8 @@ from mnistgan.terminal.console import messages, note, result, visible
 from mnistgan.terminal.half_blocks import DIGIT_HEIGHT, DIGIT_WIDTH, Beside, half_blocks
 
 if TYPE_CHECKING:
-    from mnistgan.commands.evaluate import Evaluated, Working
+    from mnistgan.commands.evaluate import Evaluated
+    from mnistgan.evaluation.measuring import Working
 
 REDRAW_SECONDS = 0.4
 BARS_WIDTH = 46

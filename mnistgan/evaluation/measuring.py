@@ -1,0 +1,81 @@
+"""From images to what is scored of them, in parts that take their time and say how far they are."""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnistgan.data import Dataset, Split, dataset_entry, load_dataset, load_shipped
+from mnistgan.evaluation.build import find_reference
+from mnistgan.evaluation.cas import SEEDS, classification_accuracy
+from mnistgan.evaluation.judge import JUDGE_BATCH, Judge, Judged, judge_images
+from mnistgan.evaluation.reference import Reference
+
+
+@dataclass(frozen=True)
+class Working:
+    """How far a part of the work has come."""
+
+    part: str
+    done: int
+    total: int
+
+
+def load_real(name: str, split: Split, root: Path | None) -> Dataset:
+    """One split of the real images; `root` is the data.root of the run that is scored.
+
+    A set that ships is read from the package: the run may come from another machine.
+    """
+    if dataset_entry(name).ships:
+        return load_shipped(name, split)
+    return load_dataset(name, split, root=root)
+
+
+def reference_of(name: str, root: Path | None, judges: Path) -> Generator[Working, None, Reference]:
+    """The judge of a data set, from the folder `judges`; one that is trained shows its epochs."""
+    finding = find_reference(name, lambda split: load_real(name, split, root), judges)
+    while True:
+        try:
+            epoch = next(finding)
+        except StopIteration as found:
+            reference: Reference = found.value
+            return reference
+        yield Working(f"training a judge of {name}, once", epoch.epoch, epoch.epochs)
+
+
+def judge_all(judge: Judge, images: Tensor) -> Generator[Working, None, Judged]:
+    """What the judge sees in images (N, C, 28, 28): first in their first channels, and so on."""
+    seen: list[Judged] = []
+    for channel in images.split(1, dim=1):
+        for block in channel.split(10 * JUDGE_BATCH):
+            seen.append(judge_images(judge, block))
+            done = sum(len(part.features) for part in seen)
+            yield Working("judging", done, images.shape[0] * images.shape[1])
+    return Judged(
+        torch.cat([part.features for part in seen]),
+        torch.cat([part.probabilities for part in seen]),
+    )
+
+
+def classify(
+    images: Tensor, labels: Tensor, training: Dataset, test: Dataset
+) -> Generator[Working, None, dict[str, Any]]:
+    """The accuracy on real test digits of classifiers trained on `images`, and on real digits."""
+    sets: Mapping[str, tuple[Tensor, Tensor]] = {
+        "generated": (images, labels),
+        "real": (training.images[: len(images)], training.labels[: len(images)]),
+    }
+    result: dict[str, Any] = {}
+    done = 0
+    for name, digits in sets.items():
+        accuracies = []
+        for seed in SEEDS:
+            yield Working("training classifiers", done, len(sets) * len(SEEDS))
+            accuracies.append(classification_accuracy(*digits, test.images, test.labels, seed))
+            done += 1
+        result |= {name: fmean(accuracies), f"{name}_spread": stdev(accuracies)}
+    return result
