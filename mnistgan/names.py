@@ -1,4 +1,4 @@
-"""The names in the tables of losses, architectures and optimizers, without importing torch.
+"""The names in the tables of losses, architectures and so on, without importing torch.
 
 The tables are the only source. Importing them imports torch, so this reads their keys as text. For
 help, completion and documentation; a training checks names against the tables themselves, which may
@@ -12,6 +12,7 @@ TABLES = {
     "loss.adversarial": ("training/losses.py", "LOSSES"),
     "model.architecture": ("models/__init__.py", "ARCHITECTURES"),
     "optimizer.name": ("training/optimizers.py", "OPTIMIZERS"),
+    "data.dataset": ("data/datasets.py", "DATASETS"),
 }
 """By configuration key: the module that holds the table, and the table"""
 

@@ -1,7 +1,7 @@
 """Plugins: Python files of the user that add entries to the tables of this package.
 
 A plugin is executed only because the command line names it, never because a configuration or a
-checkpoint does. What it may add to: LOSSES, ARCHITECTURES, OPTIMIZERS.
+checkpoint does. What it may add to: LOSSES, ARCHITECTURES, OPTIMIZERS, DATASETS, SCORES.
 """
 
 import hashlib

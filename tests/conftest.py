@@ -12,7 +12,8 @@ from typer import Typer
 from typer.testing import CliRunner, Result
 
 from mnistgan.cli import app
-from mnistgan.data import load_shipped
+from mnistgan.data import DATASETS, load_shipped
+from mnistgan.evaluation.scores import SCORES
 from mnistgan.maintain.__main__ import app as maintenance
 from mnistgan.models import ARCHITECTURES
 from mnistgan.runs import session, tasks
@@ -45,7 +46,7 @@ def maintain() -> Cli:
 @pytest.fixture
 def clean_tables() -> Iterator[None]:
     """Plugins of a test are forgotten after it."""
-    tables: list[Table[Any]] = [LOSSES, ARCHITECTURES, OPTIMIZERS]
+    tables: list[Table[Any]] = [LOSSES, ARCHITECTURES, OPTIMIZERS, DATASETS, SCORES]
     before = [dict(table.data) for table in tables]
     yield
     for table, entries in zip(tables, before, strict=True):

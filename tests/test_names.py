@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mnistgan.cli.completion import complete_override, complete_preset
+from mnistgan.data import DATASETS
 from mnistgan.models import ARCHITECTURES
 from mnistgan.names import TABLES, names_for
 from mnistgan.tables import Table
@@ -18,6 +19,7 @@ LIVE: dict[str, Table[Any]] = {
     "loss.adversarial": LOSSES,
     "model.architecture": ARCHITECTURES,
     "optimizer.name": OPTIMIZERS,
+    "data.dataset": DATASETS,
 }
 
 

@@ -17,7 +17,7 @@ SEED_RANGE: dict[str, int] = {"min": 0, "max": 2**63 - 1}
 PluginOption = Annotated[
     list[Path] | None,
     typer.Option(
-        help="A Python file that adds losses, architectures or optimizers. It is executed.",
+        help="A Python file that adds losses, architectures and more. It is executed.",
         dir_okay=False,
     ),
 ]
