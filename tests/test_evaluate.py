@@ -14,6 +14,7 @@ import pytest
 import torch
 from helpers import (
     Cli,
+    assert_refused,
     assert_same,
     idx_bytes,
     metrics_without_timings,
@@ -31,7 +32,12 @@ from mnistgan.data import load_shipped, sources
 from mnistgan.evaluation import build, cas, judge
 from mnistgan.evaluation.judge import judge_images
 from mnistgan.evaluation.metrics import frechet_distance
-from mnistgan.evaluation.reference import load_reference, shipped_reference
+from mnistgan.evaluation.reference import (
+    SHIPPED_FOLDER,
+    load_reference,
+    save_reference,
+    shipped_reference,
+)
 from mnistgan.evaluation.scores import SCORES, Row, Score, Seen
 from mnistgan.evaluation.verdicts import verdict
 from mnistgan.images import to_uint8
@@ -270,6 +276,47 @@ def test_train_judge_writes_a_judge_that_can_be_read_back(
     refused = maintain("train-judge", "--dataset", "kmnist")
     assert refused.exit_code == 1
     assert "kmnist: there is no network" in refused.stderr
+
+
+@pytest.fixture
+def threads_restored() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads_restored")
+def test_reference_is_measured_again_without_another_judge(
+    maintain: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "EPOCHS", 1)
+    write_real_set(Path("mine"), digits)
+    of_mine = ("--dataset", "./mine", "--name", "own")
+    torch.set_num_threads(2)
+    assert maintain("train-judge", *of_mine, "--out", "first").exit_code == 0
+    again = maintain("measure-reference", *of_mine, "--judges", "first", "--out", "second")
+    assert again.exit_code == 0, again.output
+    assert "the same as before" in again.stderr
+    for path in Path("first").iterdir():
+        assert path.read_bytes() == Path("second", path.name).read_bytes()
+
+    own = load_reference(Path("first"), "own")
+    assert own is not None
+    save_reference(Path("first"), replace(own, real={**own.real, "recall": 0.125}))
+    again = maintain("measure-reference", *of_mine, "--judges", "first", "--out", "second")
+    assert "differs: real.recall: 0.125 before, " in again.stderr
+    assert again.stderr.count("differs") == 1
+    missing = maintain("measure-reference", *of_mine, "--judges", "nowhere", "--out", "second")
+    assert_refused(missing, "nowhere/own.safetensors: cannot be read")
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("threads_restored")
+def test_the_reference_that_ships_is_measured_again_to_the_byte(maintain: Cli) -> None:
+    again = maintain("measure-reference")
+    assert "the same as before" in again.stderr, again.output
+    for path in SHIPPED_FOLDER.iterdir():
+        assert path.read_bytes() == Path("judges", path.name).read_bytes()
 
 
 SCORED = ("output.evaluate_every_epochs=0.001", "training.max_steps=14")

@@ -6,7 +6,7 @@ in real digits, and NAME.sha256, their checksums. Those for MNIST ship with the 
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from mnistgan.checkpoint import check_like
+from mnistgan.config import flatten
 from mnistgan.errors import CheckpointError, DataError
 from mnistgan.evaluation.judge import CLASSES, FEATURES, Judge, Judged
 from mnistgan.evaluation.metrics import ClassGaussians, fit_class_gaussians, log_density
@@ -29,6 +30,8 @@ LEAST_FEATURES = 2 * CLASSES
 """A judge is made of 2 test digits of each class at least."""
 MAX_FILE_BYTES = 2**29
 """Of one file of a judge: the features of four million digits; those that ship have 1.4 MiB"""
+UNREADABLE = (SafetensorError, CheckpointError, ValueError, KeyError, RecursionError)
+"""What damaged contents raise"""
 SHIPPED = "mnist-judge-v1"
 SHIPPED_JUDGES = {"mnist": SHIPPED}
 """By data set; a judge of any other set is trained on the machine that needs it"""
@@ -112,13 +115,7 @@ def measure_real(
 def save_reference(folder: Path, reference: Reference) -> Reference:
     """Write the three files. Returns the reference with the hash of its weights."""
     weights = safetensors.torch.save(reference.judge.state_dict(), {"name": reference.name})
-    facts = {
-        "readable_above": reference.readable_above,
-        "median_distance": reference.median_distance,
-        "copied_below": reference.copied_below,
-        "real": reference.real,
-        "accuracy": reference.accuracy,
-    }
+    facts = {field.name: getattr(reference, field.name) for field in fields(Facts)}
     tensors = {
         "features": reference.features,
         "means": reference.gaussians.means.float(),
@@ -143,24 +140,32 @@ def load_reference(folder: Path, name: str) -> Reference | None:
     damaged = f"{folder / name}: the files of this judge are damaged"
     if checksums.decode(errors="replace") != _checksums({paths[0]: weights, paths[1]: seen}):
         raise DataError(f"{damaged}: a checksum is wrong; {way_on}")
-    with torch.device("meta"):  # draws no weights: the random state may be that of a training
-        judge = Judge()
     try:
-        judge_weights, tensors = safetensors.torch.load(weights), safetensors.torch.load(seen)
-        _check_tensors(judge_weights, dict(judge.state_dict()))
+        judge = _read_judge(weights)
+        tensors = safetensors.torch.load(seen)
         _check_tensors(tensors, _reference_template(tensors))
         facts = _read_facts(_metadata(seen)["facts"])
-    except (SafetensorError, CheckpointError, ValueError, KeyError, RecursionError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{damaged}: {_first_line(error)}; {way_on}") from None
-    judge.load_state_dict(judge_weights, assign=True)
     return Reference(
         name=name,
-        judge=judge.eval(),
+        judge=judge,
         judge_sha256=hashlib.sha256(weights).hexdigest(),
         features=tensors["features"],
         gaussians=ClassGaussians(tensors["means"].double(), tensors["factors"].double()),
         **asdict(facts),
     )
+
+
+def load_judge(folder: Path, name: str) -> Judge:
+    """The judge of that name alone. Raises DataError if it is missing or damaged."""
+    path, _, _ = _paths(folder, name)
+    try:
+        return _read_judge(read_bounded(path, MAX_FILE_BYTES))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    except UNREADABLE as error:
+        raise DataError(f"{path}: is damaged: {_first_line(error)}") from None
 
 
 def shipped_reference(dataset: str = "mnist") -> Reference:
@@ -170,6 +175,16 @@ def shipped_reference(dataset: str = "mnist") -> Reference:
     if reference is None:
         raise DataError(f"{SHIPPED_FOLDER}: {name} is missing; install mnistgan again")
     return reference
+
+
+def _read_judge(weights: bytes) -> Judge:
+    """A judge in eval mode. Raises one of UNREADABLE."""
+    with torch.device("meta"):  # draws no weights: the random state may be that of a training
+        judge = Judge()
+    tensors = safetensors.torch.load(weights)
+    _check_tensors(tensors, dict(judge.state_dict()))
+    judge.load_state_dict(tensors, assign=True)
+    return judge.eval()
 
 
 def _reference_template(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -216,6 +231,35 @@ def _paths(folder: Path, name: str) -> tuple[Path, Path, Path]:
     names = f"{name}.safetensors", f"{name}-reference.safetensors", f"{name}.sha256"
     weights, seen, checksums = (folder / name for name in names)
     return weights, seen, checksums
+
+
+def differences(before: Reference, after: Reference) -> list[str]:
+    """Each part of a reference that differs, with the largest absolute difference."""
+    tensors = {
+        "features": (before.features, after.features),
+        "means": (before.gaussians.means, after.gaussians.means),
+        "factors": (before.gaussians.factors, after.gaussians.factors),
+    }
+    found = []
+    for name, (old, new) in tensors.items():
+        if old.shape != new.shape:
+            found.append(f"{name}: {tuple(old.shape)} before, {tuple(new.shape)} now")
+        elif not torch.equal(old, new):
+            distances = (old.double() - new.double()).abs()
+            count = int(distances.count_nonzero())
+            found.append(f"{name}: {count:,} of {old.numel():,} by {float(distances.max()):.2g}")
+    old_facts, new_facts = _facts(before), _facts(after)
+    return found + [
+        f"{key}: {old_facts.get(key)} before, {new_facts.get(key)} now"
+        for key in {**old_facts, **new_facts}
+        if old_facts.get(key) != new_facts.get(key)
+    ]
+
+
+def _facts(reference: Reference) -> dict[str, Any]:
+    """The numbers of a reference, those of real digits by dotted keys."""
+    numbers = {field.name: getattr(reference, field.name) for field in fields(Facts)}
+    return flatten(numbers)
 
 
 def _checksums(contents: dict[Path, bytes]) -> str:

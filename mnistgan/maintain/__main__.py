@@ -8,6 +8,10 @@ import typer
 from mnistgan.cli.app import Group
 from mnistgan.terminal import console
 
+DatasetOption = Annotated[str, typer.Option(help="A data set by name.")]
+NameOption = Annotated[str, typer.Option(help="Name of the files.")]
+OutOption = Annotated[Path, typer.Option(help="Folder to write them into.", file_okay=False)]
+
 app = typer.Typer(cls=Group, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -18,11 +22,9 @@ def main() -> None:
 
 @app.command()
 def train_judge(
-    dataset: Annotated[str, typer.Option(help="A data set by name.")] = "mnist",
-    name: Annotated[str, typer.Option(help="Name of the files.")] = "mnist-judge-v1",
-    out: Annotated[Path, typer.Option(help="Folder to write them into.", file_okay=False)] = Path(
-        "judges"
-    ),
+    dataset: DatasetOption = "mnist",
+    name: NameOption = "mnist-judge-v1",
+    out: OutOption = Path("judges"),
 ) -> None:
     """Train the judge that `evaluate` scores with, from the whole data set.
 
@@ -54,6 +56,33 @@ def write_documents(
     for path, text in documents(folder):
         path.write_text(text, encoding="utf-8")
         console.result(str(path))
+
+
+@app.command()
+def measure_reference(
+    dataset: DatasetOption = "mnist",
+    name: NameOption = "mnist-judge-v1",
+    judges: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the judge. Default: that of the package.", file_okay=False),
+    ] = None,
+    out: OutOption = Path("judges"),
+) -> None:
+    """Measure the scores of real digits again, with the judge as it is.
+
+    python -m mnistgan.maintain measure-reference --out judges
+    """
+    from mnistgan.evaluation.reference import SHIPPED_FOLDER
+    from mnistgan.files import check_output_file
+    from mnistgan.maintain.measure_reference import remeasure
+
+    check_output_file(out / f"{name}.safetensors", (".safetensors",))
+    done = remeasure(dataset, name, SHIPPED_FOLDER if judges is None else judges, out)
+    for difference in done.differences or []:
+        console.note(f"differs: {difference}")
+    if done.differences == []:
+        console.note("the same as before")
+    console.result(str(out / f"{name}-reference.safetensors"))
 
 
 if __name__ == "__main__":
