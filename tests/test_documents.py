@@ -13,7 +13,7 @@ from mnistgan.config import presets
 from mnistgan.maintain.documents import documents
 
 REPOSITORY = Path(__file__).parent.parent
-MARKDOWN = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")])
+MARKDOWN = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
 
 
 def test_generated_documents_are_up_to_date() -> None:
