@@ -21,7 +21,7 @@ from mnistgan.files import atomic_write, replacing, sync_file
 from mnistgan.pickles import check_pickle
 from mnistgan.reading import open_bounded, open_zip
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 MAX_BYTES = 8 * 2**30
 DIGEST_BYTES = 64
 COMMENT_LENGTH = DIGEST_BYTES.to_bytes(2, "little")

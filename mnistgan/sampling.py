@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mnistgan.checkpoint import State, check_like, entry, load_checkpoint, misfit, naming
 from mnistgan.config import MAX_CLASSES, Config, check_config
+from mnistgan.data import MAX_NAME_LENGTH, are_class_names
 from mnistgan.devices import resolve_device
 from mnistgan.errors import ConfigError
 from mnistgan.models import ARCHITECTURES, build_generator
@@ -100,6 +101,8 @@ class OpenedGenerator:
     """That it was trained with"""
     channels: int
     """Of its images"""
+    class_names: tuple[str, ...]
+    """Of all classes that the model counts, whether they occur or not"""
     step: int
     """Of its training"""
     is_averaged: bool
@@ -123,10 +126,19 @@ def open_generator(path: Path, device: str) -> OpenedGenerator:
             sampler,
             config,
             channels=entry(state, "channels", int),
+            class_names=_class_names(state, len(sampler.class_counts)),
             step=entry(trainer, "step", int),
             is_averaged=trainer.get("ema") is not None,
             device=target,
         )
+
+
+def _class_names(state: State, count: int) -> tuple[str, ...]:
+    names = entry(state, "class_names", list)
+    if len(names) != count or not are_class_names(names):
+        expected = f"{count} different, printable names of at most {MAX_NAME_LENGTH} characters"
+        raise misfit("class_names", "others", expected)
+    return tuple(names)
 
 
 def check_conditional(opened: OpenedGenerator) -> None:

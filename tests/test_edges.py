@@ -100,7 +100,7 @@ MISTYPED = """
 1 sample --ckpt latest.pt --digit 3
 1 sample --ckpt latest.pt --text 12
 2 sample --ckpt latest.pt --truncation 0
-2 sample --ckpt latest.pt --class 3
+2 sample --ckpt latest.pt --category 3
 2 interpolate --n 0
 2 interpolate --steps 1
 2 interpolate --fps 0

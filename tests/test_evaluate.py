@@ -28,7 +28,7 @@ from PIL import Image
 from torch import Tensor
 
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
-from mnistgan.data import load_shipped, sources
+from mnistgan.data import DATASETS, load_shipped, sources
 from mnistgan.evaluation import build, cas, judge
 from mnistgan.evaluation.judge import judge_images
 from mnistgan.evaluation.metrics import frechet_distance
@@ -207,9 +207,14 @@ def test_the_verdict_is_one_plain_sentence() -> None:
         "unreadable": 0.123,
         "nearest_training_distance": {"near_copies": 40, "near_copies_real": 1.0},
     }
-    assert verdict("features", scores, {"class_histogram": [100] * 10}) == (
+    real = {"class_histogram": [100] * 10}
+    assert verdict("features", scores, real, tuple("0123456789")) == (
         "9 of 10 digits; 7 is rare (3.0 %); missing: 2; 12 % unreadable; "
         "40 copies of training digits found"
+    )
+    garments = DATASETS["fashion-mnist"].names_of(10)
+    assert verdict("features", scores, real, garments).startswith(
+        "9 of 10 classes; sneaker is rare (3.0 %); missing: pullover; 12 % unreadable"
     )
 
 
@@ -235,6 +240,20 @@ def test_a_local_judge_is_trained_once_and_marked(
     monkeypatch.setattr(build, "train_judge", None)  # the second time it is there
     again = evaluate(mnistgan, "a.npy", "--dataset", "./mine")
     assert {**again, "created": None} == {**record, "created": None}
+
+
+def test_classes_are_called_by_their_names(
+    mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "EPOCHS", 1)
+    write_real_set(Path("root/KMNIST/raw"), digits)
+    monkeypatch.setenv("MNISTGAN_DATA", "root")
+    np.save("a.npy", digits[0][::10, 0].numpy())
+    result = mnistgan("evaluate", "a.npy", "--dataset", "kmnist")
+    assert "classes  o: " in result.stdout
+    assert " tsu: " in result.stdout
+    assert " of 10 classes; " in result.stdout
+    assert "digits  0: " in mnistgan("evaluate", "a.npy").stdout
 
 
 @pytest.mark.parametrize(

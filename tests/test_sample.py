@@ -1,10 +1,11 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import assert_same, picture, train_tiny
+from helpers import assert_refused, assert_same, picture, train_tiny, write_set
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
@@ -294,6 +295,61 @@ def test_for_scores_classes_come_in_the_proportions_of_the_training_set() -> Non
     drawn = sampler.labels_in_proportion(0, 5)
     assert torch.equal(drawn, sampler.labels_in_proportion(0, 5))
     assert not torch.equal(drawn, sampler.labels_in_proportion(1, 5))
+
+
+def kmnist_run(**changes: object) -> Path:
+    """A conditional run of the set of hiragana, or a checkpoint of its with some changes."""
+    write_set(Path("root/KMNIST/raw"), count=500)
+    run = train_tiny("data.dataset=kmnist", "data.root=root", "model.conditional=true")
+    if changes:
+        save_checkpoint(Path("other.pt"), load_checkpoint(run / "latest.pt") | changes)
+    return run
+
+
+def test_a_class_is_asked_for_by_its_name(mnistgan: Cli) -> None:
+    run = kmnist_run()
+    names = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"]
+    assert load_checkpoint(run / "latest.pt")["class_names"] == names
+    assert json.loads((run / "run.json").read_text())["class_names"] == names
+    by_name = arrays(mnistgan, 9, "--class", "tsu")
+    assert (np.load("out.npz")["labels"] == 3).all()
+    assert np.array_equal(by_name, arrays(mnistgan, 9, "--digit", 3))
+    result = mnistgan("sample", "--n", 2, "--class", "tsu")
+    assert result.stdout == "runs/tiny/generated/latest-n2-seed0-classtsu.png\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--class", "tsi"], "has learned no class 'tsi'; did you mean tsu?; its classes are o, "),
+        (["--class", "../x\n"], "has learned no class '../x\\n'; its classes are o, ki, su, tsu,"),
+        (["--class", "tsu", "--digit", "3"], "--digit and --class: choose one"),
+        (["--class", "tsu", "--text", "3"], "--class and --text: choose one"),
+    ],
+)
+def test_unknown_class_reports_one_line(mnistgan: Cli, words: list[str], expected: str) -> None:
+    kmnist_run()
+    assert_refused(mnistgan("sample", *words), expected)
+    assert not Path("runs/tiny/generated").exists()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["o"] * 10,
+        ["o", "ki"],
+        [*"abcdefghi", ""],
+        [*"abcdefghi", "\x1b[2J"],
+        [*"abcdefghi", "x" * 41],
+        [*range(10)],
+        [*"abcdefghi", ["j"]],
+        "abcdefghij",
+    ],
+)
+def test_class_names_that_make_no_sense_are_refused(mnistgan: Cli, names: object) -> None:
+    kmnist_run(class_names=names)
+    refused = mnistgan("sample", "--ckpt", "other.pt")
+    assert_refused(refused, "other.pt: does not fit its configuration: class_names: expected ")
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,10 @@ def sample(
         str | None,
         typer.Option(help="Only this one, or such as 0-9 in rows, by a conditional model."),
     ] = None,
+    class_name: Annotated[
+        str | None,
+        typer.Option("--class", help="Only this one by its name, such as sneaker."),
+    ] = None,
     text: Annotated[
         str | None, typer.Option(help="Such as 2024-11: a line of digits in one handwriting.")
     ] = None,
@@ -65,6 +69,7 @@ def sample(
         count=n,
         seed=seed,
         digit=digit,
+        class_name=class_name,
         text=text,
         truncation=truncation,
         out=out,

@@ -21,6 +21,7 @@ from mnistgan.data import (
 from mnistgan.devices import resolve_device
 from mnistgan.errors import DataError
 from mnistgan.evaluation.cas import SEEDS
+from mnistgan.evaluation.judge import CLASSES
 from mnistgan.evaluation.measuring import (
     Working,
     classify,
@@ -215,6 +216,7 @@ def _result(
     seen: Seen, samples: Samples, scorer: Scorer, dataset: str, seed: int, device: torch.device
 ) -> Evaluation:
     scores = score(seen, scorer)
+    class_names = dataset_entry(dataset).names_of(CLASSES)
     real = seen.reference.real if scorer == "features" else None
     return Evaluation(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -226,7 +228,8 @@ def _result(
         scores=scores,
         yardstick=Yardstick.of(seen.reference, dataset),
         real=real,
-        verdict=verdict(scorer, scores, real),
+        class_names=class_names,
+        verdict=verdict(scorer, scores, real, class_names),
     )
 
 

@@ -1,8 +1,9 @@
 """Draw digits from a checkpoint: a grid, a folder of PNG files, or an array."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mnistgan.config import did_you_mean
 from mnistgan.errors import ConfigError, OutputError
 from mnistgan.files import (
     atomic_write,
@@ -19,12 +21,14 @@ from mnistgan.files import (
 )
 from mnistgan.images import to_grid, to_picture, to_uint8, write_png
 from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint
-from mnistgan.sampling import check_conditional, generate, open_generator
+from mnistgan.sampling import OpenedGenerator, check_conditional, generate, open_generator
 
 MAX_GRID = 10_000
 """Digits in one picture; in a square, 3,000 x 3,000 pixels."""
 MAX_DIGITS = 1_000_000
 """In all files and arrays together: 784 MB"""
+UNUSUAL = re.compile(r"[^\w.-]")
+"""Characters that the name of a picture does without"""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ def sample(
     count: int | None,
     seed: int,
     digit: str | None,
+    class_name: str | None,
     text: str | None,
     truncation: float | None,
     out: str | None,
@@ -59,13 +64,16 @@ def sample(
     """Write `count` pictures of `seed`, as the suffix of `out` says.
 
     `digit` is one class or a range such as 0-9: `count` of each (default: 64, of a range 10), the
-    same noise in each row. `text` is written `count` times (default: once), each line of one noise.
+    same noise in each row. `class_name` is one class by its name. `text` is written `count` times
+    (default: once), each line of one noise.
 
     Raises RunError, CheckpointError, DeviceError, ConfigError for what is no digit of this model,
     and OutputError for a place or a suffix that cannot be written.
     """
-    if digit is not None and text is not None:
-        raise ConfigError("--digit and --text: choose one")
+    asked = {"--digit": digit, "--class": class_name, "--text": text}
+    options = [option for option, value in asked.items() if value is not None]
+    if len(options) > 1:
+        raise ConfigError(f"{' and '.join(options)}: choose one")
     digits = _digits(digit) if digit is not None else _written(text) if text is not None else []
     several = len(digits) > 1
     count = count or (1 if text is not None else 10 if several else 64)
@@ -73,16 +81,18 @@ def sample(
     if total > MAX_DIGITS:
         raise OutputError(f"{total:,} digits are more than {MAX_DIGITS:,}: draw fewer at once")
     path = find_checkpoint(ckpt, runs)
-    kind = f"-digit{digit}" if digit is not None else "" if text is None else f"-text{text}"
+    kind = "".join(f"-{option[2:]}{asked[option]}" for option in options)
     kind += "" if truncation is None else f"-truncation{truncation:g}"
-    name = f"{path.stem}-n{count}-seed{seed}{kind.replace(' ', '_')}.png"
+    name = f"{path.stem}-n{count}-seed{seed}{UNUSUAL.sub('_', kind)}.png"
     given = str(RunFolder.drawings_folder(path) / name) if out is None else out
     cells = count * len(text) if text is not None else total
     target, write = _writer(given, path, cells)
     opened = open_generator(path, device)
-    if digits:
+    if options:
         check_conditional(opened)
-        _check_classes(digits, opened.sampler.classes, path)
+    if class_name is not None:
+        digits = [_class_called(class_name, opened)]
+    _check_classes(digits, opened.sampler.classes, path)
 
     def pictures(label: int | None = None) -> Blocks:
         blocks = generate(
@@ -117,13 +127,29 @@ def _written(text: str) -> list[int]:
     return [int(character) for character in text if character.isdigit()]
 
 
+def _class_called(name: str, opened: OpenedGenerator) -> int:
+    """The class of that name. Raises ConfigError if the model has learned none."""
+    known = {opened.class_names[label]: label for label in opened.sampler.classes}
+    if name not in known:
+        raise ConfigError(
+            f"{opened.path} has learned no class {name[:60]!r}{did_you_mean(name, known)}; its "
+            f"classes are {_listed(known)}"
+        )
+    return known[name]
+
+
 def _check_classes(digits: list[int], classes: Sequence[int], path: Path) -> None:
     unknown = sorted(set(digits) - set(classes))
     if unknown:
         raise ConfigError(
             f"{path} has learned no {', '.join(map(str, unknown[:10]))}; its classes are "
-            f"{', '.join(map(str, classes[:20]))}{' ...' if len(classes) > 20 else ''}"
+            f"{_listed(classes)}"
         )
+
+
+def _listed(classes: Collection[object]) -> str:
+    """The first 20 of them."""
+    return ", ".join(map(str, islice(classes, 20))) + (" ..." if len(classes) > 20 else "")
 
 
 def _lines(digits: list[int], pictures: Callable[[int], "Blocks"]) -> "Blocks":

@@ -1,7 +1,15 @@
 """Digits in memory: read and checked, and dealt out in shuffled batches."""
 
 from mnistgan.data.batches import Batches, to_unit_range
-from mnistgan.data.dataset import Access, Dataset, DatasetEntry, Loaded, Split
+from mnistgan.data.dataset import (
+    MAX_NAME_LENGTH,
+    Access,
+    Dataset,
+    DatasetEntry,
+    Loaded,
+    Split,
+    are_class_names,
+)
 from mnistgan.data.datasets import (
     DATASET_RULES,
     DATASETS,
@@ -15,12 +23,14 @@ from mnistgan.data.sample_files import is_sample_file, read_samples
 __all__ = [
     "DATASETS",
     "DATASET_RULES",
+    "MAX_NAME_LENGTH",
     "Access",
     "Batches",
     "Dataset",
     "DatasetEntry",
     "Loaded",
     "Split",
+    "are_class_names",
     "dataset_entry",
     "default_dataset",
     "is_sample_file",

@@ -1,7 +1,7 @@
 """A data set: what a table entry says about it, and one split of it in memory."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,17 @@ from torch import Tensor
 from mnistgan.config import MAX_CLASSES
 
 Split = Literal["train", "test"]
+MAX_NAME_LENGTH = 40
+"""Of a class"""
+
+
+def are_class_names(names: Sequence[object]) -> bool:
+    """Whether `names` can be names of classes: short, printable, and all different."""
+    are_short = all(
+        isinstance(name, str) and 0 < len(name) <= MAX_NAME_LENGTH and name.isprintable()
+        for name in names
+    )
+    return are_short and len(set(names)) == len(names)
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,10 @@ class DatasetEntry:
     """The data set whose judge looks at each channel; None: this one's own"""
     evaluation_samples: int = 10_000
     """Samples that `evaluate` draws, unless it is told how many"""
+
+    def names_of(self, count: int) -> tuple[str, ...]:
+        """Names of the first `count` classes."""
+        return (self.class_names or tuple(map(str, range(count))))[:count]
 
     @property
     def max_classes(self) -> int:

@@ -5,9 +5,17 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from mnistgan import locations
-from mnistgan.config import MAX_CLASSES, Rule, did_you_mean
+from mnistgan.config import Rule, did_you_mean
 from mnistgan.data import stacked
-from mnistgan.data.dataset import Access, Dataset, DatasetEntry, Loaded, Split
+from mnistgan.data.dataset import (
+    MAX_NAME_LENGTH,
+    Access,
+    Dataset,
+    DatasetEntry,
+    Loaded,
+    Split,
+    are_class_names,
+)
 from mnistgan.data.sources import SHIPPED_FOLDER, IdxFiles, load_folder
 from mnistgan.errors import DataError
 from mnistgan.tables import Table
@@ -149,13 +157,18 @@ def _load(name: str, split: Split, access: Access) -> Dataset:
         raise DataError(
             f"{name}: expected labels in 0..{entry.max_classes - 1}, found {lowest} to {highest}"
         )
-    names = entry.class_names or tuple(map(str, range(MAX_CLASSES)))
+    names = entry.names_of(highest + 1)
+    if not are_class_names(names):
+        raise DataError(
+            f"{name}: expected different, printable names of classes, of at most "
+            f"{MAX_NAME_LENGTH} characters each"
+        )
     return Dataset(
         name,
         loaded.images,
         loaded.labels,
         loaded.source,
-        names[: highest + 1],
+        names,
         loaded.is_placeholder,
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 from mnistgan import __version__
 from mnistgan.evaluation.reference import SHIPPED_JUDGES, Reference
 from mnistgan.evaluation.scores import Scores, ShownScore, shown_scores
+from mnistgan.evaluation.verdicts import noun
 
 SCHEMA = 1
 
@@ -63,13 +64,21 @@ class Evaluation:
     yardstick: Yardstick
     real: Scores | None
     """The scores of real digits, where there are any"""
+    class_names: tuple[str, ...]
+    """That the judge tells apart"""
     verdict: str
     """The scores in one sentence"""
 
     @property
-    def class_counts(self) -> dict[str, int]:
-        """How many samples the judge takes for each class; empty where it is not asked."""
-        return {str(label): n for label, n in enumerate(self.scores["class_histogram"] or [])}
+    def class_counts(self) -> list[tuple[str, int]]:
+        """How many samples the judge takes for each class; empty where that is not scored."""
+        counts = self.scores["class_histogram"] or ()
+        return list(zip(self.class_names, counts, strict=False))
+
+    @property
+    def noun(self) -> str:
+        """What the classes are together."""
+        return noun(self.class_names)
 
     def rows(self) -> Iterator[ShownScore]:
         """The rows of a table of the scores."""

@@ -1,26 +1,33 @@
 """The scores of an evaluation in one sentence."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from mnistgan.evaluation.scores import Scorer, Scores
 
 
-def verdict(scorer: Scorer, scores: Scores, real: Scores | None) -> str:
+def verdict(scorer: Scorer, scores: Scores, real: Scores | None, class_names: Sequence[str]) -> str:
     """What the scores say; `real` are those of real digits, which only modes go without."""
-    return VERDICTS[scorer](scores, real or {})
+    return VERDICTS[scorer](scores, real or {}, class_names)
 
 
-def _of_features(scores: Scores, real: Scores) -> str:
+def noun(class_names: Sequence[str]) -> str:
+    """What the classes are together: digits, if they are called by their numbers."""
+    plain = all(name == str(label) for label, name in enumerate(class_names))
+    return "digits" if plain else "classes"
+
+
+def _of_features(scores: Scores, real: Scores, class_names: Sequence[str]) -> str:
     histogram = scores["class_histogram"]
     total = sum(histogram)
     expected = real["class_histogram"]
     present = sum(count > 0 for count in histogram)
-    parts = [f"{present} of {len(histogram)} digits"]
-    for digit, (found, usual) in enumerate(zip(histogram, expected, strict=True)):
+    parts = [f"{present} of {len(histogram)} {noun(class_names)}"]
+    for name, found, usual in zip(class_names, histogram, expected, strict=True):
         if 0 < found / total < 0.5 * usual / sum(expected):
-            parts.append(f"{digit} is rare ({100 * found / total:.1f} %)")
+            parts.append(f"{name} is rare ({100 * found / total:.1f} %)")
     if scores["missing_classes"]:
-        parts.append(f"missing: {', '.join(map(str, scores['missing_classes']))}")
+        missing = [class_names[label] for label in scores["missing_classes"]]
+        parts.append(f"missing: {', '.join(missing)}")
     parts.append(f"{100 * scores['unreadable']:.0f} % unreadable")
     near = scores["nearest_training_distance"]
     if near is not None:
@@ -33,11 +40,11 @@ def _of_features(scores: Scores, real: Scores) -> str:
     return "; ".join(parts)
 
 
-def _of_modes(scores: Scores, real: Scores) -> str:
+def _of_modes(scores: Scores, real: Scores, class_names: Sequence[str]) -> str:
     return f"{scores['modes']:,} of 1,000 modes; KL to uniform {scores['kl_uniform']:.3f}"
 
 
-VERDICTS: Mapping[Scorer, Callable[[Scores, Scores], str]] = {
+VERDICTS: Mapping[Scorer, Callable[[Scores, Scores, Sequence[str]], str]] = {
     "features": _of_features,
     "modes": _of_modes,
 }

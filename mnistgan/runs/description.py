@@ -29,6 +29,7 @@ def checkpoint_state(
         "config": config.to_mapping(),
         "channels": dataset.images.shape[1],
         "class_counts": dataset.class_counts,
+        "class_names": list(dataset.class_names),
         "dataset_sha256": dataset.sha256,
         "epoch": trainer.step / steps_per_epoch(config, len(dataset.images)),
         "best": asdict(best),
@@ -51,6 +52,7 @@ def describe(config: Config, dataset: Dataset, trainer: Trainer) -> dict[str, An
         "created": _now(),
         "seed": config.training.seed,
         "d_output": trainer.loss.d_output,
+        "class_names": list(dataset.class_names),
         "dataset": {
             "name": dataset.name,
             "source": dataset.source,

@@ -31,8 +31,8 @@ def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
         table.add_row(row.name, row.samples, row.real, row.better, row.meaning)
     results.print(table)
     if evaluation.class_counts:
-        counts = evaluation.class_counts.items()
-        results.print("digits  " + "  ".join(f"{name}: {count}" for name, count in counts))
+        counts = (f"{name}: {count}" for name, count in evaluation.class_counts)
+        results.print(plain(f"{evaluation.noun}  {'  '.join(counts)}"))
     result(evaluation.verdict)
     local = " (trained on this machine)" if yardstick.is_local else ""
     note(f"judge: {yardstick.judge}{local}, {yardstick.judge_sha256[:12]}")
