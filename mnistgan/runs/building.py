@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 
-from mnistgan import locations
 from mnistgan.config import Config
 from mnistgan.data import DATASET_RULES, Dataset, Split, load_dataset
 from mnistgan.devices import (
@@ -45,8 +44,7 @@ class DataAccess:
         return load_dataset(
             config.data.dataset,
             split,
-            root=config.data.root or locations.data_root(),
-            cache=locations.cache(),
+            root=config.data.root,
             offline=self.offline,
             dry_run=self.dry_run,
             announce=self.announce,
