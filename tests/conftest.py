@@ -1,4 +1,4 @@
-"""Every test runs in an empty folder, without a data folder, a cache or a network."""
+"""Fixtures for all tests. Every test runs in an empty folder with an empty cache."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,18 +34,18 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def mnistgan() -> Cli:
     """`mnistgan("sample", "--n", 3)` through Typer's runner."""
-    return _runner(app)
+    return runner_of(app)
 
 
 @pytest.fixture
 def maintain() -> Cli:
     """`maintain("train-judge", "--out", "judges")` through Typer's runner."""
-    return _runner(maintenance)
+    return runner_of(maintenance)
 
 
 @pytest.fixture
 def clean_tables() -> Iterator[None]:
-    """Plugins of a test are forgotten after it."""
+    """Remove the table entries that a test adds."""
     tables: list[Table[Any]] = [LOSSES, ARCHITECTURES, OPTIMIZERS, DATASETS, SCORES]
     before = [dict(table.data) for table in tables]
     yield
@@ -63,12 +63,12 @@ def digits() -> tuple[Tensor, Tensor]:
 
 @pytest.fixture
 def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainings that score themselves draw few samples and compare them with few images."""
+    """Make evaluation during training fast: few samples, few reference images."""
     monkeypatch.setattr(tasks, "EVALUATION_SAMPLES", 128)
     monkeypatch.setattr(session, "REFERENCE_IMAGES", 500)
 
 
-def _runner(application: Typer) -> Cli:
+def runner_of(application: Typer) -> Cli:
     def invoke(*words: object) -> Result:
         result = CliRunner().invoke(application, [str(word) for word in words])
         if result.exception is not None and not isinstance(result.exception, SystemExit):

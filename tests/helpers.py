@@ -1,4 +1,4 @@
-"""What the tests share: tiny trainings, small files, comparisons."""
+"""Helpers shared by the tests: tiny trainings, small files, comparisons."""
 
 import gzip
 import io
@@ -18,7 +18,7 @@ from mnistgan.runs.events import Finished, Stepped
 from mnistgan.runs.opening import new_run, resumed_run
 from mnistgan.runs.session import Session
 
-# A net of a few hundred weights on MNIST: a step takes milliseconds.
+# A small network on MNIST, a few milliseconds per step.
 TINY = (
     "model.width=0.03125",
     "model.z_dim=8",
@@ -26,7 +26,7 @@ TINY = (
     "training.max_steps=12",
     "output.log_every_steps=5",
     "output.sample_count=4",
-    "output.sample_every_epochs=0.001",  # of 3,750 steps: a picture each 4th step
+    "output.sample_every_epochs=0.001",  # an epoch has 3,750 steps: a picture every 4th step
 )
 OFFLINE = DataAccess(offline=True)
 Cli = Callable[..., Result]
@@ -34,7 +34,7 @@ Cli = Callable[..., Result]
 
 
 def tiny_session(*overrides: str, name: str | None = "tiny", config: str = "mlp") -> Session:
-    """A new training of a tiny net, built but not run."""
+    """Build a new training of a tiny network without running it."""
     return new_run(
         config,
         [*TINY, *overrides],
@@ -48,7 +48,7 @@ def tiny_session(*overrides: str, name: str | None = "tiny", config: str = "mlp"
 def train_tiny(
     *overrides: str, name: str = "tiny", config: str = "mlp", stop_after: int | None = None
 ) -> Path:
-    """Train a new run; `stop_after` steps asks for a stop, as Ctrl-C does."""
+    """Train a new run. After `stop_after` steps, request a stop as Ctrl-C does."""
     return drive(tiny_session(*overrides, name=name, config=config), stop_after)
 
 
@@ -61,7 +61,7 @@ def resume_tiny(run: Path, *overrides: str, stop_after: int | None = None) -> Pa
 
 
 def drive(session: Session, stop_after: int | None = None) -> Path:
-    """Train to the end, or up to a stop after so many steps. Returns the run folder."""
+    """Train to the end or until step `stop_after`. Returns the run folder."""
     stop = (lambda: session.trainer.step >= stop_after) if stop_after else (lambda: False)
     for event in session.run(stop):
         finished = event
@@ -70,7 +70,7 @@ def drive(session: Session, stop_after: int | None = None) -> Path:
 
 
 def disturb_at(session: Session, step: int, disturb: Callable[[], object]) -> None:
-    """Train, and call `disturb` after one of the steps."""
+    """Train, and call `disturb` after the given step."""
     for event in session.run():
         if isinstance(event, Stepped) and event.step == step:
             disturb()
@@ -83,7 +83,7 @@ def idx_bytes(array: np.ndarray) -> bytes:
 
 
 def write_set(folder: Path, count: int = 7, zipped: bool = True) -> np.ndarray:
-    """Four IDX files of random digits, named as those of MNIST. Returns the images."""
+    """Write four IDX files of random images with the names of MNIST. Returns the images."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, 28, 28), np.uint8)
@@ -97,7 +97,7 @@ def write_set(folder: Path, count: int = 7, zipped: bool = True) -> np.ndarray:
 
 
 def picture(path: Path | str) -> Any:
-    """A picture whose file is closed again."""
+    """Open a picture without keeping its file open."""
     contents = io.BytesIO(Path(path).read_bytes())
     return Image.open(contents, formats=("PNG", "GIF", "WEBP"))  # noqa: TID251
 
@@ -108,7 +108,7 @@ def metrics_without_timings(run: Path) -> list[dict[str, Any]]:
 
 
 def assert_same(left: Any, right: Any, where: str = "state") -> None:
-    """Two nested states are equal to the bit."""
+    """Check that two nested states are equal bit for bit."""
     assert type(left) is type(right), where
     if isinstance(left, dict):
         assert left.keys() == right.keys(), where
@@ -125,10 +125,10 @@ def assert_same(left: Any, right: Any, where: str = "state") -> None:
 
 
 def assert_refused(result: Result, *words: str) -> None:
-    """Exit 1, one line an error, no traceback, and each of `words` told."""
+    """Check for exit code 1, an error message that contains `words`, and no traceback."""
     assert result.exit_code == 1, (result.stdout, result.stderr)
     assert result.stderr.startswith("error: "), result.stderr
     assert "Traceback" not in result.stderr
-    assert "Error:" not in result.stderr  # the class of an exception is no explanation
+    assert "Error:" not in result.stderr  # a class name explains nothing
     for word in words:
         assert word in result.stderr, result.stderr

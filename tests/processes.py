@@ -1,7 +1,7 @@
-"""The program in real processes that can be killed, without the seconds of importing torch.
+"""Run the program in real processes that can be killed, without importing torch each time.
 
-A server process has imported all of it, and forks for each. Only for what does not concern the
-start of the program itself.
+A fork server imports everything once and forks a process for each command. Do not use this to test
+the start of the program itself.
 """
 
 import multiprocessing
@@ -22,7 +22,7 @@ NOBODY = 65534
 
 
 def default_signals() -> None:
-    """What a shell starts a program with, also if these tests run under nohup or behind `&`."""
+    """Restore the default signal handlers, in case the tests run under nohup or behind `&`."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
@@ -34,7 +34,7 @@ class Program:
     stderr: Path
 
     def wait(self) -> int:
-        """The exit code as a shell tells it."""
+        """The exit code as a shell reports it."""
         self.process.join(DEADLINE)
         code = self.process.exitcode
         assert code is not None, self.stderr.read_text()
@@ -52,7 +52,7 @@ class Program:
 
 
 def start(*words: object, prepare: Callable[[], None] | None = None) -> Program:
-    """`mnistgan WORDS` in the current folder, after `prepare` has run in that process."""
+    """Start `mnistgan WORDS` in the current folder. `prepare` runs in the new process first."""
     number = len(list(Path().glob("*.stderr")))
     program = Program(
         CONTEXT.Process(
@@ -76,7 +76,7 @@ def _run(words: list[str], folder: str, number: int, prepare: Callable[[], None]
     sys.argv = ["mnistgan", *words]
     if prepare is not None:
         prepare()
-    # As at the start of Python, which looks at what kind of file it is.
+    # Python chooses the buffering of stderr at its start, so open it again after the redirection.
     stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]
     from mnistgan.__main__ import main
@@ -86,7 +86,7 @@ def _run(words: list[str], folder: str, number: int, prepare: Callable[[], None]
 
 @dataclass(frozen=True)
 class MessagesTo:
-    """stderr is the file of that name; without a name, a pipe that nobody reads any more."""
+    """Redirect stderr to the file `name`, or to a pipe without a reader if `name` is None."""
 
     name: str | None
 
@@ -101,7 +101,7 @@ class MessagesTo:
 
 @dataclass(frozen=True)
 class LimitFileSize:
-    """No file may grow beyond that: what a quota and a full disk do."""
+    """Limit the size of every file, as a quota or a full disk does. `size`: bytes."""
 
     size: int
 
@@ -111,7 +111,7 @@ class LimitFileSize:
 
 @dataclass(frozen=True)
 class LimitMemory:
-    """Of addresses: what loads a bomb fails instead of taking the machine down."""
+    """Limit the address space, so that a decompression bomb fails early. `size`: bytes."""
 
     size: int
 
@@ -121,10 +121,10 @@ class LimitMemory:
 
 @dataclass(frozen=True)
 class DieAt:
-    """Kill the process at its `moment`-th change of the disk, before that is done.
+    """Kill the process just before its `moment`-th disk operation.
 
-    Such changes are the opening, syncing, renaming, linking and removing of a file, the writing of
-    every 8th part of a checkpoint, and of the first half of a line of metrics.
+    These operations count: opening, syncing, renaming, linking and removing a file, making a
+    folder, every 8th write to a checkpoint, and the second half of each metrics line.
     """
 
     moment: int
@@ -135,7 +135,7 @@ class DieAt:
 
         left = self.moment
 
-        def die_in_time() -> None:
+        def count_down() -> None:
             nonlocal left
             left -= 1
             if left == 0:
@@ -143,7 +143,7 @@ class DieAt:
 
         def counted(function: Callable[..., Any]) -> Callable[..., Any]:
             def wrapper(*args: Any, **kwargs: Any) -> Any:
-                die_in_time()
+                count_down()
                 return function(*args, **kwargs)
 
             return wrapper
@@ -155,14 +155,14 @@ class DieAt:
             nonlocal parts
             parts += 1
             if parts % 8 == 0:
-                die_in_time()
+                count_down()
             return write(self, data)
 
         def append_in_halves(path: Path, line: str) -> None:
             with path.open("a") as file:
                 file.write(line[: len(line) // 2])
                 file.flush()
-                die_in_time()
+                count_down()
                 file.write(line[len(line) // 2 :] + "\n")
 
         checkpoint._DigestingFile.write = write_part  # type: ignore[method-assign]
@@ -174,9 +174,9 @@ class DieAt:
 
 @dataclass(frozen=True)
 class BecomeNobody:
-    """Give up being root; before that, run the same words in the folder `warm`.
+    """Drop root privileges, after running the same command in the folder `warm`.
 
-    By then all is imported, from where nobody else may read.
+    The first run imports all modules, which another user may not be able to read.
     """
 
     words: tuple[str, ...]

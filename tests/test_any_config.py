@@ -1,4 +1,4 @@
-"""Any values, any bytes: a configuration that trains, or a list of problems."""
+"""Property tests: any configuration file either trains or gives a list of problems."""
 
 import math
 from pathlib import Path
@@ -16,7 +16,7 @@ from mnistgan.runs.building import RUN_RULES
 from mnistgan.runs.opening import new_run
 from mnistgan.training.memory import training_bytes
 
-# Anything for a value, and anything for a file.
+# Arbitrary values for the keys of a configuration.
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),
@@ -44,8 +44,8 @@ def nested(values: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def assert_plan_or_problems(path: Path) -> None:
-    """A configuration that passes builds, or says what memory it lacks; others list problems."""
+def assert_trains_or_lists_problems(path: Path) -> None:
+    """Check that each problem names the file, and that a small valid configuration trains."""
     problems = ""
     try:
         config = load_config(str(path), rules=RUN_RULES)
@@ -66,7 +66,7 @@ def assert_plan_or_problems(path: Path) -> None:
             problems = str(error)
         else:
             session.trainer.train_step()
-        assert problems == "" or "compile" in problems  # there is no compiler
+        assert problems == "" or "compile" in problems  # this machine has no compiler
 
 
 @settings(
@@ -80,12 +80,12 @@ def assert_plan_or_problems(path: Path) -> None:
 @example({"optimizer.arguments": {"weight_decay": math.nan}})
 @example({"data.dataset": "./nowhere"})
 @example({"data.root": "\x00"})
-def test_any_values_make_a_plan_or_a_list_of_problems(
+def test_any_values_train_or_give_a_list_of_problems(
     tmp_path: Path, values: dict[str, Any]
 ) -> None:
     path = tmp_path / "some.yaml"
     path.write_text(yaml.safe_dump(nested(values), allow_unicode=True), encoding="utf-8")
-    assert_plan_or_problems(path)
+    assert_trains_or_lists_problems(path)
 
 
 @settings(
@@ -110,17 +110,17 @@ def test_any_values_make_a_plan_or_a_list_of_problems(
 @example(b"--- a\n--- b")
 @example(b"a: 2001-02-30")
 @example(b"training: {seed: !!int '3'}")
-def test_any_bytes_make_a_configuration_or_one_problem(tmp_path: Path, contents: bytes) -> None:
+def test_any_bytes_parse_or_give_a_one_line_error(tmp_path: Path, contents: bytes) -> None:
     path = tmp_path / "some.yaml"
     path.write_bytes(contents)
     try:
-        told = ""
+        message = ""
         values = read_yaml(path)
     except ConfigError as error:
-        told = str(error)
-    if told:
-        assert str(path) in told
-        assert "\n" not in told
+        message = str(error)
+    if message:
+        assert str(path) in message
+        assert "\n" not in message
     else:
         assert isinstance(values, dict)
     assert not Path("exploded").exists()

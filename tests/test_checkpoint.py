@@ -29,15 +29,15 @@ def saved() -> None:
     save_checkpoint(LATEST, STATE)
 
 
-def test_what_was_saved_comes_back_and_nothing_else_remains() -> None:
+def test_saved_state_loads_unchanged_and_leaves_no_other_file() -> None:
     assert_same(load_checkpoint(LATEST), STATE)
     assert os.listdir() == ["latest.pt"]
 
 
-def test_a_flipped_byte_is_refused_wherever_it_is() -> None:
-    """`torch.load` alone takes most of these for weights."""
+def test_flipped_bit_anywhere_in_the_file_is_refused() -> None:
+    """`torch.load` alone would accept most of these files."""
     good = LATEST.read_bytes()
-    # Densely through the archive's bookkeeping at both ends, and here and there in between.
+    # Every byte of the archive's headers at both ends, and a sample of the bytes in between.
     end = len(good)
     positions = [*range(300), *range(300, end - 1500, 61), *range(end - 1500, end)]
     for position in positions:
@@ -48,7 +48,7 @@ def test_a_flipped_byte_is_refused_wherever_it_is() -> None:
             load_checkpoint(LATEST)
 
 
-def test_a_flipped_weight_is_refused() -> None:
+def test_flipped_bit_in_a_weight_is_refused() -> None:
     good = LATEST.read_bytes()
     start = good.index(STATE["weights"].numpy().tobytes()[:64])
     damaged = bytearray(good)
@@ -59,7 +59,7 @@ def test_a_flipped_weight_is_refused() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
-def test_a_file_cut_short_is_refused_and_the_one_before_it_is_named(share: float) -> None:
+def test_truncated_checkpoint_is_refused_and_previous_is_suggested(share: float) -> None:
     save_checkpoint(Path("previous.pt"), STATE)
     good = LATEST.read_bytes()
     LATEST.write_bytes(good[: int(len(good) * share)])
@@ -72,7 +72,7 @@ class Bomb:
         return os.system, ("touch exploded",)
 
 
-def test_nothing_in_a_file_is_executed() -> None:
+def test_loading_a_checkpoint_executes_no_code() -> None:
     LATEST.write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(CheckpointError):
         load_checkpoint(LATEST)
@@ -82,8 +82,8 @@ def test_nothing_in_a_file_is_executed() -> None:
     assert not Path("exploded").exists()
 
 
-def test_a_compressed_archive_is_refused() -> None:
-    """A zip bomb would unpack to any size, whatever its checksum says."""
+def test_compressed_archive_is_refused() -> None:
+    """A zip bomb can have a valid checksum and still unpack to any size."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"0" * 10_000_000)
@@ -93,7 +93,9 @@ def test_a_compressed_archive_is_refused() -> None:
         load_checkpoint(LATEST)
 
 
-def test_foreign_and_future_files_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_foreign_future_and_missing_files_get_different_errors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     torch.save({"state_dict": {}}, LATEST)
     with pytest.raises(CheckpointError, match="another program wrote it"):
         load_checkpoint(LATEST)
@@ -106,15 +108,15 @@ def test_foreign_and_future_files_are_told_apart(monkeypatch: pytest.MonkeyPatch
         load_checkpoint(Path("missing.pt"))
 
 
-def test_previous_is_what_latest_was() -> None:
+def test_saving_moves_latest_to_previous() -> None:
     for step in (4, 5):
         save_checkpoint(LATEST, {**STATE, "step": step}, previous=Path("previous.pt"))
     assert load_checkpoint(Path("previous.pt"))["step"] == 4
     assert load_checkpoint(LATEST)["step"] == 5
 
 
-def test_previous_may_be_the_same_file_as_latest() -> None:
-    """A kill between the two renames leaves it so."""
+def test_saving_works_if_previous_is_a_hard_link_to_latest() -> None:
+    """A kill between the two renames leaves this state."""
     Path("previous.pt").hardlink_to(LATEST)
     save_checkpoint(LATEST, {**STATE, "step": 4}, previous=Path("previous.pt"))
     assert load_checkpoint(Path("previous.pt"))["step"] == 3
@@ -122,7 +124,7 @@ def test_previous_may_be_the_same_file_as_latest() -> None:
     assert sorted(os.listdir()) == ["latest.pt", "previous.pt"]
 
 
-def test_a_write_that_fails_leaves_the_old_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_leaves_the_old_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -135,7 +137,7 @@ def test_a_write_that_fails_leaves_the_old_file(monkeypatch: pytest.MonkeyPatch)
     assert sorted(os.listdir()) == ["latest.pt", "previous.pt"]
 
 
-def test_what_a_killed_process_left_is_cleared_away() -> None:
+def test_temporary_files_of_a_killed_process_are_removed() -> None:
     Path("samples").mkdir()
     Path("config.yaml").touch()  # makes the folder a run
     for litter in (".latest.pt.0123abcd.tmp", "samples/.epoch_001.png.0123abcd.tmp"):
@@ -147,7 +149,7 @@ def test_what_a_killed_process_left_is_cleared_away() -> None:
     assert os.listdir("samples") == []
 
 
-def test_a_link_for_latest_keeps_the_one_before() -> None:
+def test_saving_through_a_symlink_keeps_the_previous_checkpoint() -> None:
     Path("elsewhere").mkdir()
     LATEST.rename("elsewhere/latest.pt")
     LATEST.symlink_to("elsewhere/latest.pt")

@@ -37,25 +37,25 @@ def test_help_starts_without_torch(command: str) -> None:
     assert done.stdout.splitlines()[-1] == ""
 
 
-def test_the_commands_in_the_help(mnistgan: Cli) -> None:
+def test_help_lists_every_command(mnistgan: Cli) -> None:
     output = mnistgan("--help").output
     assert all(command in output for command in COMMANDS)
     assert mnistgan("-h").output == output
 
 
-def test_the_version_both_ways(mnistgan: Cli) -> None:
+def test_version_is_printed_by_the_option_and_the_module(mnistgan: Cli) -> None:
     assert mnistgan("--version").stdout == f"mnistgan {__version__}\n"
     module = [sys.executable, "-m", "mnistgan", "--version"]
     assert subprocess.check_output(module, text=True) == f"mnistgan {__version__}\n"
 
 
-def test_a_command_that_is_mistyped_is_corrected(mnistgan: Cli) -> None:
+def test_mistyped_command_gets_a_suggestion(mnistgan: Cli) -> None:
     result = mnistgan("trian")
     assert result.exit_code == 2
     assert "train" in result.stderr
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(mnistgan: Cli) -> None:
+def test_unwritable_runs_folder_reports_one_line(mnistgan: Cli) -> None:
     Path("runs").write_text("a file, where a folder is wanted")
     result = mnistgan("train", "--offline", "--runs", "runs/below", "training.max_steps=1")
     assert result.exit_code == 1
@@ -69,20 +69,20 @@ def test_every_configuration_file_is_a_preset() -> None:
     assert {"mlp", "dcgan", "fast", "best", "r3gan", "stacked"} <= files
 
 
-def test_the_readme_and_ci_run_the_same_checks() -> None:
+def test_readme_and_ci_run_the_same_checks() -> None:
     readme = (REPOSITORY / "README.md").read_text()
     (checks,) = re.findall(r"^pip install -e '\.\[dev\]'.*$", readme, re.MULTILINE)
     assert checks in (REPOSITORY / ".ci/run").read_text().splitlines()
 
 
-def test_the_readme_names_every_command_and_preset() -> None:
+def test_readme_names_every_command_and_preset() -> None:
     readme = (REPOSITORY / "README.md").read_text()
     assert all(f"mnistgan {command}" in readme for command in COMMANDS)
     assert all(f"`{name}`" in readme or f"{name}.yaml" in readme for name in presets())
 
 
-def on_terminal(command: list[str], **environment: str) -> str:
-    """All that a process shows on a terminal of its own."""
+def run_on_terminal(command: list[str], **environment: str) -> str:
+    """Run `mnistgan` on a terminal of its own and return everything it prints."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "mnistgan", *command],
@@ -115,9 +115,9 @@ TRAIN = [
 COLOR = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m")
 
 
-def test_bars_and_numbers_stay_in_place_on_a_terminal() -> None:
-    shown = on_terminal(TRAIN, TERM="xterm-256color")
-    assert "\x1b[2K" in shown  # lines are drawn anew
+def test_terminal_shows_bars_numbers_and_preview_in_place() -> None:
+    shown = run_on_terminal(TRAIN, TERM="xterm-256color")
+    assert "\x1b[2K" in shown  # lines are redrawn
     assert COLOR.search(shown)
     for text in ("epoch", "step", "/15", "D(x)", "D(G(z))", "images/s", "left", "finished at step"):
         assert text in shown
@@ -125,28 +125,28 @@ def test_bars_and_numbers_stay_in_place_on_a_terminal() -> None:
     assert "G has only begun" in shown
 
 
-def test_no_preview_shows_the_bars_alone() -> None:
-    shown = on_terminal([*TRAIN, "--no-preview"], TERM="xterm-256color")
+def test_no_preview_option_shows_only_the_bars() -> None:
+    shown = run_on_terminal([*TRAIN, "--no-preview"], TERM="xterm-256color")
     assert "/15" in shown
     assert "▀" not in shown
     assert "G has only begun" not in shown
 
 
-def test_no_color_is_respected_and_a_dumb_terminal_gets_plain_lines() -> None:
-    assert not COLOR.search(on_terminal(TRAIN, TERM="xterm-256color", NO_COLOR="1"))
-    plain = on_terminal(TRAIN, TERM="dumb")
+def test_no_color_is_respected_and_dumb_terminals_get_plain_lines() -> None:
+    assert not COLOR.search(run_on_terminal(TRAIN, TERM="xterm-256color", NO_COLOR="1"))
+    plain = run_on_terminal(TRAIN, TERM="dumb")
     assert "\x1b" not in plain
     assert "epoch 2/2  step 30/30" in plain
 
 
-def test_narrow_terminals_do_not_break() -> None:
-    shown = on_terminal(TRAIN, TERM="xterm", COLUMNS="40")
+def test_narrow_terminal_shows_the_bars_without_preview() -> None:
+    shown = run_on_terminal(TRAIN, TERM="xterm", COLUMNS="40")
     assert "finished at step 30" in shown
     assert "left" in shown
     assert "▀" not in shown
 
 
-def test_the_first_ctrl_c_asks_for_a_stop() -> None:
+def test_first_ctrl_c_requests_a_stop() -> None:
     # Under nohup or behind `&` it may be ignored.
     outside = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -198,7 +198,7 @@ KILL = "os.kill(os.getpid(), signal.{})"
     ],
     ids=["SIGINT", "SIGTERM", "SIGHUP", "one while training", "two while training", "ignored"],
 )
-def test_a_signal_ends_the_process_where_exceptions_are_swallowed(
+def test_signal_ends_the_process_even_if_exceptions_are_swallowed(
     body: str, code: int, shown: str
 ) -> None:
     done = subprocess.run(
@@ -213,24 +213,24 @@ def test_a_signal_ends_the_process_where_exceptions_are_swallowed(
 CUDA_FAULT = "CUDA error: an illegal memory access was encountered"
 
 
-def out_of_device_memory() -> None:
+def exhaust_device_memory() -> None:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
 
-def out_of_numpy_memory() -> None:
+def exhaust_numpy_memory() -> None:
     np.empty(10**15)
 
 
-def out_of_cpu_memory() -> None:
+def exhaust_cpu_memory() -> None:
     torch.empty(10**15)
 
 
-def illegal_access() -> None:
+def access_illegal_memory() -> None:
     raise RuntimeError(CUDA_FAULT)
 
 
-@pytest.mark.parametrize("work", [out_of_device_memory, out_of_numpy_memory, out_of_cpu_memory])
-def test_a_lack_of_memory_is_one_line(
+@pytest.mark.parametrize("work", [exhaust_device_memory, exhaust_numpy_memory, exhaust_cpu_memory])
+def test_out_of_memory_reports_one_line(
     mnistgan: Cli, monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]
 ) -> None:
     monkeypatch.setattr("mnistgan.commands.make_gif.make_gif", lambda *_, **__: work())
@@ -240,6 +240,8 @@ def test_a_lack_of_memory_is_one_line(
 def test_other_errors_that_mention_memory_keep_their_traceback(
     mnistgan: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnistgan.commands.make_gif.make_gif", lambda *_, **__: illegal_access())
+    monkeypatch.setattr(
+        "mnistgan.commands.make_gif.make_gif", lambda *_, **__: access_illegal_memory()
+    )
     with pytest.raises(RuntimeError, match=CUDA_FAULT):
         mnistgan("make-gif", "run")

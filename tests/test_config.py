@@ -24,25 +24,25 @@ def problems(text: str, *overrides: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", presets())
-def test_every_preset_loads_and_survives_a_round_trip(name: str) -> None:
+def test_every_preset_is_unchanged_by_saving_and_loading(name: str) -> None:
     config = load_config(name)
     Path("resolved.yaml").write_text(config.to_yaml())
     assert load_config("resolved.yaml") == config
 
 
 @pytest.mark.parametrize("name", presets())
-def test_every_preset_sets_only_what_differs_from_the_defaults(name: str) -> None:
+def test_every_preset_sets_only_non_default_values(name: str) -> None:
     chosen = flatten(read_yaml(presets()[name]))
     resolved, defaults = (flatten(c.to_mapping()) for c in (load_config(name), Config()))
     assert [key for key in chosen if resolved[key] == defaults[key]] == []
 
 
-def test_a_gradient_penalty_bounds_d_under_any_objective() -> None:
+def test_gradient_penalty_is_allowed_with_hinge_loss() -> None:
     config = load_config("mlp", ["loss.adversarial=hinge", "loss.gradient_penalty=10"])
     assert config.loss.gradient_penalty == 10
 
 
-def test_mlp_is_the_classic_recipe() -> None:
+def test_mlp_preset_is_the_classic_recipe() -> None:
     config = load_config("mlp")
     assert config.data.batch_size == 32
     assert config.training.epochs == 20
@@ -52,12 +52,12 @@ def test_mlp_is_the_classic_recipe() -> None:
 
 
 @pytest.mark.parametrize("text", ["2e-4", "2.0e-4", "0.0002", "'2e-4'", "2E-4"])
-def test_numbers_mean_what_they_say(text: str) -> None:
+def test_numbers_are_read_in_every_notation(text: str) -> None:
     Path("c.yaml").write_text(f"optimizer: {{lr: {text}}}")
     assert load_config("c.yaml").optimizer.lr == 2e-4
 
 
-def test_overrides_win_and_are_read_as_yaml() -> None:
+def test_overrides_are_parsed_as_yaml_and_win_over_the_preset() -> None:
     words = ["data.batch_size=64", "optimizer.betas=[0, 0.9]", "training.max_steps=null"]
     config = load_config("mlp", words)
     assert config.data.batch_size == 64
@@ -65,7 +65,7 @@ def test_overrides_win_and_are_read_as_yaml() -> None:
     assert config.training.max_steps is None
 
 
-def test_all_problems_are_told_at_once_with_file_key_value_and_what_is_allowed() -> None:
+def test_all_problems_are_reported_with_file_key_and_value() -> None:
     lines = problems(
         "data: {batchsize: 8, batch_size: 0}\nmodell: {}\ntraining: {epochs: many, seed: -1}\n"
     )
@@ -79,7 +79,7 @@ def test_all_problems_are_told_at_once_with_file_key_value_and_what_is_allowed()
     assert "training.seed" in text
 
 
-def test_the_command_line_is_named_where_it_is_to_blame() -> None:
+def test_errors_in_overrides_name_the_command_line() -> None:
     assert problems("data: {}", "epochs=3") == [
         "command line: epochs: unknown key; did you mean training.epochs?"
     ]
@@ -89,7 +89,7 @@ def test_the_command_line_is_named_where_it_is_to_blame() -> None:
     assert line == "command line: trainin: unknown key; did you mean training?"
 
 
-def test_invalid_fields_hide_no_contradiction_between_valid_ones() -> None:
+def test_rules_on_valid_fields_are_checked_despite_invalid_fields() -> None:
     lines = problems(
         "data: {batch_size: 30, dataset: stacked-mnist}\n"
         "model: {minibatch_stddev: true, architecture: mlp, widt: 5}\n"
@@ -118,10 +118,10 @@ def test_invalid_fields_hide_no_contradiction_between_valid_ones() -> None:
         "model: 5\nloss: {adversarial: wgan-gp, gradient_penalty: -1}",
     ],
 )
-def test_an_invalid_value_is_part_of_no_contradiction(text: str) -> None:
+def test_rules_that_involve_an_invalid_field_are_skipped(text: str) -> None:
     lines = problems(text)
     assert len(lines) == 2
-    assert not any(", " in line.split(": ")[1] for line in lines)  # one key each
+    assert not any(", " in line.split(": ")[1] for line in lines)  # not from a rule
 
 
 @pytest.mark.parametrize(
@@ -140,12 +140,12 @@ def test_an_invalid_value_is_part_of_no_contradiction(text: str) -> None:
         ),
     ],
 )
-def test_a_contradiction_is_blamed_on_the_command_line_if_a_key_of_it_is_from_there(
+def test_broken_rule_names_the_command_line_if_it_set_one_of_the_keys(
     text: str, override: str, source: str
 ) -> None:
     (line,) = problems(text, override)
     assert line.startswith(f"{source}: ")
-    assert line.count(", ") >= 2  # its keys and their values
+    assert line.count(", ") >= 2  # it lists the keys and their values
 
 
 @pytest.mark.parametrize(
@@ -158,23 +158,23 @@ def test_a_contradiction_is_blamed_on_the_command_line_if_a_key_of_it_is_from_th
         ("optimizer: {arguments: {a: x}}", "optimizer.arguments.b=1", "c.yaml: optimizer.argumen"),
     ],
 )
-def test_a_field_is_blamed_on_what_set_it(text: str, override: str, expected: str) -> None:
+def test_field_error_names_the_source_of_the_field(text: str, override: str, expected: str) -> None:
     lines = problems(text, override)
     assert all(line.startswith(expected) for line in lines), lines
 
 
-def test_a_key_of_any_depth_is_refused_in_one_line() -> None:
+def test_deeply_nested_key_reports_one_short_line() -> None:
     (line,) = problems("{}", f"training.epochs{'.x' * 5000}=1")
     assert line.startswith("command line: training.epochs: should be a valid integer; found {'x': ")
     assert len(line) < 200
 
 
-def test_all_words_that_cannot_be_read_are_reported() -> None:
+def test_every_unreadable_override_is_reported() -> None:
     lines = problems("{}", "loss", "loss.r1=[", "training.epochs=2", "=3")
     assert [line.partition(":")[0] for line in lines] == ["command line"] * 3
 
 
-def test_twenty_problems_are_shown_and_the_rest_are_counted() -> None:
+def test_first_twenty_problems_are_shown_and_the_rest_counted() -> None:
     keys = [f"key{number}: 1" for number in range(6000)]
     lines = problems("\n".join(keys))
     assert len(lines) == 21
@@ -184,7 +184,7 @@ def test_twenty_problems_are_shown_and_the_rest_are_counted() -> None:
     assert len(problems("\n".join(keys[:20]))) == 20
 
 
-def test_a_key_or_value_with_line_breaks_is_one_line() -> None:
+def test_keys_and_values_with_line_breaks_report_one_line() -> None:
     (line,) = problems('"a\\nerror: b\\u2028": 1')
     assert line == "c.yaml, line 1, column 1: a key should be a word"
     (line,) = problems("{}", "a\nb=[")
@@ -249,17 +249,17 @@ def test_a_key_or_value_with_line_breaks_is_one_line() -> None:
         ("data: {dataset: mnits}", "did you mean mnist?"),
     ],
 )  # fmt: skip
-def test_what_is_refused(text: str, expected: str) -> None:
+def test_invalid_configuration_is_refused(text: str, expected: str) -> None:
     lines = problems(text)
     assert expected in "\n".join(lines)
     assert all(line.startswith("c.yaml") for line in lines)
 
 
-def test_a_huge_file_is_refused_unread() -> None:
+def test_huge_file_is_refused() -> None:
     assert "larger than 64 KiB" in problems("# " + "x" * 10_000_000)[0]
 
 
-def test_a_missing_file_suggests_the_preset_of_that_name() -> None:
+def test_missing_file_suggests_the_preset_with_that_name() -> None:
     with pytest.raises(ConfigError, match=r"the preset of that name is --config mlp"):
         find_config("elsewhere/mlp.yaml")
     with pytest.raises(ConfigError, match=r"did you mean dcgan\?"):
@@ -269,7 +269,7 @@ def test_a_missing_file_suggests_the_preset_of_that_name() -> None:
         find_config("folder")
 
 
-def test_a_resume_may_change_the_length_but_not_the_game() -> None:
+def test_differing_keys_leaves_out_keys_that_a_resume_may_change() -> None:
     config = load_config("mlp")
     longer = load_config("mlp", ["training.epochs=40", "output.log_every_steps=1"])
     other = load_config("mlp", ["optimizer.lr=1e-3", "data.batch_size=8"])
@@ -277,7 +277,7 @@ def test_a_resume_may_change_the_length_but_not_the_game() -> None:
     assert differing_keys(config, other) == ["data.batch_size", "optimizer.lr"]
 
 
-def test_the_arguments_of_an_optimizer_are_numbers_booleans_and_lists() -> None:
+def test_optimizer_arguments_may_be_numbers_booleans_and_lists() -> None:
     text = "optimizer: {name: rmsprop, arguments: {alpha: 0.9, centered: true, weights: [1, 2]}}"
     Path("c.yaml").write_text(text)
     arguments = load_config("c.yaml", ["optimizer.arguments.eps=1e-6"]).optimizer.arguments
@@ -289,7 +289,7 @@ def test_the_arguments_of_an_optimizer_are_numbers_booleans_and_lists() -> None:
     ) == ["optimizer.arguments.eps"]
 
 
-def test_wgan_takes_neither_bound_alone_from_the_other() -> None:
+def test_wgan_needs_only_clipping_and_wgan_gp_only_the_penalty() -> None:
     for name, bound in (("wgan", "weight_clip: 0.01"), ("wgan-gp", "gradient_penalty: 10")):
         Path("c.yaml").write_text(f"loss: {{adversarial: {name}, {bound}}}")
         assert load_config("c.yaml").loss.adversarial == name

@@ -20,36 +20,38 @@ IMAGES = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8)
 LABELS = torch.arange(50) % 10
 
 
-def has_bf16(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
+def set_bf16_support(monkeypatch: pytest.MonkeyPatch, supported: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported)
 
 
-def test_precision_is_decided_by_the_cpu_and_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    has_bf16(monkeypatch, True)
+def test_auto_precision_depends_on_cpu_support_and_model_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_bf16_support(monkeypatch, True)
     assert resolve_precision("auto", CPU, MIN_WEIGHTS_FOR_BF16) == "bf16"
     assert resolve_precision("auto", CPU, MIN_WEIGHTS_FOR_BF16 - 1) == "fp32"
     assert resolve_precision("fp32", CPU, MIN_WEIGHTS_FOR_BF16) == "fp32"
-    has_bf16(monkeypatch, False)
+    set_bf16_support(monkeypatch, False)
     assert resolve_precision("auto", CPU, MIN_WEIGHTS_FOR_BF16) == "fp32"
     assert resolve_precision("bf16", CPU, 1) == "bf16"
 
 
-def test_a_resume_goes_on_in_the_precision_it_began_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also on a CPU that would decide otherwise."""
+def test_resume_keeps_the_precision_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This holds even on a CPU for which auto would choose another precision."""
     monkeypatch.setattr(devices, "MIN_WEIGHTS_FOR_BF16", 1)
-    has_bf16(monkeypatch, True)
+    set_bf16_support(monkeypatch, True)
     whole = train_tiny(name="whole")
     run = train_tiny(stop_after=7)
     assert yaml.safe_load((run / "config.yaml").read_text())["training"]["precision"] == "bf16"
     (session,) = json.loads((run / "run.json").read_text())["sessions"]
     assert (session["precision"], session["compile"]) == ("bf16", "off")
-    has_bf16(monkeypatch, False)
+    set_bf16_support(monkeypatch, False)
     resume_tiny(run)
     states = (load_checkpoint(path / "latest.pt")["trainer"] for path in (run, whole))
     assert_same(*states)
 
 
-def test_bf16_rounds_the_step_and_keeps_the_weights() -> None:
+def test_bf16_changes_the_losses_slightly_and_keeps_fp32_weights() -> None:
     trainers = [
         Trainer(
             load_config("mlp", [*TINY, f"training.precision={precision}"]),
@@ -68,7 +70,7 @@ def test_bf16_rounds_the_step_and_keeps_the_weights() -> None:
     torch.testing.assert_close(bf16, fp32, rtol=5e-2, atol=0)
 
 
-def test_compilation_is_off_unless_asked_for_and_needs_a_compiler(
+def test_compilation_is_off_by_default_and_needs_a_compiler(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert resolve_compilation("auto") == "off"
@@ -97,7 +99,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="Requires: glibc")
-def test_freed_memory_is_not_fetched_from_the_system_again() -> None:
+def test_keep_freed_memory_avoids_page_faults() -> None:
     def faults(mode: str) -> int:
         command = [sys.executable, "-c", FAULTS, mode]
         return int(subprocess.run(command, capture_output=True, check=True).stdout)

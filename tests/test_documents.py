@@ -1,4 +1,4 @@
-"""The documentation: generated parts are up to date, and links lead somewhere."""
+"""The documentation: its generated parts are up to date and its links work."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def test_generated_documents_are_up_to_date() -> None:
         assert path.read_text() == text, "run: python -m mnistgan.maintain write-documents"
 
 
-def test_documents_are_written_by_a_command(maintain: Cli) -> None:
+def test_write_documents_replaces_only_the_generated_part(maintain: Cli) -> None:
     Path("docs").mkdir()
     Path("docs/configuration.md").write_text(
         "before\n<!-- generated: configuration -->\noutdated\n<!-- end -->\nafter\n"
@@ -34,13 +34,13 @@ def test_documents_are_written_by_a_command(maintain: Cli) -> None:
 
 
 @pytest.mark.parametrize("document", MARKDOWN, ids=lambda path: path.name)
-def test_links_between_documents_lead_somewhere(document: Path) -> None:
+def test_relative_links_in_documents_exist(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
         if "://" not in target:
             assert (document.parent / target).exists(), target
 
 
 @pytest.mark.parametrize("name", presets())
-def test_presets_fit_the_schema(name: str) -> None:
+def test_presets_match_the_json_schema(name: str) -> None:
     schema = json.loads((REPOSITORY / "docs/config.schema.json").read_text())
     jsonschema.validate(yaml.safe_load(presets()[name].read_text()), schema)

@@ -1,4 +1,4 @@
-"""What people mistype, where the output goes, and signals at any moment."""
+"""Mistyped command lines, unusual standard streams, and signals at any moment."""
 
 import os
 import pty
@@ -28,9 +28,9 @@ PROGRAM = (sys.executable, "-m", "mnistgan")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run, a run without pictures, a foreign file, an empty folder."""
-    folder = tmp_path_factory.mktemp("place")
+def example_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run, a run without pictures, two foreign files and an empty folder."""
+    folder = tmp_path_factory.mktemp("example")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MNISTGAN_DATA", raising=False)
         patch.chdir(folder)
@@ -140,12 +140,12 @@ MISTYPED = """
 
 
 @pytest.mark.parametrize("line", MISTYPED)
-def test_what_is_mistyped_is_one_message(
-    place: Path, monkeypatch: pytest.MonkeyPatch, mnistgan: Cli, line: str
+def test_mistyped_command_line_reports_one_message(
+    example_folder: Path, monkeypatch: pytest.MonkeyPatch, mnistgan: Cli, line: str
 ) -> None:
-    monkeypatch.chdir(place)
+    monkeypatch.chdir(example_folder)
     code, *words = line.split(" ")
-    before = sorted(place.rglob("*"))
+    before = sorted(example_folder.rglob("*"))
     result = mnistgan(*words)
     assert result.exit_code == int(code), (result.stdout, result.stderr)
     assert "Traceback" not in result.stderr
@@ -154,7 +154,7 @@ def test_what_is_mistyped_is_one_message(
         assert result.stderr.count("\n") == 1, result.stderr
     else:
         assert "Error" in result.stderr
-    assert sorted(place.rglob("*")) == before
+    assert sorted(example_folder.rglob("*")) == before
 
 
 def shell(command: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
@@ -166,19 +166,19 @@ def shell(command: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-def test_output_into_head_ends_quietly_and_trains_on() -> None:
+def test_output_piped_into_head_causes_no_traceback() -> None:
     words = " ".join((*TINY, "data.batch_size=4096", "training.epochs=3"))
     words = words.replace("training.max_steps=12", "training.max_steps=40")
     done = shell(f"$MNISTGAN train --config mlp --offline {words} 2>&1 | head -n 1")
     assert b"Traceback" not in done.stdout + done.stderr
     assert b"BrokenPipe" not in done.stdout + done.stderr
-    if Path("runs").exists():  # the pipe was closed during the training, not before it
+    if Path("runs").exists():  # the pipe was closed during the training, not before
         assert load_checkpoint(Path("runs/exp1/latest.pt"))["trainer"]["step"] == 40
     done = shell("$MNISTGAN --help | head -n 1")
     assert b"Traceback" not in done.stderr
 
 
-def test_a_full_log_does_not_end_a_training() -> None:
+def test_training_is_saved_if_stdout_is_a_full_disk() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("Requires: /dev/full")
     words = " ".join(TINY)
@@ -189,8 +189,8 @@ def test_a_full_log_does_not_end_a_training() -> None:
     assert load_checkpoint(Path("runs/exp1/latest.pt"))["trainer"]["step"] == 12
 
 
-def _break_messages() -> None:
-    """Nobody reads the messages any more once the training has begun."""
+def close_messages_during_training() -> None:
+    """Close the reading end of stderr once the training has begun."""
     from mnistgan.terminal.progress import TrainingProgress
 
     show = TrainingProgress.show
@@ -204,10 +204,10 @@ def _break_messages() -> None:
 
 @pytest.mark.parametrize(
     "broken",
-    [MessagesTo("/dev/full"), MessagesTo(None), _break_messages],
+    [MessagesTo("/dev/full"), MessagesTo(None), close_messages_during_training],
     ids=["full", "closed pipe", "pipe closed later"],
 )
-def test_messages_that_cannot_be_written_stop_no_command(broken: Callable[[], None]) -> None:
+def test_commands_succeed_if_stderr_cannot_be_written(broken: Callable[[], None]) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("Requires: /dev/full")
     for words in (
@@ -224,7 +224,7 @@ def test_messages_that_cannot_be_written_stop_no_command(broken: Callable[[], No
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
-def test_results_that_cannot_be_written_are_one_line(option: str) -> None:
+def test_unwritable_stdout_reports_one_line(option: str) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("Requires: /dev/full")
     done = shell(f"$MNISTGAN {option} > /dev/full")
@@ -233,7 +233,7 @@ def test_results_that_cannot_be_written_are_one_line(option: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_other_encodings_are_no_reason_to_fail(encoding: str) -> None:
+def test_evaluate_works_with_other_output_encodings(encoding: str) -> None:
     run = train_tiny(name="räk")
     assert run.is_dir()
     done = shell("$MNISTGAN evaluate räk --n 100", PYTHONIOENCODING=encoding, COLUMNS="99")
@@ -242,7 +242,7 @@ def test_other_encodings_are_no_reason_to_fail(encoding: str) -> None:
     assert b"chet distance" in done.stdout
 
 
-def test_closed_streams_are_no_reason_to_fail() -> None:
+def test_commands_work_with_closed_standard_streams() -> None:
     train_tiny()
     for streams in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
         assert shell(f"$MNISTGAN sample --n 4 {streams}").returncode == 0, streams
@@ -252,17 +252,18 @@ def test_closed_streams_are_no_reason_to_fail() -> None:
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
 
-def assert_stops(words: list[str], number: int, code: int, delay: float) -> str:
-    """After `delay` seconds a signal ends the program with its code, or it was done before.
+def stop_after_delay(words: list[str], number: int, code: int, delay: float) -> str:
+    """Send a signal after `delay` seconds and check how the program ends. Returns the outcome.
 
-    Says which. Before our first line Python itself acts.
+    The program must exit with `code`, or with 0 if it finished first. Until it has installed its
+    signal handlers, Python handles the signal and the exit code is not checked.
     """
     process = subprocess.Popen(
         [*PROGRAM, *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default_signals,
     )  # fmt: skip
     time.sleep(delay)
-    ready = is_ready(process.pid)
+    ready = handles_signals(process.pid)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert not list(Path().rglob("*.tmp")), (words, delay)
@@ -273,8 +274,8 @@ def assert_stops(words: list[str], number: int, code: int, delay: float) -> str:
     return f"exit {process.returncode}"
 
 
-def is_ready(process_id: int) -> bool:
-    """Whether a process handles SIGTERM: from then on it ends quietly. Python alone does not."""
+def handles_signals(process_id: int) -> bool:
+    """Whether a process has installed its handler for SIGTERM."""
     try:
         status = Path(f"/proc/{process_id}/status").read_text()
     except FileNotFoundError:
@@ -283,7 +284,7 @@ def is_ready(process_id: int) -> bool:
     return caught is None or bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
-def signals_at_random_moments(count: int) -> None:
+def signal_at_random_moments(count: int) -> None:
     train_tiny(name="run")
     commands = [
         ["train", "--config", "mlp", "--offline", *TINY, "training.max_steps=100000"],
@@ -300,21 +301,21 @@ def signals_at_random_moments(count: int) -> None:
         number, code = SIGNALS[(index + index // len(commands)) % 2]
         words = commands[index % len(commands)]
         delay = moments.uniform(0.0, 0.3 if index % 3 == 0 else 5.0)
-        outcomes[assert_stops(words, number, code, delay)] += 1
+        outcomes[stop_after_delay(words, number, code, delay)] += 1
         shutil.rmtree("folder", ignore_errors=True)
     print(dict(outcomes))
 
 
-def test_signals_at_some_moments_end_every_command_quietly() -> None:
-    signals_at_random_moments(7)
+def test_every_command_ends_quietly_on_a_signal() -> None:
+    signal_at_random_moments(7)
 
 
 @pytest.mark.long
-def test_signals_at_many_moments_end_every_command_quietly() -> None:
-    signals_at_random_moments(100)
+def test_every_command_ends_quietly_on_many_signals() -> None:
+    signal_at_random_moments(100)
 
 
-def two_signals_while_checkpoints_are_written(count: int) -> None:
+def send_two_signals_while_checkpoints_are_written(count: int) -> None:
     words = ("--config", "mlp", "--offline", *TINY, "output.checkpoint_every_seconds=0.001")
     moments = random.Random(count)
     outcomes: Counter[str] = Counter()
@@ -341,22 +342,22 @@ def two_signals_while_checkpoints_are_written(count: int) -> None:
     print(dict(outcomes))
 
 
-def test_two_signals_while_checkpoints_are_written_spare_the_run() -> None:
-    two_signals_while_checkpoints_are_written(3)
+def test_two_signals_during_checkpoints_leave_a_usable_run() -> None:
+    send_two_signals_while_checkpoints_are_written(3)
 
 
 @pytest.mark.long
-def test_two_signals_at_many_moments_spare_the_run() -> None:
-    two_signals_while_checkpoints_are_written(40)
+def test_two_signals_at_many_moments_leave_a_usable_run() -> None:
+    send_two_signals_while_checkpoints_are_written(40)
 
 
 @pytest.mark.parametrize("writing", ["checkpoint", "previous", "folder"])
-def test_a_signal_during_a_write_leaves_no_temporary_file(writing: str) -> None:
+def test_signal_during_a_write_leaves_no_temporary_file(writing: str) -> None:
     train_tiny(name="run")
     words = {"folder": ("sample", "--ckpt", "run", "--n", 4, "--out", "folder/")}.get(
         writing, ("train", "--resume", "run", "--offline", "training.max_steps=14")
     )
-    program = start(*words, prepare=SignalsWhile(writing))
+    program = start(*words, prepare=SignalDuring(writing))
     assert program.wait() == 143
     assert program.stderr.read_text().count("Traceback") == 0
     assert not list(Path().rglob("*.tmp"))
@@ -365,8 +366,8 @@ def test_a_signal_during_a_write_leaves_no_temporary_file(writing: str) -> None:
 
 
 @dataclass(frozen=True)
-class SignalsWhile:
-    """Signals at each part of that: two at the only one of `previous.pt`, else one."""
+class SignalDuring:
+    """Send SIGTERM after each step of `writing`, or twice after the single step of `previous`."""
 
     writing: str
 
@@ -390,9 +391,9 @@ class SignalsWhile:
         setattr(owner, name, signalled)
 
 
-def test_an_ignored_ctrl_c_stays_ignored_during_a_training() -> None:
+def test_ignored_ctrl_c_stays_ignored_during_training() -> None:
     words = ("--config", "mlp", "--offline", "--name", "run", *TINY, "training.max_steps=100000")
-    program = start("train", *words, prepare=_ignore_ctrl_c)
+    program = start("train", *words, prepare=ignore_ctrl_c)
     while not Path("runs/run/metrics.jsonl").exists():
         time.sleep(0.01)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -402,11 +403,11 @@ def test_an_ignored_ctrl_c_stays_ignored_during_a_training() -> None:
     assert "stopped, saved" in program.stdout.read_text()
 
 
-def _ignore_ctrl_c() -> None:
+def ignore_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def test_a_signal_shows_the_cursor_again() -> None:
+def test_signal_makes_the_cursor_visible_again() -> None:
     train_tiny(name="run")
     leader, follower = pty.openpty()
     name = os.ttyname(follower)
@@ -426,18 +427,18 @@ def read_until(wanted: bytes, terminal: int) -> None:
         shown += os.read(terminal, 1000)
 
 
-def test_a_terminal_that_closes_stops_the_training_and_saves() -> None:
+def test_closing_the_terminal_stops_the_training_and_saves() -> None:
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [*PROGRAM, "train", "--config", "mlp", "--offline", *TINY, "training.max_steps=100000"],
         stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
-        preexec_fn=_own_terminal,
+        preexec_fn=take_controlling_terminal,
     )  # fmt: skip
     os.close(follower)
     metrics = Path("runs/exp1/metrics.jsonl")
     while not metrics.exists():
         os.read(leader, 1000)
-    os.close(leader)  # hangs up
+    os.close(leader)  # hang up
     code = process.wait(timeout=60)
     lines = len(metrics.read_text().splitlines())
     saved = load_checkpoint(Path("runs/exp1/latest.pt"))["trainer"]["step"]
@@ -445,7 +446,7 @@ def test_a_terminal_that_closes_stops_the_training_and_saves() -> None:
     assert code in (1, 129)
 
 
-def _own_terminal() -> None:
+def take_controlling_terminal() -> None:
     import fcntl
     import termios
 
@@ -454,8 +455,8 @@ def _own_terminal() -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="Requires: root, to become another user")
-def test_folders_that_may_not_be_written_or_read_are_named(tmp_path: Path) -> None:
-    """By another user than root, whom permissions do not bind."""
+def test_missing_permissions_are_reported_with_the_path(tmp_path: Path) -> None:
+    """The commands run as another user, because root ignores permissions."""
     run = train_tiny(name="run")
     shutil.copytree("runs", "warm/runs")
     run.chmod(0o555)
@@ -474,7 +475,7 @@ def test_folders_that_may_not_be_written_or_read_are_named(tmp_path: Path) -> No
         message = program.stderr.read_text().splitlines()[-1]
         assert message.startswith("error: "), message
         assert "Permission denied" in message
-        # "in FOLDER" is the refusal before any work; a training begins with its folder.
+        # "in FOLDER" is reported before any work. A training starts by making its folder.
         assert words[0] == "train" or "Permission denied in " in message
     (run / "latest.pt").chmod(0)
     unreadable = ("sample", "--ckpt", "runs/run", "--out", "/dev/shm/x.png")

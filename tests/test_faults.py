@@ -1,4 +1,4 @@
-"""Real processes, really killed, on really full disks: nothing that was saved is lost."""
+"""Kill real processes and fill real disks: nothing that was saved may be lost."""
 
 import itertools
 import os
@@ -15,39 +15,39 @@ from processes import DieAt, LimitFileSize, start
 
 from mnistgan.checkpoint import load_checkpoint
 
-# Half a second a training, a checkpoint at nearly each step, some pictures and kept checkpoints.
-GAME = (
+# Trains for half a second. Saves a checkpoint at nearly every step.
+TRAINING = (
     *("train", "--config", "mlp", "--offline", "--quiet", *TINY, "data.batch_size=2048"),
     *("training.max_steps=75", "output.checkpoint_every_seconds=0.02"),
     *("output.sample_every_epochs=0.25", "output.keep_every_epochs=1"),
 )
 # A few steps, three checkpoints.
-SHORT_GAME = (
+SHORT_TRAINING = (
     *("train", "--config", "mlp", "--offline", "--quiet", *TINY, "data.batch_size=16384"),
     *("training.max_steps=9", "output.log_every_steps=2", "output.sample_every_epochs=0.5"),
     "output.checkpoint_every_seconds=1000",
 )
 
 
-def run_to_the_end(game: tuple[str, ...], name: str) -> Path:
-    program = start(*game, "--name", name)
+def train_to_the_end(words: tuple[str, ...], name: str) -> Path:
+    program = start(*words, "--name", name)
     assert program.wait() == 0, program.stderr.read_text()
     return Path("runs", name)
 
 
-def go_on_to_the_end(game: tuple[str, ...], name: str) -> Path:
-    """Resume the run, or begin it where the kill came before there was one."""
+def resume_to_the_end(words: tuple[str, ...], name: str) -> Path:
+    """Resume the run, or start it again if it was killed before it had a configuration."""
     run = Path("runs", name)
     if not (run / "config.yaml").exists():
         shutil.rmtree(run, ignore_errors=True)
-        return run_to_the_end(game, name)
+        return train_to_the_end(words, name)
     program = start("train", "--resume", run, "--offline", "--quiet")
     assert program.wait() == 0, program.stderr.read_text()
     return run
 
 
 def assert_equal_runs(disturbed: Path, whole: Path) -> None:
-    """The same files with the same contents; timings, the date and the order of saves apart."""
+    """Check for the same files and contents, except timings, dates and `previous.pt`."""
     files = [
         {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()} - {".lock"}
         for run in (disturbed, whole)
@@ -63,60 +63,60 @@ def assert_equal_runs(disturbed: Path, whole: Path) -> None:
 
 def kill_at_random_moments(count: int) -> None:
     started_at = time.monotonic()
-    whole = run_to_the_end(GAME, "whole")
+    whole = train_to_the_end(TRAINING, "whole")
     duration = time.monotonic() - started_at
     moments = random.Random(count)
     for number in range(count):
         name = f"killed-{number}"
-        program = start(*GAME, "--name", name)
+        program = start(*TRAINING, "--name", name)
         time.sleep(moments.uniform(0, duration))
         program.kill()
-        if number % 3 == 0 and Path("runs", name, "config.yaml").exists():  # once more, in a resume
+        if number % 3 == 0 and Path("runs", name, "config.yaml").exists():  # kill the resume too
             program = start("train", "--resume", f"runs/{name}", "--offline", "--quiet")
             time.sleep(moments.uniform(0, duration))
             program.kill()
-        assert_equal_runs(go_on_to_the_end(GAME, name), whole)
+        assert_equal_runs(resume_to_the_end(TRAINING, name), whole)
         shutil.rmtree(Path("runs", name))
 
 
-def test_killed_at_some_moments_nothing_differs() -> None:
+def test_training_killed_at_random_moments_resumes_identically() -> None:
     kill_at_random_moments(3)
 
 
 @pytest.mark.long
-def test_killed_at_fifty_moments_nothing_differs() -> None:
+def test_training_killed_at_fifty_moments_resumes_identically() -> None:
     kill_at_random_moments(50)
 
 
-def kill_at_changes_of_the_disk(first: int, step: int) -> int:
-    """Kills at each `step`-th change until a training outlives it. Returns the kills."""
-    whole = run_to_the_end(SHORT_GAME, "whole")
+def kill_at_disk_writes(first: int, step: int) -> int:
+    """Kill trainings at every `step`-th disk operation until one survives. Returns the kills."""
+    whole = train_to_the_end(SHORT_TRAINING, "whole")
     for kills, moment in enumerate(itertools.count(first, step)):
         name = f"cut-{moment}"
-        code = start(*SHORT_GAME, "--name", name, prepare=DieAt(moment)).wait()
+        code = start(*SHORT_TRAINING, "--name", name, prepare=DieAt(moment)).wait()
         assert code in (0, 137)
         if code == 0:
             return kills
-        assert_equal_runs(go_on_to_the_end(SHORT_GAME, name), whole)
+        assert_equal_runs(resume_to_the_end(SHORT_TRAINING, name), whole)
     raise AssertionError
 
 
-def test_killed_in_the_middle_of_some_writes_nothing_differs() -> None:
-    assert kill_at_changes_of_the_disk(7, 47) >= 5
+def test_training_killed_during_some_writes_resumes_identically() -> None:
+    assert kill_at_disk_writes(7, 47) >= 5
 
 
 @pytest.mark.long
-def test_killed_in_the_middle_of_any_write_nothing_differs() -> None:
-    assert kill_at_changes_of_the_disk(1, 1) >= 100
+def test_training_killed_during_any_write_resumes_identically() -> None:
+    assert kill_at_disk_writes(1, 1) >= 100
 
 
-def test_files_that_may_not_grow_stop_the_run_and_spare_what_was_saved() -> None:
-    whole = run_to_the_end(SHORT_GAME, "whole")
-    program = start(*SHORT_GAME, "--name", "full", "training.max_steps=6")
+def test_file_size_limit_stops_the_run_and_keeps_its_checkpoint() -> None:
+    whole = train_to_the_end(SHORT_TRAINING, "whole")
+    program = start(*SHORT_TRAINING, "--name", "full", "training.max_steps=6")
     assert program.wait() == 0
     size = Path("runs/full/latest.pt").stat().st_size
     words = ("train", "--resume", "runs/full", "--offline", "--quiet", "training.max_steps=9")
-    for limit in (4_000, 10_000, size - 1):  # the messages are less
+    for limit in (4_000, 10_000, size - 1):  # larger than the messages, smaller than a checkpoint
         program = start(*words, prepare=LimitFileSize(limit))
         assert program.wait() == 1
         message = program.stderr.read_text().splitlines()[-1]
@@ -130,7 +130,7 @@ def test_files_that_may_not_grow_stop_the_run_and_spare_what_was_saved() -> None
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 4 MiB, where this user may make one."""
+    """A disk of 4 MiB. Skips the test if this user may not mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
@@ -140,8 +140,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_stops_every_command_with_one_line(small_disk: Path) -> None:
-    program = start(*SHORT_GAME, "--runs", small_disk, "--name", "run", "training.max_steps=6")
+def test_full_disk_stops_every_command_with_one_line(small_disk: Path) -> None:
+    program = start(*SHORT_TRAINING, "--runs", small_disk, "--name", "run", "training.max_steps=6")
     assert program.wait() == 0
     saved = small_disk / "run/latest.pt"
     resume = "train", "--resume", small_disk / "run", "--offline", "--quiet", "training.max_steps=9"
@@ -171,8 +171,8 @@ def test_a_full_disk_stops_every_command_with_one_line(small_disk: Path) -> None
 
 
 @pytest.mark.long
-def test_eight_trainings_at_once_claim_eight_folders() -> None:
-    programs = [start(*SHORT_GAME) for _ in range(8)]
+def test_eight_simultaneous_trainings_use_eight_folders() -> None:
+    programs = [start(*SHORT_TRAINING) for _ in range(8)]
     assert [program.wait() for program in programs] == [0] * 8
     runs = sorted(Path("runs").iterdir())
     assert [run.name for run in runs] == [f"exp{number}" for number in range(1, 9)]
@@ -180,8 +180,8 @@ def test_eight_trainings_at_once_claim_eight_folders() -> None:
         assert_equal_runs(run, runs[0])
 
 
-def test_reading_commands_work_on_a_run_that_is_written() -> None:
-    program = start(*GAME, "--name", "live", "training.max_steps=100000")
+def test_other_commands_can_read_a_run_during_training() -> None:
+    program = start(*TRAINING, "--name", "live", "training.max_steps=100000")
     while not Path("runs/live/latest.pt").exists():
         time.sleep(0.05)
     for words in (
@@ -198,4 +198,4 @@ def test_reading_commands_work_on_a_run_that_is_written() -> None:
     program.kill()
     step = load_checkpoint(Path("runs/live/latest.pt"))["trainer"]["step"]
     resume = "train", "--resume", "live", "--offline", f"training.max_steps={step + 1}"
-    assert start(*resume).wait() == 0  # the lock died with its holder
+    assert start(*resume).wait() == 0  # the lock was released when its holder died

@@ -1,4 +1,4 @@
-"""Files from strangers: damaged, absurd, or made to harm. Each ends in one clear line."""
+"""Files that are damaged, absurd or malicious. Each is read or refused with a clear message."""
 
 import gc
 import hashlib
@@ -39,7 +39,7 @@ Cli = Callable[..., Result]
 
 @pytest.fixture(scope="module")
 def good_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny run, to be copied before it is damaged."""
+    """A tiny run. Tests copy it before they damage it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MNISTGAN_DATA", raising=False)
         patch.chdir(tmp_path_factory.mktemp("good"))
@@ -48,7 +48,7 @@ def good_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def time_limit() -> Iterator[None]:
-    """Of 20 s: what blocks or never ends fails then."""
+    """Fail a test that blocks for 20 s."""
 
     def stop(*_: object) -> None:
         raise TimeoutError
@@ -66,7 +66,7 @@ def run(good_run: Path) -> Path:
 
 
 def damaged(contents: bytes, cuts: int, flips: int) -> Iterator[bytes]:
-    """`contents` cut short at many lengths, and with single bits turned over."""
+    """Yield `contents` truncated at several lengths and with single bits flipped."""
     chance = random.Random(0)
     lengths = {0, 1, len(contents) - 1, *(chance.randrange(len(contents)) for _ in range(cuts))}
     yield from (contents[:length] for length in sorted(lengths))
@@ -76,7 +76,7 @@ def damaged(contents: bytes, cuts: int, flips: int) -> Iterator[bytes]:
         yield contents[:position] + bytes([turned]) + contents[position + 1 :]
 
 
-def test_a_damaged_checkpoint_is_refused_or_still_right(run: Path, mnistgan: Cli) -> None:
+def test_damaged_checkpoint_is_refused(run: Path, mnistgan: Cli) -> None:
     path = run / "latest.pt"
     good = path.read_bytes()
     for number, contents in enumerate(damaged(good, cuts=20, flips=60)):
@@ -87,7 +87,7 @@ def test_a_damaged_checkpoint_is_refused_or_still_right(run: Path, mnistgan: Cli
             assert_refused(mnistgan("train", "--resume", run), "latest.pt")
 
 
-def test_damaged_metrics_are_named_or_left_out(run: Path, mnistgan: Cli) -> None:
+def test_damaged_metrics_are_plotted_or_refused_in_one_line(run: Path, mnistgan: Cli) -> None:
     path = run / "metrics.jsonl"
     good = path.read_bytes()
     for contents in damaged(good, cuts=10, flips=40):
@@ -104,7 +104,9 @@ def test_damaged_metrics_are_named_or_left_out(run: Path, mnistgan: Cli) -> None
      ("d_loss", None), ("g_loss", 1e308), ("epoch", -1), ("images_per_second", -5),
      ("unknown", [[]])],
 )  # fmt: skip
-def test_metrics_out_of_range_are_named(run: Path, mnistgan: Cli, key: str, value: object) -> None:
+def test_metrics_out_of_range_report_line_and_key(
+    run: Path, mnistgan: Cli, key: str, value: object
+) -> None:
     lines = (run / "metrics.jsonl").read_text().splitlines()
     line = {**json.loads(lines[1]), key: value}
     (run / "metrics.jsonl").write_text("\n".join([lines[0], json.dumps(line), *lines[2:]]) + "\n")
@@ -115,7 +117,7 @@ def test_metrics_out_of_range_are_named(run: Path, mnistgan: Cli, key: str, valu
         assert_refused(result, "metrics.jsonl, line 2", key)
 
 
-def test_huge_losses_are_drawn(run: Path, mnistgan: Cli) -> None:
+def test_huge_losses_are_plotted(run: Path, mnistgan: Cli) -> None:
     line = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
     lines = [json.dumps({**line, "step": step, "d_loss": 3e38, "g_loss": -3e38}) for step in (1, 2)]
     (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
@@ -123,12 +125,12 @@ def test_huge_losses_are_drawn(run: Path, mnistgan: Cli) -> None:
     assert result.exit_code == 0, result.stderr
 
 
-def test_a_damaged_run_json_or_config_is_named(run: Path, mnistgan: Cli) -> None:
+def test_damaged_run_json_or_config_reports_one_line(run: Path, mnistgan: Cli) -> None:
     good = (run / "config.yaml").read_bytes()
     for contents in damaged(good, cuts=10, flips=40):
         (run / "config.yaml").write_bytes(contents)
         result = mnistgan("train", "--resume", run, "--offline", "--dry-run")
-        if result.exit_code:  # naming the file, or the data folder that it names now
+        if result.exit_code:  # it may name the file, or the data folder in the file
             assert_refused(result)
             assert result.stderr.count("\n") == 1
     (run / "config.yaml").write_bytes(good)
@@ -142,7 +144,7 @@ def test_a_damaged_run_json_or_config_is_named(run: Path, mnistgan: Cli) -> None
             assert_refused(resumed, "run.json")
 
 
-def test_damaged_pictures_are_named(run: Path, mnistgan: Cli) -> None:
+def test_damaged_pictures_are_animated_or_refused_by_name(run: Path, mnistgan: Cli) -> None:
     path = sorted((run / "samples").iterdir())[0]
     good = path.read_bytes()
     for contents in damaged(good, cuts=10, flips=30):
@@ -152,8 +154,8 @@ def test_damaged_pictures_are_named(run: Path, mnistgan: Cli) -> None:
             assert_refused(result, path.name)
 
 
-def png_of(width: int, height: int) -> bytes:
-    """A tiny file that claims to be a gray picture of that size."""
+def png_that_claims(width: int, height: int) -> bytes:
+    """A tiny PNG file that claims to be a gray picture of the given size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -165,17 +167,17 @@ def png_of(width: int, height: int) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore:Image size")
-def test_a_picture_that_claims_to_be_huge_is_refused(run: Path, mnistgan: Cli) -> None:
+def test_picture_that_claims_to_be_huge_is_refused(run: Path, mnistgan: Cli) -> None:
     for side in (10_000, 60_000, 2**31 - 1):
         first = sorted((run / "samples").iterdir())[0]
-        first.write_bytes(png_of(side, side))
+        first.write_bytes(png_that_claims(side, side))
         assert_refused(mnistgan("make-gif", run), first.name)
         Path("digits").mkdir(exist_ok=True)
-        Path("digits/0.png").write_bytes(png_of(side, side))
+        Path("digits/0.png").write_bytes(png_that_claims(side, side))
         assert_refused(mnistgan("evaluate", "digits"), "digits")
 
 
-def test_the_files_of_a_judge_are_held_against_their_checksums(tmp_path: Path) -> None:
+def test_judge_files_with_wrong_checksums_are_refused(tmp_path: Path) -> None:
     for path in SHIPPED_FOLDER.iterdir():
         shutil.copy(path, tmp_path)
     assert load_reference(tmp_path, SHIPPED) is not None
@@ -189,7 +191,7 @@ def test_the_files_of_a_judge_are_held_against_their_checksums(tmp_path: Path) -
         path.write_bytes(good)
 
 
-def npz(path: str, **entries: bytes) -> str:
+def write_npz(path: str, **entries: bytes) -> str:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in entries.items():
             archive.writestr(f"{name}.npy", data)
@@ -209,7 +211,7 @@ class Bomb:
         return os.system, ("touch exploded",)
 
 
-def test_samples_made_to_harm_are_refused(mnistgan: Cli) -> None:
+def test_malicious_sample_files_are_refused_in_bounded_memory(mnistgan: Cli) -> None:
     objects = io.BytesIO()
     np.save(objects, np.array([Bomb()], dtype=object), allow_pickle=True)
     huge = npy_header((10**6, 10**6))
@@ -219,11 +221,11 @@ def test_samples_made_to_harm_are_refused(mnistgan: Cli) -> None:
     Path("text.npz").write_bytes(b"no archive at all")
     Path("huge-idx3-ubyte").write_bytes(struct.pack(">BBBBIII", 0, 0, 8, 3, 2**31, 28, 28))
     files = [
-        npz("objects.npz", images=objects.getvalue()),
-        npz("huge.npz", images=huge),
-        npz("bomb.npz", images=npy_header((3 * 10**6, 28, 28)) + bytes(3 * 10**9 // 4)),
-        npz("floats.npz", images=npy_header((100, 28, 28), "<f8") + bytes(100 * 28 * 28 * 8)),
-        npz("other.npz", labels=npy_header((1,)) + b"0"),
+        write_npz("objects.npz", images=objects.getvalue()),
+        write_npz("huge.npz", images=huge),
+        write_npz("bomb.npz", images=npy_header((3 * 10**6, 28, 28)) + bytes(3 * 10**9 // 4)),
+        write_npz("floats.npz", images=npy_header((100, 28, 28), "<f8") + bytes(100 * 28 * 28 * 8)),
+        write_npz("other.npz", labels=npy_header((1,)) + b"0"),
         *("objects.npy", "huge.npy", "text.npy", "text.npz", "huge-idx3-ubyte"),
     ]
     tracemalloc.start()
@@ -239,32 +241,32 @@ def test_samples_made_to_harm_are_refused(mnistgan: Cli) -> None:
 STRIDE_0 = torch.zeros(1).expand(10**6, 10**6)
 
 
-def with_weight(state: dict[str, Any], value: object) -> dict[str, Any]:
+def with_first_weight(state: dict[str, Any], value: object) -> dict[str, Any]:
     generator = state["trainer"]["generator"]
     name = next(iter(generator))
     return {**state, "trainer": {**state["trainer"], "generator": {**generator, name: value}}}
 
 
 def nested() -> list[Any]:
-    """Few lists, and 2^60 of them to whoever goes through all."""
+    """Sixty lists, each containing the last one twice: 2^60 values when walked as a tree."""
     value: list[Any] = [1]
     for _ in range(60):
         value = [value, value]
     return value
 
 
-def endless() -> list[Any]:
+def cyclic() -> list[Any]:
     value: list[Any] = []
     value.append(value)
     return value
 
 
 HOSTILE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "stride 0": lambda state: with_weight(state, STRIDE_0),
-    "no tensor": lambda state: with_weight(state, "weights"),
-    "sparse": lambda state: with_weight(state, torch.eye(3).to_sparse()),
-    "complex": lambda state: with_weight(state, torch.zeros(3, dtype=torch.complex64)),
-    "meta": lambda state: with_weight(state, torch.empty(10**6, 10**6, device="meta")),
+    "stride 0": lambda state: with_first_weight(state, STRIDE_0),
+    "no tensor": lambda state: with_first_weight(state, "weights"),
+    "sparse": lambda state: with_first_weight(state, torch.eye(3).to_sparse()),
+    "complex": lambda state: with_first_weight(state, torch.zeros(3, dtype=torch.complex64)),
+    "meta": lambda state: with_first_weight(state, torch.empty(10**6, 10**6, device="meta")),
     "no weights": lambda state: {**state, "trainer": {**state["trainer"], "generator": {}}},
     "no trainer": lambda state: {**state, "trainer": None},
     "a list for a configuration": lambda state: {**state, "config": [1, 2]},
@@ -309,14 +311,14 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
         **state, "trainer": {**state["trainer"], "device": "abacus"},
     },
     "lists in lists many times": lambda state: {**state, "config": {"optimizer": {"lr": nested()}}},
-    "a list in itself": lambda state: {**state, "config": {"optimizer": {"lr": endless()}}},
+    "a list in itself": lambda state: {**state, "config": {"optimizer": {"lr": cyclic()}}},
     "other types": lambda state: {**state, "torch_version": {"set"}, "best": b"bytes"},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.usefixtures("time_limit")
-def test_a_hostile_checkpoint_is_refused(run: Path, mnistgan: Cli, kind: str) -> None:
+def test_hostile_checkpoint_is_refused(run: Path, mnistgan: Cli, kind: str) -> None:
     path = run / "latest.pt"
     save_checkpoint(path, HOSTILE[kind](load_checkpoint(path)))
     refused = 0
@@ -332,8 +334,8 @@ def test_a_hostile_checkpoint_is_refused(run: Path, mnistgan: Cli, kind: str) ->
     assert refused >= 1
 
 
-def test_attributes_of_dictionaries_are_left_out(run: Path, mnistgan: Cli) -> None:
-    """A pickle can set them, and so put something else in the place of a method."""
+def test_attributes_of_pickled_dictionaries_are_ignored(run: Path, mnistgan: Cli) -> None:
+    """A pickle can set attributes and so replace the methods of a dictionary."""
     path = run / "latest.pt"
     state = load_checkpoint(path)
     weights = OrderedDict(state["trainer"]["generator"])
@@ -343,7 +345,7 @@ def test_attributes_of_dictionaries_are_left_out(run: Path, mnistgan: Cli) -> No
 
 
 def deep_pickle(depth: int) -> bytes:
-    """Lists in lists, `depth` of them."""
+    """A pickle of `depth` nested lists."""
     return b"\x80\x02" + b"(" * depth + b"l" * depth + b"."
 
 
@@ -368,8 +370,10 @@ def deep_pickle(depth: int) -> bytes:
         *("a key of 2^60 values", "16,384 copies"),
     ],
 )
-def test_a_pickle_program_harms_nobody(run: Path, mnistgan: Cli, program: bytes) -> None:
-    """In a checkpoint whose checksum is right, within bounded memory."""
+def test_malicious_pickle_is_refused_in_bounded_memory(
+    run: Path, mnistgan: Cli, program: bytes
+) -> None:
+    """The checksum of the checkpoint is correct, so only the pickle itself can be refused."""
     path = run / "latest.pt"
     save_checkpoint(path, {"key": 1})
     rewrite_pickle(path, program)
@@ -385,7 +389,7 @@ def test_a_pickle_program_harms_nobody(run: Path, mnistgan: Cli, program: bytes)
 
 
 def rewrite_pickle(path: Path, program: bytes) -> None:
-    """Put another pickle into a checkpoint, and its checksum right."""
+    """Replace the pickle in a checkpoint and correct its checksum."""
     from mnistgan.checkpoint import _DigestingFile
 
     with zipfile.ZipFile(path) as archive:
@@ -403,10 +407,10 @@ def rewrite_pickle(path: Path, program: bytes) -> None:
         digesting.finish()
 
 
-def test_a_checkpoint_of_another_device_loads_here(
+def test_checkpoint_saved_on_a_gpu_loads_on_the_cpu(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its tensors say `cuda:0`, as those that were saved there do."""
+    """Its tensors have the location `cuda:0`, as in a checkpoint saved on a GPU."""
     path = run / "latest.pt"
     state = load_checkpoint(path)
     with monkeypatch.context() as elsewhere:
@@ -418,7 +422,7 @@ def test_a_checkpoint_of_another_device_loads_here(
     assert {tensor.device.type for tensor in weights.values()} == {"cpu"}
 
 
-def test_a_moved_run_serves_where_it_is(run: Path, mnistgan: Cli) -> None:
+def test_every_command_works_on_a_moved_run(run: Path, mnistgan: Cli) -> None:
     Path("else where").mkdir()
     moved = Path(shutil.move(run, "else where/räk"))
     shutil.rmtree("runs")
@@ -434,8 +438,8 @@ def test_a_moved_run_serves_where_it_is(run: Path, mnistgan: Cli) -> None:
     assert not Path("runs").exists()
 
 
-def test_a_window_of_a_million_rows_takes_no_more_than_in_the_file(run: Path) -> None:
-    """Of a training that has taken so many steps, and logged none of them."""
+def test_window_of_a_million_rows_stays_a_single_tensor(run: Path) -> None:
+    """Such a window belongs to a training that took a million steps and logged none."""
     state = load_checkpoint(run / "latest.pt")
     trainer = {**state["trainer"], "step": 10**6, "window": torch.rand(10**6, 4)}
     save_checkpoint(run / "latest.pt", {**state, "trainer": trainer})
@@ -453,7 +457,7 @@ EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
 """
 
 
-def test_a_picture_of_another_format_starts_no_program(
+def test_eps_file_named_png_starts_no_program(
     run: Path, mnistgan: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("bin").mkdir()
@@ -469,12 +473,12 @@ def test_a_picture_of_another_format_starts_no_program(
     assert not Path("started").exists()
 
 
-def npy(header: str, payload: bytes = bytes(50 * 784)) -> bytes:
-    """A .npy file of format 1 with any text for a header."""
+def npy_file(header: str, payload: bytes = bytes(50 * 784)) -> bytes:
+    """A .npy file of format 1 with the given text as its header."""
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + payload
 
 
-def described(shape: str, descr: str = "'|u1'", order: bool = False) -> str:
+def npy_header_text(shape: str, descr: str = "'|u1'", order: bool = False) -> str:
     return f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}\n"
 
 
@@ -483,40 +487,42 @@ HEADERS = {
     "many brackets": "(" * 9000,
     "nothing": "",
     "a call": "__import__('os').system('touch exploded')",
-    "below 0": described("(-1, 28, 28)"),
-    "true": described("(True, 28, 28)"),
-    "400 digits": described(f"({'9' * 400}, 28, 28)"),
-    "5,000 digits": described(f"({'9' * 5000}, 28, 28)"),
-    "a fraction": described("(50.0, 28, 28)"),
-    "Python 2": described("(50L, 28, 28)"),
-    "many dimensions": described("(1,) * 3"),
-    "no bytes each": described("(10**12,)".replace("10**12", str(10**12)), "'|V0'"),
-    "no bytes each, 28 x 28": described(f"({10**12}, 28, 28)", "'|V0'"),
-    "too many": described(f"({10**12}, 28, 28)"),
-    "objects": described("(50, 28, 28)", "'|O'"),
-    "fields": described("(50, 28, 28)", "[('a', '|u1'), ('b', '|O')]"),
-    "an odd escape": described("(50, 28, 28)", "'\\d'"),
-    "an old name": described("(50, 28, 28)", "'a4'"),
-    "floats": described("(50, 28, 28)", "'<f8'"),
-    "none": described("(0, 28, 28)"),
-    "one number": described("()"),
-    "cut short": described("(51, 28, 28)"),
+    "below 0": npy_header_text("(-1, 28, 28)"),
+    "true": npy_header_text("(True, 28, 28)"),
+    "400 digits": npy_header_text(f"({'9' * 400}, 28, 28)"),
+    "5,000 digits": npy_header_text(f"({'9' * 5000}, 28, 28)"),
+    "a fraction": npy_header_text("(50.0, 28, 28)"),
+    "Python 2": npy_header_text("(50L, 28, 28)"),
+    "many dimensions": npy_header_text("(1,) * 3"),
+    "no bytes each": npy_header_text("(10**12,)".replace("10**12", str(10**12)), "'|V0'"),
+    "no bytes each, 28 x 28": npy_header_text(f"({10**12}, 28, 28)", "'|V0'"),
+    "too many": npy_header_text(f"({10**12}, 28, 28)"),
+    "objects": npy_header_text("(50, 28, 28)", "'|O'"),
+    "fields": npy_header_text("(50, 28, 28)", "[('a', '|u1'), ('b', '|O')]"),
+    "an odd escape": npy_header_text("(50, 28, 28)", "'\\d'"),
+    "an old name": npy_header_text("(50, 28, 28)", "'a4'"),
+    "floats": npy_header_text("(50, 28, 28)", "'<f8'"),
+    "none": npy_header_text("(0, 28, 28)"),
+    "one number": npy_header_text("()"),
+    "cut short": npy_header_text("(51, 28, 28)"),
 }
 
 
 @pytest.mark.usefixtures("time_limit")
 @pytest.mark.parametrize("kind", HEADERS)
-def test_a_damaged_array_is_named(mnistgan: Cli, kind: str) -> None:
-    Path("x.npy").write_bytes(npy(HEADERS[kind]))
+def test_array_with_a_bad_header_is_refused_by_name(mnistgan: Cli, kind: str) -> None:
+    Path("x.npy").write_bytes(npy_file(HEADERS[kind]))
     assert_refused(mnistgan("evaluate", "x.npy"), "x.npy")
-    assert_refused(mnistgan("evaluate", npz("x.npz", images=npy(HEADERS[kind]))), "x.npz")
-    good = npy(described("(50, 28, 28)"))
-    labels = npz("labels.npz", images=good, labels=npy(HEADERS[kind]))
+    assert_refused(
+        mnistgan("evaluate", write_npz("x.npz", images=npy_file(HEADERS[kind]))), "x.npz"
+    )
+    good = npy_file(npy_header_text("(50, 28, 28)"))
+    labels = write_npz("labels.npz", images=good, labels=npy_file(HEADERS[kind]))
     assert_refused(mnistgan("evaluate", labels), "labels.npz")
     assert not Path("exploded").exists()
 
 
-def test_an_array_in_fortran_order_is_read_as_numpy_reads_it() -> None:
+def test_array_in_fortran_order_is_read_correctly() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
     np.savez("x.npz", images=np.asfortranarray(images), labels=np.arange(5, dtype=">i2"))
     read, labels = read_samples(Path("x.npz"))
@@ -525,12 +531,12 @@ def test_an_array_in_fortran_order_is_read_as_numpy_reads_it() -> None:
     assert labels.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_an_archive_that_numpy_does_not_write_is_named(mnistgan: Cli) -> None:
-    good = npy(described("(50, 28, 28)"))
+def test_npz_that_numpy_would_not_write_is_refused_by_name(mnistgan: Cli) -> None:
+    good = npy_file(npy_header_text("(50, 28, 28)"))
     for number, method in enumerate((zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)):
         with zipfile.ZipFile(f"{number}.npz", "w", method) as archive:
             archive.writestr("images.npy", good)
-    encrypted = bytearray(Path(npz("encrypted.npz", images=good)).read_bytes())
+    encrypted = bytearray(Path(write_npz("encrypted.npz", images=good)).read_bytes())
     for signature, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         encrypted[encrypted.index(signature) + place] |= 1
     Path("encrypted.npz").write_bytes(encrypted)
@@ -542,7 +548,7 @@ def test_an_archive_that_numpy_does_not_write_is_named(mnistgan: Cli) -> None:
         assert_refused(mnistgan("evaluate", name), name)
 
 
-def test_one_bad_run_does_not_hide_the_others(run: Path, mnistgan: Cli) -> None:
+def test_one_damaged_run_does_not_hide_the_others(run: Path, mnistgan: Cli) -> None:
     bad = Path(shutil.copytree(run, "runs/bad"))
     for text in ("[" * 100_000, '{"created": ' + "[" * 900 + "]" * 900 + "}"):
         (bad / "run.json").write_text(text)
@@ -552,7 +558,7 @@ def test_one_bad_run_does_not_hide_the_others(run: Path, mnistgan: Cli) -> None:
 
 
 @pytest.mark.parametrize("shape", [(7, 0), (7, 1), (7, 8), (7, 1, 1), (8,), (0,)])
-def test_labels_of_another_shape_are_named(mnistgan: Cli, shape: tuple[int, ...]) -> None:
+def test_labels_of_the_wrong_shape_are_refused(mnistgan: Cli, shape: tuple[int, ...]) -> None:
     write_set(Path("set"), count=7, zipped=False)
     for stem in ("train", "t10k"):
         labels = idx_bytes(np.zeros(shape, np.uint8))
@@ -568,7 +574,7 @@ def shipped_judge() -> tuple[bytes, bytes]:
 
 
 def write_judge(folder: Path, weights: bytes, seen: bytes) -> None:
-    """The files of a judge called `own`, with the right checksums."""
+    """Write the files of a judge named `own` with correct checksums."""
     text = ""
     for name, contents in (("own.safetensors", weights), ("own-reference.safetensors", seen)):
         (folder / name).write_bytes(contents)
@@ -594,7 +600,7 @@ WRONG_FACTS: dict[str, Callable[[Facts], object]] = {
 
 
 @pytest.mark.parametrize("kind", WRONG_FACTS)
-def test_wrong_facts_of_a_judge_are_named(
+def test_judge_with_wrong_facts_is_refused(
     tmp_path: Path, shipped_judge: tuple[bytes, bytes], kind: str
 ) -> None:
     weights, seen = shipped_judge
@@ -620,7 +626,7 @@ WRONG_TENSORS: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
 
 
 @pytest.mark.parametrize("kind", WRONG_TENSORS)
-def test_wrong_tensors_of_a_judge_are_named(
+def test_judge_with_wrong_tensors_is_refused(
     tmp_path: Path, shipped_judge: tuple[bytes, bytes], kind: str
 ) -> None:
     weights, seen = shipped_judge
@@ -632,7 +638,7 @@ def test_wrong_tensors_of_a_judge_are_named(
         load_reference(tmp_path, "own")
 
 
-def test_wrong_weights_of_a_judge_are_named(
+def test_judge_with_wrong_weights_is_refused(
     tmp_path: Path, shipped_judge: tuple[bytes, bytes]
 ) -> None:
     weights, seen = shipped_judge
@@ -682,7 +688,7 @@ READ: dict[str, tuple[str, tuple[str, ...]]] = {
 @pytest.mark.usefixtures("time_limit", "run")
 @pytest.mark.parametrize("make", [make_fifo, make_device, make_sparse])
 @pytest.mark.parametrize("kind", READ)
-def test_what_is_no_file_or_too_large_is_not_read(
+def test_special_and_oversized_files_are_refused_in_bounded_memory(
     mnistgan: Cli, kind: str, make: Callable[[Path], None]
 ) -> None:
     place, words = READ[kind]
@@ -700,7 +706,7 @@ def test_what_is_no_file_or_too_large_is_not_read(
 
 
 @pytest.mark.usefixtures("time_limit")
-def test_a_run_whose_run_json_cannot_be_read_still_draws(run: Path, mnistgan: Cli) -> None:
+def test_sample_works_if_run_json_cannot_be_read(run: Path, mnistgan: Cli) -> None:
     for make in (make_fifo, make_device, make_sparse):
         (run / "run.json").unlink()
         make(run / "run.json")
@@ -708,7 +714,7 @@ def test_a_run_whose_run_json_cannot_be_read_still_draws(run: Path, mnistgan: Cl
 
 
 @pytest.mark.usefixtures("time_limit")
-def test_a_result_is_told_where_it_cannot_be_kept(run: Path, mnistgan: Cli) -> None:
+def test_evaluate_prints_its_result_if_it_cannot_record_it(run: Path, mnistgan: Cli) -> None:
     os.mkfifo(run / "evaluations.jsonl")
     result = mnistgan("evaluate", run, "--n", "100")
     assert result.exit_code == 0
@@ -716,12 +722,12 @@ def test_a_result_is_told_where_it_cannot_be_kept(run: Path, mnistgan: Cli) -> N
 
 
 EVIL = "\x1b]0;owned\x07\x9b31m\u202e\r"
-SHOWN = r"\x1b]0;owned\x07\x9b31m\u202e\r"
-OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+EVIL_ESCAPED = r"\x1b]0;owned\x07\x9b31m\u202e\r"
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
-def test_control_characters_of_strangers_are_shown_as_text(mnistgan: Cli) -> None:
-    """Names of files and folders, parts of configurations and of checkpoints."""
+def test_control_characters_in_names_are_escaped(mnistgan: Cli) -> None:
+    """In names of files and folders, in configurations and in checkpoints."""
     Path("evil.yaml").write_text(f'{{"{EVIL.encode("unicode_escape").decode()}x": 1}}')
     key = mnistgan("train", "--config", "evil.yaml", "--dry-run")
     Path(EVIL).mkdir()
@@ -750,14 +756,14 @@ def test_control_characters_of_strangers_are_shown_as_text(mnistgan: Cli) -> Non
     }
     for place, result in results.items():
         text = result.stdout + result.stderr
-        assert not OBEYED.search(text), (place, text)
+        assert not CONTROL.search(text), (place, text)
         assert r"\x1b]0;owned" in text, (place, text)
-    assert not OBEYED.search(key.stderr)
-    assert f"runs/{SHOWN}/training.gif\n" == results["a path on stdout"].stdout
+    assert not CONTROL.search(key.stderr)
+    assert f"runs/{EVIL_ESCAPED}/training.gif\n" == results["a path on stdout"].stdout
     assert results["a table"].exit_code == 0
 
 
-def test_brackets_in_a_name_are_no_markup(mnistgan: Cli) -> None:
+def test_brackets_in_a_name_are_not_read_as_markup(mnistgan: Cli) -> None:
     Path("[bold]a[").mkdir()
     run = train_tiny().rename("[bold]a[/x]")
     result = mnistgan("evaluate", run, "--n", "100")

@@ -1,6 +1,6 @@
-"""Hundreds of damaged and hostile files through the commands that read them.
+"""Feed hundreds of damaged and hostile files to the commands that read them.
 
-Each ends in exit 0 or in exit 1 with one line, within bounded time and memory.
+Each command must exit with 0, or with 1 and a one-line error, within bounded time and memory.
 """
 
 import copy
@@ -35,20 +35,20 @@ from mnistgan.checkpoint import load_checkpoint, save_checkpoint
 Cli = Callable[..., Result]
 Words = tuple[object, ...]
 SECONDS, MEGABYTES = 20, 1000
-"""Of one command, the memory beyond what the process had before"""
+"""Limits per command; the memory is counted from the start of the command"""
 RESUME = ("train", "--resume", "run", "--offline", "--quiet", "training.max_steps=13")
-SETS = {"train": 160, "t10k": 30}
+SET_SIZES = {"train": 160, "t10k": 30}
 
 
 @dataclass(frozen=True)
-class Workplace:
-    """Good files, each of which a case damages in its own copy of the folder."""
+class GoodFiles:
+    """Undamaged files. Each case damages one of them in its own copy of the folder."""
 
     folder: Path
     checkpoint: bytes
     state: dict[str, Any]
     judge: bytes
-    """The reference of the local judge of ./set"""
+    """Reference file of the judge that was trained on ./set"""
 
     @property
     def run(self) -> Path:
@@ -58,13 +58,13 @@ class Workplace:
         shutil.copytree(self.folder, target, dirs_exist_ok=True)
 
 
-Case = Callable[[Workplace, random.Random], Words]
-"""Damages files of the current folder; returns the command that reads them"""
+Case = Callable[[GoodFiles, random.Random], Words]
+"""Damages files in the current folder and returns the command that reads them"""
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """A run, a set of digits, a judge of theirs, pictures and arrays."""
+def good_files(tmp_path_factory: pytest.TempPathFactory) -> GoodFiles:
+    """A run, a data set, a judge trained on it, pictures and arrays."""
     from typer.testing import CliRunner
 
     from mnistgan.cli import app
@@ -76,7 +76,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         write_set(Path("set"), zipped=False)
         rng = np.random.default_rng(0)
-        for stem, count in SETS.items():
+        for stem, count in SET_SIZES.items():
             images = rng.integers(0, 256, (count, 28, 28), np.uint8)
             Path(f"set/{stem}-images-idx3-ubyte").write_bytes(idx_bytes(images))
             labels = np.arange(count, dtype=np.uint8) % 10
@@ -98,11 +98,11 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
             assert result.exit_code == 0, result.stderr
     latest = folder / "runs/run/latest.pt"
     judge = next((folder / "cache").rglob("*-reference.safetensors"))
-    return Workplace(folder, latest.read_bytes(), load_checkpoint(latest), judge.read_bytes())
+    return GoodFiles(folder, latest.read_bytes(), load_checkpoint(latest), judge.read_bytes())
 
 
 def damage(contents: bytes, chance: random.Random) -> bytes:
-    """Cut, turn bits, overwrite, repeat, insert or remove some bytes."""
+    """Truncate, flip a bit, or overwrite, repeat, insert or remove some bytes."""
     if not contents:
         return bytes(chance.randrange(256) for _ in range(chance.randrange(50)))
     place = chance.randrange(len(contents))
@@ -149,7 +149,7 @@ def odd_value(chance: random.Random) -> Any:
 
 
 def change_an_entry(values: dict[Any, Any], chance: random.Random) -> dict[Any, Any]:
-    """A copy in which one entry has another value or another key, or is missing."""
+    """A copy of `values` in which one entry has another value or key, or is missing."""
     key = chance.choice(list(values))
     changed = copy.copy(values)
     match chance.randrange(12):
@@ -163,7 +163,7 @@ def change_an_entry(values: dict[Any, Any], chance: random.Random) -> dict[Any, 
 
 
 def change_some_value(value: Any, chance: random.Random) -> Any:
-    """Another value, or a copy of nested ones in which one is another."""
+    """Another value in place of `value`, or a copy with one nested value replaced."""
     if isinstance(value, dict) and value and chance.random() < 0.9:
         return change_an_entry(value, chance)
     if isinstance(value, list) and value and chance.random() < 0.8:
@@ -180,7 +180,7 @@ def change_some_value(value: Any, chance: random.Random) -> Any:
     return odd_value(chance)
 
 
-def reading_a_checkpoint(chance: random.Random) -> Words:
+def command_that_reads_a_checkpoint(chance: random.Random) -> Words:
     return chance.choice(
         (
             ("sample", "--ckpt", "run", "--n", "2"),
@@ -192,24 +192,24 @@ def reading_a_checkpoint(chance: random.Random) -> Words:
     )
 
 
-def damaged_checkpoint(place: Workplace, chance: random.Random) -> Words:
+def damaged_checkpoint(files: GoodFiles, chance: random.Random) -> Words:
     damage_file(Path("runs/run/latest.pt"), chance)
-    return reading_a_checkpoint(chance)
+    return command_that_reads_a_checkpoint(chance)
 
 
-def signed_checkpoint(place: Workplace, chance: random.Random) -> Words:
-    save_checkpoint(Path("runs/run/latest.pt"), change_an_entry(place.state, chance))
-    return reading_a_checkpoint(chance)
+def changed_checkpoint(files: GoodFiles, chance: random.Random) -> Words:
+    save_checkpoint(Path("runs/run/latest.pt"), change_an_entry(files.state, chance))
+    return command_that_reads_a_checkpoint(chance)
 
 
-def signed_pickle(place: Workplace, chance: random.Random) -> Words:
-    with zipfile.ZipFile(io.BytesIO(place.checkpoint)) as archive:
+def damaged_pickle(files: GoodFiles, chance: random.Random) -> Words:
+    with zipfile.ZipFile(io.BytesIO(files.checkpoint)) as archive:
         program = archive.read("archive/data.pkl")
     rewrite_pickle(Path("runs/run/latest.pt"), damage(program, chance))
     return ("sample", "--ckpt", "run", "--n", "2")
 
 
-def damaged_metrics(place: Workplace, chance: random.Random) -> Words:
+def damaged_metrics(files: GoodFiles, chance: random.Random) -> Words:
     path = Path("runs/run/metrics.jsonl")
     if chance.random() < 0.5:
         damage_file(path, chance)
@@ -223,7 +223,7 @@ def damaged_metrics(place: Workplace, chance: random.Random) -> Words:
     return chance.choice((("plot-losses", "run"), ("plot-losses", "run"), RESUME))
 
 
-def damaged_run_json(place: Workplace, chance: random.Random) -> Words:
+def damaged_run_json(files: GoodFiles, chance: random.Random) -> Words:
     path = Path("runs/run/run.json")
     text = chance.choice(("[" * 10**5, '{"created":' * 10**5, "9" * 10**4, '{"created": NaN}', ""))
     if chance.random() < 0.3:
@@ -233,7 +233,7 @@ def damaged_run_json(place: Workplace, chance: random.Random) -> Words:
     return chance.choice((("sample", "--ckpt", "latest.pt", "--n", "2"), ("plot-losses", "run")))
 
 
-def damaged_config(place: Workplace, chance: random.Random) -> Words:
+def damaged_config(files: GoodFiles, chance: random.Random) -> Words:
     damage_file(Path("runs/run/config.yaml"), chance)
     given = ("train", "--config", "runs/run/config.yaml", "--dry-run", "--name", "x")
     return chance.choice(((*RESUME, "--dry-run"), ("plot-losses", "run"), given))
@@ -242,7 +242,7 @@ def damaged_config(place: Workplace, chance: random.Random) -> Words:
 FORMATS = ("bmp", "dib", "gif", "jpeg", "tiff", "webp", "ico", "pcx", "ppm", "tga", "eps", "pdf")
 
 
-def damaged_picture(place: Workplace, chance: random.Random) -> Words:
+def damaged_picture(files: GoodFiles, chance: random.Random) -> Words:
     of_run = chance.random() < 0.6
     path = chance.choice(sorted(Path("runs/run/samples" if of_run else "digits").glob("*.png")))
     if chance.random() < 0.3:
@@ -258,7 +258,7 @@ def damaged_picture(place: Workplace, chance: random.Random) -> Words:
     return ("make-gif", "run") if of_run else ("evaluate", "digits")
 
 
-def damaged_npy(place: Workplace, chance: random.Random) -> Words:
+def damaged_npy(files: GoodFiles, chance: random.Random) -> Words:
     contents = Path("x.npy").read_bytes()
     header, payload = contents[10:128], contents[128:]
     if chance.random() < 0.5:
@@ -288,7 +288,7 @@ def damaged_npy(place: Workplace, chance: random.Random) -> Words:
     return ("evaluate", "x.npz")
 
 
-def damaged_npz(place: Workplace, chance: random.Random) -> Words:
+def damaged_npz(files: GoodFiles, chance: random.Random) -> Words:
     if chance.random() < 0.7:
         damage_file(Path("x.npz"), chance)
         return ("evaluate", "x.npz")
@@ -304,7 +304,7 @@ def damaged_npz(place: Workplace, chance: random.Random) -> Words:
     return ("evaluate", "x.npz")
 
 
-def damaged_idx(place: Workplace, chance: random.Random) -> Words:
+def damaged_idx(files: GoodFiles, chance: random.Random) -> Words:
     if chance.random() < 0.4:
         path = Path("x-idx3-ubyte")
         words: Words = ("evaluate", path)
@@ -323,14 +323,14 @@ def damaged_idx(place: Workplace, chance: random.Random) -> Words:
     return words
 
 
-def damaged_judge(place: Workplace, chance: random.Random) -> Words:
+def damaged_judge(files: GoodFiles, chance: random.Random) -> Words:
     path = next(Path("cache").rglob("*-reference.safetensors"))
     if chance.random() < 0.3:
-        contents = damage(place.judge, chance)
+        contents = damage(files.judge, chance)
     else:
-        length = struct.unpack("<Q", place.judge[:8])[0]
-        facts = json.loads(json.loads(place.judge[8 : 8 + length])["__metadata__"]["facts"])
-        tensors = safetensors.torch.load(place.judge)
+        length = struct.unpack("<Q", files.judge[:8])[0]
+        facts = json.loads(json.loads(files.judge[8 : 8 + length])["__metadata__"]["facts"])
+        tensors = safetensors.torch.load(files.judge)
         if chance.random() < 0.7:
             facts = change_some_value(facts, chance)
         else:
@@ -347,7 +347,7 @@ def damaged_judge(place: Workplace, chance: random.Random) -> Words:
     return ("evaluate", "enough.npy", "--dataset", "./set")
 
 
-PLACES: dict[str, tuple[Words, ...]] = {
+READERS: dict[str, tuple[Words, ...]] = {
     "runs/run/latest.pt": (("sample", "--ckpt", "run"), RESUME),
     "runs/run/config.yaml": (("make-gif", "run"), (*RESUME, "--dry-run")),
     "runs/run/run.json": (("sample", "--ckpt", "latest.pt", "--n", "2"),),
@@ -364,9 +364,9 @@ PLACES: dict[str, tuple[Words, ...]] = {
 }
 
 
-def something_else(place: Workplace, chance: random.Random) -> Words:
-    """No file at all in the place of one, or one that is huge."""
-    name = chance.choice(list(PLACES))
+def replaced_file(files: GoodFiles, chance: random.Random) -> Words:
+    """Replace a file by a FIFO, a link, a folder or a huge file."""
+    name = chance.choice(list(READERS))
     path = Path(name)
     path.unlink(missing_ok=True)
     match chance.randrange(6):
@@ -383,13 +383,13 @@ def something_else(place: Workplace, chance: random.Random) -> Words:
         case _:
             with path.open("wb") as file:
                 file.truncate(5 * 2**30)
-    return chance.choice(PLACES[name])
+    return chance.choice(READERS[name])
 
 
 CASES: dict[Case, int] = {
     damaged_checkpoint: 2,
-    signed_checkpoint: 4,
-    signed_pickle: 4,
+    changed_checkpoint: 4,
+    damaged_pickle: 4,
     damaged_metrics: 3,
     damaged_run_json: 2,
     damaged_config: 3,
@@ -398,13 +398,13 @@ CASES: dict[Case, int] = {
     damaged_npz: 3,
     damaged_idx: 3,
     damaged_judge: 2,
-    something_else: 3,
+    replaced_file: 3,
 }
-"""How many of each in a round of 36"""
+"""Number of times each case runs in a round of 36"""
 
 
 def peak_megabytes(reset: bool = False) -> float:
-    """Of the memory of this process since the last reset; 0 where the system does not tell."""
+    """Peak memory of this process since the last reset, or 0 if the system does not report it."""
     try:
         if reset:
             Path("/proc/self/clear_refs").write_text("5")
@@ -420,9 +420,9 @@ def rounds() -> Iterator[Case]:
 
 
 def read_hostile_files(
-    place: Workplace, mnistgan: Cli, home: Path, count: int, seed: int
+    files: GoodFiles, mnistgan: Cli, home: Path, count: int, seed: int
 ) -> Counter[str]:
-    """Returns how many of each kind were refused, and how many read. Fails with all problems."""
+    """Run `count` cases. Returns how many of each kind were read and refused."""
     problems, counts = [], Counter[str]()
 
     def stop(*_: object) -> None:
@@ -431,15 +431,15 @@ def read_hostile_files(
     before = signal.signal(signal.SIGALRM, stop)
     for number, case in enumerate(itertools.islice(rounds(), count)):
         folder = home / str(number)
-        place.copy_to(folder)
+        files.copy_to(folder)
         os.chdir(folder)
         os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-        words = case(place, random.Random(f"{seed} {number}"))
+        words = case(files, random.Random(f"{seed} {number}"))
         start_memory = peak_megabytes(reset=True)
         signal.alarm(SECONDS)
         try:
             result = mnistgan(*words)
-            problem = wrong_ending(result)
+            problem = problem_with(result)
             counts[f"{case.__name__}: {'read' if result.exit_code == 0 else 'refused'}"] += 1
         except Exception:
             problem = traceback.format_exc(limit=-6)
@@ -457,11 +457,11 @@ def read_hostile_files(
     return counts
 
 
-def wrong_ending(result: Result) -> str:
-    """What is wrong with how a command ended, or nothing."""
+def problem_with(result: Result) -> str:
+    """Describe what is wrong with the way a command ended; empty if nothing is."""
     lines = result.stderr.splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
-    several = any("config.yaml: " in line for line in errors)  # each problem of it has a line
+    several = any("config.yaml: " in line for line in errors)  # one line per problem
     if "Traceback" in result.stderr or any(ord(c) < 32 and c != "\n" for c in result.stderr):
         return result.stderr
     if result.exit_code == 0 and not errors:
@@ -471,19 +471,19 @@ def wrong_ending(result: Result) -> str:
     return f"exit {result.exit_code}, {result.stderr}"
 
 
-def test_some_hostile_files_end_in_one_line(
-    workplace: Workplace, mnistgan: Cli, tmp_path: Path
+def test_some_hostile_files_report_one_line(
+    good_files: GoodFiles, mnistgan: Cli, tmp_path: Path
 ) -> None:
-    counts = read_hostile_files(workplace, mnistgan, tmp_path, 72, seed=0)
+    counts = read_hostile_files(good_files, mnistgan, tmp_path, 72, seed=0)
     assert counts.total() == 72
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(1, 4))
-def test_hundreds_of_hostile_files_end_in_one_line(
-    workplace: Workplace, mnistgan: Cli, tmp_path: Path, seed: int
+def test_hundreds_of_hostile_files_report_one_line(
+    good_files: GoodFiles, mnistgan: Cli, tmp_path: Path, seed: int
 ) -> None:
-    counts = read_hostile_files(workplace, mnistgan, tmp_path, 504, seed)
+    counts = read_hostile_files(good_files, mnistgan, tmp_path, 504, seed)
     assert counts.total() == 504
     for kind, count in sorted(counts.items()):
         print(f"{count:4d} {kind}")

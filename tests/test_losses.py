@@ -7,7 +7,7 @@ from mnistgan.training.losses import LOSSES, bce_discriminator, bce_generator
 from mnistgan.training.penalties import label_smoothing
 
 
-def test_bce_at_hand_made_logits() -> None:
+def test_bce_matches_values_computed_by_hand() -> None:
     real, fake = torch.tensor([2.0, 0.0]), torch.tensor([-1.0, 3.0])
 
     def sigmoid(logit: float) -> float:
@@ -20,13 +20,13 @@ def test_bce_at_hand_made_logits() -> None:
     assert bce_generator(real, fake).item() == pytest.approx(g_loss, rel=1e-6)
 
 
-def test_bce_at_the_equilibrium_is_two_log_two() -> None:
+def test_bce_at_equilibrium_is_two_log_two() -> None:
     zeros = torch.zeros(5)
     assert bce_discriminator(zeros, zeros).item() == pytest.approx(2 * math.log(2), rel=1e-6)
     assert bce_generator(zeros, zeros).item() == pytest.approx(math.log(2), rel=1e-6)
 
 
-def test_bce_agrees_with_torch() -> None:
+def test_bce_matches_torch() -> None:
     real, fake = torch.randn(64), torch.randn(64)
     bce = torch.nn.functional.binary_cross_entropy_with_logits
     expected = bce(real, torch.ones(64)) + bce(fake, torch.zeros(64))
@@ -34,7 +34,7 @@ def test_bce_agrees_with_torch() -> None:
     torch.testing.assert_close(bce_generator(real, fake), bce(fake, torch.ones(64)))
 
 
-def test_bce_of_a_certain_discriminator_stays_finite() -> None:
+def test_bce_stays_finite_for_extreme_logits() -> None:
     certain = torch.tensor([1e4])
     assert bce_discriminator(certain, -certain).item() == 0
     assert bce_generator(certain, -certain).item() == pytest.approx(1e4)
@@ -62,15 +62,15 @@ def log1pexp(x: float) -> float:
         ("relativistic", (log1pexp(-5) + log1pexp(0.75)) / 2, (log1pexp(5) + log1pexp(-0.75)) / 2),
     ],
 )
-def test_losses_at_hand_made_logits(name: str, d_loss: float, g_loss: float) -> None:
+def test_losses_match_values_computed_by_hand(name: str, d_loss: float, g_loss: float) -> None:
     loss = LOSSES[name]
     assert loss.discriminator(REAL, FAKE).item() == pytest.approx(d_loss, rel=1e-6)
     assert loss.generator(REAL, FAKE).item() == pytest.approx(g_loss, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_each_side_pulls_its_own_way(name: str) -> None:
-    """D wants higher logits on real images and lower ones on fakes; G wants those higher."""
+def test_gradients_of_d_and_g_have_the_right_signs(name: str) -> None:
+    """D raises its logits on real images and lowers them on fakes; G raises those on fakes."""
     real, fake = torch.zeros(3, requires_grad=True), torch.zeros(3, requires_grad=True)
     real_slope, fake_slope = torch.autograd.grad(
         LOSSES[name].discriminator(real, fake), (real, fake), materialize_grads=True
@@ -78,17 +78,17 @@ def test_each_side_pulls_its_own_way(name: str) -> None:
     (g_slope,) = torch.autograd.grad(LOSSES[name].generator(real, fake), fake)
     assert (real_slope < 0).all()
     assert (g_slope < 0).all()
-    assert (fake_slope > 0).all() or name == "lsgan"  # at 0 already where it wants them
+    assert (fake_slope > 0).all() or name == "lsgan"  # its target on fakes is 0, reached already
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_what_a_loss_says_of_itself(name: str) -> None:
+def test_generator_sees_real_flag_matches_the_loss(name: str) -> None:
     loss, shifted = LOSSES[name], REAL + 1
     changes = loss.generator(REAL, FAKE) != loss.generator(shifted, FAKE)
     assert changes == loss.generator_sees_real
 
 
-def test_label_smoothing_is_the_cross_entropy_of_softer_targets() -> None:
+def test_label_smoothing_equals_cross_entropy_with_soft_targets() -> None:
     logits = torch.randn(64)
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.full((64,), 0.9))
     smoothed = torch.nn.functional.softplus(-logits).mean() + 0.1 * label_smoothing(logits)

@@ -1,4 +1,4 @@
-"""The estimate of what memory a training needs."""
+"""The estimate of the memory that a training needs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from mnistgan.training.memory import training_bytes
 Cli = Callable[..., Result]
 
 
-def test_a_training_that_cannot_fit_is_refused_before_it_takes_memory(mnistgan: Cli) -> None:
+def test_training_too_large_for_memory_is_refused_before_it_starts(mnistgan: Cli) -> None:
     result = mnistgan(
         "train", "--config", "dcgan", "--offline", "model.width=8", "data.batch_size=16384"
     )
@@ -22,12 +22,12 @@ def test_a_training_that_cannot_fit_is_refused_before_it_takes_memory(mnistgan: 
 
 
 @pytest.mark.parametrize("name", presets())
-def test_every_preset_fits_a_laptop(name: str) -> None:
+def test_every_preset_needs_less_than_one_gibibyte(name: str) -> None:
     channels, classes = (3, 1000) if name == "stacked" else (1, 10)
     assert 2**24 < training_bytes(load_config(name), channels, classes) < 2**30
 
 
-def test_what_an_update_sees_besides_takes_memory_too() -> None:
+def test_reused_fakes_and_relativistic_loss_need_more_memory() -> None:
     plain, *others = (
         training_bytes(load_config("hinge", [word]), 1, 10)
         for word in (
@@ -39,8 +39,8 @@ def test_what_an_update_sees_besides_takes_memory_too() -> None:
     assert min(others) > plain + 2**20
 
 
-def test_the_memory_of_mlp_by_hand() -> None:
-    """Four copies of each weight, and what the layers keep for a batch (fp32, no dropout masks)."""
+def test_memory_of_mlp_matches_an_estimate_by_hand() -> None:
+    """Four copies of each weight plus the saved activations (fp32, no dropout masks)."""
     small, large = (
         training_bytes(
             load_config("mlp", [f"data.batch_size={batch}", "training.precision=fp32"]), 1, 10
@@ -48,7 +48,7 @@ def test_the_memory_of_mlp_by_hand() -> None:
         for batch in (1000, 2000)
     )
     weights = 1_486_352 + 1_460_225
-    # D on 2B images keeps, of each layer, its input, what the activation and dropout were given.
+    # D runs on 2B images. Each layer saves its input and the inputs of activation and dropout.
     inputs, hidden = 784, 1024 + 512 + 256
     per_image = 2 * 4 * (inputs + 2 * hidden)
     assert (large - small) / 1000 == pytest.approx(per_image, rel=0.5)

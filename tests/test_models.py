@@ -23,7 +23,7 @@ from mnistgan.models.spectral import spectral_norm
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("width", [1 / 64, 0.5])
 @pytest.mark.parametrize("conditional", [False, True])
-def test_shapes_and_range(
+def test_networks_have_the_right_shapes_and_range(
     architecture: str, channels: int, width: float, conditional: bool
 ) -> None:
     config = ModelConfig(architecture=architecture, z_dim=7, width=width, conditional=conditional)
@@ -35,7 +35,7 @@ def test_shapes_and_range(
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_classes_matter_only_where_they_are_asked_for(architecture: str) -> None:
+def test_labels_matter_only_to_conditional_networks(architecture: str) -> None:
     torch.manual_seed(0)
     z, images = torch.randn(4, 100), torch.randn(4, 1, 28, 28)
     ones, twos = torch.full((2, 4), 1) + torch.tensor([[0], [1]])
@@ -48,8 +48,8 @@ def test_classes_matter_only_where_they_are_asked_for(architecture: str) -> None
         assert conditional or torch.equal(generator(z, None), generator(z, ones))
 
 
-def test_the_projection_is_that_of_the_paper() -> None:
-    """w . h + b + e(y) . h (Miyato and Koyama 2018, equation 3), by hand."""
+def test_projection_head_matches_the_paper() -> None:
+    """Compare with w . h + b + e(y) . h (Miyato and Koyama 2018, equation 3)."""
     head = Projection(3, classes=5)
     features, labels = torch.randn(2, 3), torch.tensor([4, 1])
     weight, bias = head.linear.weight[0], head.linear.bias[0]
@@ -61,7 +61,7 @@ def test_the_projection_is_that_of_the_paper() -> None:
     torch.testing.assert_close(head(features, labels), torch.stack(by_hand))
 
 
-def test_g_takes_what_lies_between_two_classes() -> None:
+def test_generator_accepts_mixtures_of_classes() -> None:
     for architecture in ARCHITECTURES:
         config = ModelConfig(architecture=architecture, width=0.125, conditional=True)
         generator = build_generator(config, 1, 10).eval()
@@ -75,7 +75,7 @@ def test_g_takes_what_lies_between_two_classes() -> None:
         assert not torch.allclose(whole, between, atol=1e-2 * scale)
 
 
-def test_d_sees_how_much_the_images_of_a_group_differ() -> None:
+def test_minibatch_stddev_is_computed_per_group() -> None:
     layer = MinibatchStdDev()
     features = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     features[4:] = features[4]
@@ -84,7 +84,7 @@ def test_d_sees_how_much_the_images_of_a_group_differ() -> None:
     assert torch.equal(seen[:, :3], features)
     expected = features[:4].std(dim=0, correction=0).mean().item()
     assert seen[:4, 3].flatten().tolist() == pytest.approx([expected] * 100, rel=1e-5)
-    assert seen[4:, 3].flatten().tolist() == pytest.approx([1e-4] * 100)  # the root of EPSILON
+    assert seen[4:, 3].flatten().tolist() == pytest.approx([1e-4] * 100)  # sqrt(EPSILON)
     config = ModelConfig(architecture="conv", width=0.125, minibatch_stddev=True)
     images = torch.randn(8, 1, 28, 28, requires_grad=True)
     build_discriminator(config, 1)(images)[0].backward()
@@ -93,7 +93,7 @@ def test_d_sees_how_much_the_images_of_a_group_differ() -> None:
     assert touched.tolist() == [True] * 4 + [False] * 4
 
 
-def unnormalised(layer: nn.Module) -> Any:
+def without_spectral_norm(layer: nn.Module) -> Any:
     copied = copy.deepcopy(layer)
     copied._forward_hooks.clear()
     return copied
@@ -108,19 +108,19 @@ def unnormalised(layer: nn.Module) -> Any:
         (nn.Embedding(7, 4), torch.tensor([0, 6, 3])),
     ],
 )
-def test_spectral_norm_divides_the_weight_by_its_largest_singular_value(
+def test_spectral_norm_matches_the_singular_value_and_torch_gradient(
     layer: Any, inputs: torch.Tensor
 ) -> None:
-    plain = unnormalised(layer)
+    plain = without_spectral_norm(layer)
     spectral_norm(layer)
     for _ in range(200):
         layer(inputs)
     matrix = plain.weight.detach().flatten(1)
     plain.weight.data /= torch.linalg.matrix_norm(matrix, 2)
     torch.testing.assert_close(layer(inputs), plain(inputs), rtol=1e-4, atol=1e-5)
-    # The gradient knows that the singular value depends on the weight.
+    # The gradient takes into account that the singular value depends on the weight.
     reference: Any = nn.utils.parametrizations.spectral_norm(
-        unnormalised(layer), n_power_iterations=200
+        without_spectral_norm(layer), n_power_iterations=200
     )
     layer(inputs).square().sum().backward()
     reference(inputs).square().sum().backward()
@@ -128,7 +128,7 @@ def test_spectral_norm_divides_the_weight_by_its_largest_singular_value(
     torch.testing.assert_close(layer.weight.grad, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_spectral_norm_stands_still_in_eval_mode() -> None:
+def test_spectral_norm_is_not_updated_in_eval_mode() -> None:
     layer: Any = nn.Linear(6, 4)
     spectral_norm(layer)
     inputs = torch.randn(3, 6)
@@ -140,7 +140,7 @@ def test_spectral_norm_stands_still_in_eval_mode() -> None:
     assert not torch.equal(layer.u, before)
 
 
-def test_every_layer_of_d_is_normalised_where_asked() -> None:
+def test_spectral_norm_applies_to_every_layer_of_d() -> None:
     config = ModelConfig(architecture="conv", width=0.25, conditional=True, spectral_norm=True)
     network = build_discriminator(config, 1, 10)
     weights = [name for name, _ in network.named_parameters() if name.endswith("weight")]
@@ -151,7 +151,7 @@ def linear_sizes(model: nn.Module) -> list[tuple[int, int]]:
     return [(m.in_features, m.out_features) for m in model.modules() if isinstance(m, nn.Linear)]
 
 
-def test_mlp_is_the_one_of_the_scripts() -> None:
+def test_mlp_has_the_layers_of_the_original_scripts() -> None:
     config = ModelConfig(architecture="mlp")
     generator, discriminator = build_generator(config, 1), build_discriminator(config, 1)
     assert linear_sizes(generator) == [(100, 256), (256, 512), (512, 1024), (1024, 784)]
@@ -162,7 +162,7 @@ def test_mlp_is_the_one_of_the_scripts() -> None:
         assert slopes == [0.2] * 3
 
 
-def test_dcgan_is_the_one_of_the_scripts() -> None:
+def test_dcgan_has_the_layers_of_the_original_scripts() -> None:
     torch.manual_seed(0)
     config = ModelConfig(architecture="dcgan")
     generator, discriminator = build_generator(config, 1), build_discriminator(config, 1)
@@ -192,24 +192,24 @@ def test_dcgan_is_the_one_of_the_scripts() -> None:
     assert scales.std().item() == pytest.approx(0.02, rel=0.15)
 
 
-def test_parameter_count_of_mlp_by_hand() -> None:
+def test_parameter_count_of_mlp_matches_the_layer_sizes() -> None:
     sizes = [100, 256, 512, 1024, 784]
     by_hand = sum((a + 1) * b for a, b in pairwise(sizes))
     assert parameter_count(build_generator(ModelConfig(), 1)) == by_hand
 
 
-def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+def test_dropout_drops_its_share_and_scales_the_rest() -> None:
     torch.manual_seed(0)
-    x = torch.ones(1000, 401, requires_grad=True)  # not a multiple of the four masks of a draw
+    x = torch.ones(1000, 401, requires_grad=True)  # not a multiple of 4 masks per draw
     dropout = Dropout(0.3)
     y = dropout(x)
     y.sum().backward()
     dropped = y == 0
     spread = (0.3 * 0.7 / 1000) ** 0.5
     assert dropped.double().mean().item() == pytest.approx(0.3, abs=5 * spread / 401**0.5)
-    assert (dropped.double().mean(dim=0) - 0.3).abs().max() < 5 * spread  # in each of the masks
-    neighbours = (dropped[:, 1:] & dropped[:, :-1]).double().mean().item()
-    assert neighbours == pytest.approx(0.3 * 0.3, abs=0.002)  # independent of each other
+    assert (dropped.double().mean(dim=0) - 0.3).abs().max() < 5 * spread  # per mask
+    both_dropped = (dropped[:, 1:] & dropped[:, :-1]).double().mean().item()
+    assert both_dropped == pytest.approx(0.3 * 0.3, abs=0.002)  # adjacent masks are independent
     torch.testing.assert_close(y[~dropped], torch.full_like(y[~dropped], 1 / 0.7))
     assert x.grad is not None
     assert torch.equal(x.grad.eq(0), dropped)

@@ -1,4 +1,4 @@
-"""The names for help and completion, and shell completion itself."""
+"""The names that help and completion show, and shell completion itself."""
 
 import os
 import subprocess
@@ -24,11 +24,11 @@ LIVE: dict[str, Table[Any]] = {
 
 
 @pytest.mark.parametrize("key", TABLES)
-def test_names_are_read_from_the_tables(key: str) -> None:
+def test_completion_names_equal_the_table_entries(key: str) -> None:
     assert names_for(key) == list(LIVE[key])
 
 
-def test_keys_without_a_table_have_no_names() -> None:
+def test_key_without_a_table_has_no_names() -> None:
     assert names_for("data.batch_size") == []
 
 
@@ -53,7 +53,7 @@ def test_presets_are_completed() -> None:
     assert complete_preset("wg") == ["wgan-gp", "wgan"]
 
 
-def test_the_shell_completes_without_torch() -> None:
+def test_shell_completion_does_not_import_torch() -> None:
     code = (
         "import atexit, sys; from mnistgan.__main__ import main\n"
         "atexit.register(lambda: print('torch' in sys.modules))\n"

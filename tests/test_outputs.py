@@ -1,4 +1,4 @@
-"""Where outputs go: whole files from several writers at once, and nothing else is lost."""
+"""Output files: refused early, written completely, and never at the cost of other files."""
 
 import os
 import socket
@@ -24,7 +24,8 @@ from mnistgan.runs.folder import RunFolder
 
 Cli = Callable[..., Result]
 
-# Each command reads damaged files here, so whatever works before it looks at its output says so.
+# The files that these commands read are damaged. A command that reads them before it checks its
+# output reports the damage instead.
 COMMANDS = (
     (".png", "sample", "--ckpt", "exp1", "--out"),
     (".npz", "sample", "--ckpt", "exp1", "--out"),
@@ -38,7 +39,7 @@ COMMANDS = (
 
 @pytest.fixture
 def damaged() -> RunFolder:
-    """A run, and samples, that no command can read."""
+    """A run and samples that no command can read."""
     run = RunFolder.create(Path("runs"), "exp1", Config())
     run.samples.mkdir()
     picture = run.samples / "epoch_000.png"
@@ -53,26 +54,26 @@ def link(suffix: str, target: str) -> str:
     return name
 
 
-def made(make: Callable[[str], object], suffix: str) -> str:
+def create(make: Callable[[str], object], suffix: str) -> str:
     name = f"made{suffix}"
     make(name)
     return name
 
 
-def bind(name: str) -> None:
+def bind_socket(name: str) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(name)
 
 
-REFUSED: dict[str, tuple[Callable[[str], str], str]] = {
+REFUSED_OUTPUTS: dict[str, tuple[Callable[[str], str], str]] = {
     "of another type": (lambda suffix: "runs/exp1/latest.pt", "expected a name ending in"),
     "empty": (lambda suffix: "", "expected a name ending in"),
     "a suffix alone": (lambda suffix: suffix, "expected a name ending in"),
     "a space at the end": (lambda suffix: f"x{suffix} ", "expected a name ending in"),
     "the current folder": (lambda suffix: ".", ""),
-    "a folder": (lambda suffix: made(os.mkdir, suffix), "is a folder"),
-    "a FIFO": (lambda suffix: made(os.mkfifo, suffix), "is a FIFO"),
-    "a socket": (lambda suffix: made(bind, suffix), "is a socket"),
+    "a folder": (lambda suffix: create(os.mkdir, suffix), "is a folder"),
+    "a FIFO": (lambda suffix: create(os.mkfifo, suffix), "is a FIFO"),
+    "a socket": (lambda suffix: create(bind_socket, suffix), "is a socket"),
     "a link to a device": (lambda suffix: link(suffix, "/dev/null"), "is a device"),
     "a link to a checkpoint": (lambda suffix: link(suffix, "runs/exp1/latest.pt"), "latest.pt"),
     "a link to itself": (lambda suffix: link(suffix, f"link{suffix}"), "symbolic links"),
@@ -84,27 +85,27 @@ REFUSED: dict[str, tuple[Callable[[str], str], str]] = {
 }
 
 
-def tree() -> dict[Path, tuple[int, int, int]]:
-    """All that is on the disk, so that any change shows."""
+def disk_contents() -> dict[Path, tuple[int, int, int]]:
+    """Inode, size and time of every path in the current folder."""
     stats = {path: path.lstat() for path in Path().rglob("*")}
     return {path: (held.st_ino, held.st_size, held.st_mtime_ns) for path, held in stats.items()}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda words: f"{words[1]} {words[0]}")
-@pytest.mark.parametrize("kind", REFUSED)
-def test_an_output_that_cannot_be_is_refused_before_any_work(
+@pytest.mark.parametrize("kind", REFUSED_OUTPUTS)
+def test_impossible_output_is_refused_before_any_work(
     damaged: RunFolder, mnistgan: Cli, kind: str, command: tuple[str, ...]
 ) -> None:
     suffix, *words = command
-    name, expected = REFUSED[kind]
+    name, expected = REFUSED_OUTPUTS[kind]
     out = name(suffix)
-    before = tree()
+    before = disk_contents()
     result = mnistgan(*words, out)
     assert_refused(result, expected)
     assert "damaged" not in result.stderr
     assert "latest.pt: cannot be used" not in result.stderr
     assert result.stderr.count("\n") == 1
-    assert tree() == before
+    assert disk_contents() == before
 
 
 @pytest.mark.parametrize(
@@ -122,29 +123,27 @@ def test_an_output_that_cannot_be_is_refused_before_any_work(
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_a_file_that_something_else_needs_is_refused_before_any_work(
+def test_output_that_would_replace_an_input_is_refused(
     damaged: RunFolder, mnistgan: Cli, words: tuple[str, ...], expected: str
 ) -> None:
     Path("model.npz").write_text("damaged")
     Path("pictures").mkdir()
     Path("pictures/0.png").write_text("damaged")
-    before = tree()
+    before = disk_contents()
     result = mnistgan(*words)
     assert_refused(result, expected)
     assert result.stderr.count("\n") == 1
-    assert tree() == before
+    assert disk_contents() == before
 
 
-def test_a_judge_is_not_trained_for_a_place_that_cannot_be_written(
-    damaged: RunFolder, maintain: Cli
-) -> None:
-    before = tree()
+def test_train_judge_checks_its_output_before_training(damaged: RunFolder, maintain: Cli) -> None:
+    before = disk_contents()
     assert_refused(maintain("train-judge", "--out", "digits.npz/judges"), "Not a directory")
     assert_refused(maintain("train-judge", "--name", ""), "expected a name ending in .safetensors")
-    assert tree() == before
+    assert disk_contents() == before
 
 
-def test_default_outputs_obey_the_same_rule(damaged: RunFolder, mnistgan: Cli) -> None:
+def test_default_outputs_are_checked_too(damaged: RunFolder, mnistgan: Cli) -> None:
     os.mkfifo(damaged.losses_plot)
     damaged.animation.symlink_to("/dev/null")
     damaged.generated.write_text("a file")
@@ -154,7 +153,7 @@ def test_default_outputs_obey_the_same_rule(damaged: RunFolder, mnistgan: Cli) -
         assert_refused(mnistgan(command, "--ckpt", "exp1"), "runs/exp1/generated", "directory")
 
 
-def test_a_device_that_appears_later_is_not_replaced() -> None:
+def test_atomic_write_does_not_replace_a_fifo() -> None:
     os.mkfifo("x.png")
     with pytest.raises(OutputError, match=r"x\.png: is a FIFO"), atomic_write(Path("x.png")):
         pass
@@ -162,7 +161,7 @@ def test_a_device_that_appears_later_is_not_replaced() -> None:
     assert os.listdir() == ["x.png"]
 
 
-def test_outputs_go_through_links(mnistgan: Cli) -> None:
+def test_outputs_are_written_through_symlinks(mnistgan: Cli) -> None:
     run = make_run()
     Path("there").mkdir()
     Path("there/old.gif").write_text("old")
@@ -178,7 +177,7 @@ def test_outputs_go_through_links(mnistgan: Cli) -> None:
         assert picture(f"there/{name}").n_frames == 4
 
 
-def test_a_file_that_exists_is_replaced_and_gets_the_usual_permissions() -> None:
+def test_existing_file_is_replaced_with_the_usual_permissions() -> None:
     before = os.umask(0o027)
     try:
         for contents in (b"one", b"two"):
@@ -190,14 +189,14 @@ def test_a_file_that_exists_is_replaced_and_gets_the_usual_permissions() -> None
     assert stat.S_IMODE(os.stat("x.json").st_mode) == 0o640
 
 
-def test_names_of_any_legal_length_can_be_written() -> None:
+def test_longest_legal_file_names_can_be_written() -> None:
     for name in ("x" * 255, "é" * 127):
         with atomic_write(Path(name)) as file:
             file.write(b"whole")
         assert Path(name).read_bytes() == b"whole"
 
 
-def test_of_two_writers_both_succeed() -> None:
+def test_two_writers_of_one_file_both_succeed() -> None:
     with atomic_write(Path("x.bin")) as first:
         first.write(b"1" * 100_000)
         with atomic_write(Path("x.bin")) as second:
@@ -209,8 +208,8 @@ def test_of_two_writers_both_succeed() -> None:
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_of_two_writers_of_a_folder_one_succeeds(exists: bool) -> None:
-    """Whether the folder is new or empty, it holds the files of one of them only."""
+def test_only_one_of_two_writers_of_a_folder_succeeds(exists: bool) -> None:
+    """A new or empty folder ends up with the files of one writer only."""
     if exists:
         Path("f").mkdir()
 
@@ -229,7 +228,7 @@ def test_of_two_writers_of_a_folder_one_succeeds(exists: bool) -> None:
     assert os.listdir("f") == (["first"] if exists else ["second"])
 
 
-def test_a_folder_that_fails_leaves_what_was_there() -> None:
+def test_failed_folder_write_leaves_the_old_state() -> None:
     Path("old").mkdir()
     inode = Path("old").stat().st_ino
 
@@ -246,10 +245,10 @@ def test_a_folder_that_fails_leaves_what_was_there() -> None:
     assert os.listdir("old") == []
     fill("old", None)
     assert os.listdir("old") == ["1"]
-    assert Path("old").stat().st_ino == inode  # somebody may be in it, or it may be a disk
+    assert Path("old").stat().st_ino == inode  # same folder: may be a mount point
 
 
-def test_a_resume_removes_what_dead_trainings_left_and_nothing_else(tiny: Path) -> None:
+def test_resume_removes_only_temporary_files_of_dead_trainings(tiny: Path) -> None:
     dead = [
         tiny / f"{name}.0123abcd.tmp"
         for name in (
@@ -279,7 +278,7 @@ def tiny() -> Path:
 
 @dataclass(frozen=True)
 class WaitFor:
-    """Begin when that file exists: all writers at the same moment."""
+    """Wait until `path` exists, so that all writers start together."""
 
     path: Path
 
@@ -302,8 +301,10 @@ OUTPUTS: dict[str, tuple[object, ...]] = {
 
 
 def write_at_once(outputs: Sequence[str], writers: int) -> None:
-    """So many processes for each of `outputs`, at once. One writer of a folder succeeds, and
-    all writers of a file; what they leave is whole."""
+    """Start `writers` processes for each of `outputs` at once and check the results.
+
+    All writers of a file succeed, and exactly one writer of a folder. The outputs are complete.
+    """
     Path("old").mkdir()
     go = WaitFor(Path("go").absolute())
     programs = [
@@ -321,15 +322,15 @@ def write_at_once(outputs: Sequence[str], writers: int) -> None:
             assert code == 1
     assert succeeded == {out: 1 if out.endswith("/") else writers for out in outputs}
     for out in outputs:
-        assert_whole(Path(out))
+        assert_complete(Path(out))
     assert not [path for path in Path().rglob("*") if ".tmp" in path.name or "unfin" in path.name]
 
 
-def assert_whole(path: Path) -> None:
+def assert_complete(path: Path) -> None:
     if path.is_dir():
         assert sorted(os.listdir(path)) == [f"{index:06d}.png" for index in range(64)]
         for file in path.iterdir():
-            assert_whole(file)
+            assert_complete(file)
     elif path.suffix == ".svg":
         assert ElementTree.parse(path).getroot().tag.endswith("svg")
     elif path.suffix == ".npz":
@@ -343,17 +344,17 @@ def assert_whole(path: Path) -> None:
             whole.load()
 
 
-def test_several_writers_of_one_output_leave_whole_files(tiny: Path) -> None:
+def test_two_writers_of_one_output_leave_complete_files(tiny: Path) -> None:
     write_at_once(("losses.svg", "new/", "old/"), writers=2)
 
 
 @pytest.mark.long
-def test_many_writers_of_one_output_leave_whole_files(tiny: Path) -> None:
+def test_many_writers_of_one_output_leave_complete_files(tiny: Path) -> None:
     write_at_once(tuple(OUTPUTS), writers=8)
 
 
 @pytest.mark.long
-def test_writers_into_a_run_that_is_resumed_lose_nothing(tiny: Path) -> None:
+def test_commands_can_write_into_a_run_during_a_resume(tiny: Path) -> None:
     go = WaitFor(Path("go").absolute())
     words: list[tuple[object, ...]] = [
         ("plot-losses", "tiny"), ("make-gif", "tiny"), ("sample", "--ckpt", "tiny"),

@@ -1,4 +1,4 @@
-"""plot-losses and make-gif."""
+"""The commands plot-losses and make-gif."""
 
 import math
 import os
@@ -56,7 +56,7 @@ def write_grid(run: RunFolder, epoch: float, shade: int, size: int = 62) -> None
     Image.fromarray(pixels).save(run.samples / f"{epoch_stem(epoch)}.png")
 
 
-def test_curves_are_smoothed_by_epoch() -> None:
+def test_loss_curves_are_averaged_per_epoch() -> None:
     records = [record(step, step / 4) for step in range(1, 41)]  # ten epochs of four lines
     curve = to_curve(records, "g_loss")
     assert curve.values == [step / 4 for step in range(1, 41)]
@@ -65,14 +65,14 @@ def test_curves_are_smoothed_by_epoch() -> None:
     assert curve.mean_epochs[-1] == pytest.approx(9.625)
 
 
-def test_one_run_is_plotted_into_it(mnistgan: Cli) -> None:
+def test_plot_of_one_run_is_saved_in_its_folder(mnistgan: Cli) -> None:
     make_run()
     result = mnistgan("plot-losses", "runs/exp1")
     assert result.stdout == "runs/exp1/losses.png\n"
     assert picture("runs/exp1/losses.png").size == (1350, 960)
 
 
-def test_several_runs_are_overlaid_in_the_current_folder(mnistgan: Cli) -> None:
+def test_several_runs_are_overlaid_in_one_plot(mnistgan: Cli) -> None:
     make_run("exp1")
     make_run("exp2")
     assert mnistgan("plot-losses", "exp1", "exp2", "--out", "both.svg").exit_code == 0
@@ -82,7 +82,7 @@ def test_several_runs_are_overlaid_in_the_current_folder(mnistgan: Cli) -> None:
     assert mnistgan("plot-losses", "exp1", "exp2").stdout == "losses.png\n"
 
 
-def test_both_panels_hold_the_lines_and_their_means() -> None:
+def test_both_panels_show_the_values_and_their_means() -> None:
     records = [record(step, step / 4) for step in range(1, 41)]
     figure = draw([RunCurves("exp1", "bce", "probability", records)])
     losses, outputs = figure.axes
@@ -95,13 +95,13 @@ def test_both_panels_hold_the_lines_and_their_means() -> None:
 
 
 def runs_in_legend(axes: Axes) -> list[str]:
-    """The first word of each line of the legend."""
+    """The run name, the first word, of each legend entry."""
     legend = axes.get_legend()
     assert legend is not None
     return [text.get_text().split()[0] for text in legend.get_texts()]
 
 
-def test_each_kind_of_output_of_d_has_a_panel_of_its_own(mnistgan: Cli) -> None:
+def test_probabilities_and_logits_get_separate_panels(mnistgan: Cli) -> None:
     make_run("a", d_output="probability")
     make_run("b", d_output="logit")
     make_run("c", d_output="probability")
@@ -127,7 +127,7 @@ def test_each_kind_of_output_of_d_has_a_panel_of_its_own(mnistgan: Cli) -> None:
 @pytest.mark.parametrize(
     "info", [None, "{}", "{", "[]", '{"d_output": "belief"}', '{"d_output": ["logit"]}']
 )
-def test_outputs_of_an_unknown_kind_are_plotted_as_such(mnistgan: Cli, info: str | None) -> None:
+def test_unknown_output_kind_is_labeled_as_output(mnistgan: Cli, info: str | None) -> None:
     run = make_run()
     if info is not None:
         run.info.write_text(info)
@@ -138,7 +138,7 @@ def test_outputs_of_an_unknown_kind_are_plotted_as_such(mnistgan: Cli, info: str
     assert "belief" not in text
 
 
-def test_scores_by_different_judges_share_no_panel(mnistgan: Cli) -> None:
+def test_each_judge_gets_its_own_panel(mnistgan: Cli) -> None:
     run = make_run()
     for line in (scored(41, "a"), scored(42, "a"), scored(43, "b"), scored(44, "b")):
         run.append_metrics(line)
@@ -157,7 +157,7 @@ def test_scores_by_different_judges_share_no_panel(mnistgan: Cli) -> None:
     assert epochs == [[[0.25, 0.5]], [[0.75], [0.25]], [[0.5]]]
 
 
-def test_one_judge_needs_no_title_and_of_many_the_latest_are_shown() -> None:
+def test_single_judge_has_no_title_and_only_eight_judges_are_shown() -> None:
     (panel,) = draw([RunCurves("exp1", "bce", None, [scored(1, "a"), scored(2, "a")])]).axes[2:]
     assert panel.get_title(loc="left") == ""
     lines = [scored(step, name) for step, name in enumerate("0123456789", start=1)]
@@ -166,7 +166,7 @@ def test_one_judge_needs_no_title_and_of_many_the_latest_are_shown() -> None:
     assert panels[0].get_title(loc="right") == "scores by 2 earlier judges are left out"
 
 
-def test_plots_of_the_same_run_are_equal_byte_for_byte() -> None:
+def test_plots_of_the_same_run_are_identical_files() -> None:
     make_run().append_metrics(scored(31, "a"))
     code = (
         "import sys; from pathlib import Path\n"
@@ -176,7 +176,7 @@ def test_plots_of_the_same_run_are_equal_byte_for_byte() -> None:
     plots = [
         subprocess.Popen(
             [sys.executable, "-c", code, f"{number}.svg", f"{number}.png"],
-            # The dates and hashes of two different days and processes.
+            # Two processes with different dates and hash seeds.
             env={**os.environ, "PYTHONHASHSEED": number, "SOURCE_DATE_EPOCH": number * 9},
         )
         for number in ("1", "2")
@@ -187,21 +187,19 @@ def test_plots_of_the_same_run_are_equal_byte_for_byte() -> None:
 
 
 @pytest.mark.parametrize("name", ["a\x1bb", "a\udcffb", "a\nb", "a--b", "<b>&", "$x^{$", "実験"])
-def test_any_folder_name_makes_a_plot(name: str) -> None:
+def test_any_folder_name_can_be_plotted(name: str) -> None:
     run = RunFolder(make_run().path.rename(f"runs/{name}"))
     plot_losses([str(run.path)], runs=Path("runs"), out="a.svg")
     xml.etree.ElementTree.parse("a.svg")
 
 
-def test_one_line_of_metrics_is_enough(mnistgan: Cli) -> None:
+def test_one_line_of_metrics_can_be_plotted(mnistgan: Cli) -> None:
     make_run(epochs=1, lines_per_epoch=1)
     assert mnistgan("plot-losses", "exp1").exit_code == 0
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [(".gif", "GIF"), (".webp", "WEBP")])
-def test_the_animation_holds_its_last_frame_and_loops(
-    mnistgan: Cli, suffix: str, kind: str
-) -> None:
+def test_animation_holds_its_last_frame_and_loops(mnistgan: Cli, suffix: str, kind: str) -> None:
     make_run(epochs=3)
     assert mnistgan("make-gif", "exp1", "--fps", 4, "--out", f"a{suffix}").stdout == f"a{suffix}\n"
     animation = picture(f"a{suffix}")
@@ -217,7 +215,7 @@ def test_the_animation_holds_its_last_frame_and_loops(
     assert shades == pytest.approx([0, 40, 80, 120], abs=6)
 
 
-def test_an_animation_of_one_frame_and_of_a_thousand(mnistgan: Cli) -> None:
+def test_animation_may_have_one_frame_or_a_thousand(mnistgan: Cli) -> None:
     run = make_run(epochs=0)
     assert mnistgan("make-gif", "exp1").stdout == "runs/exp1/training.gif\n"
     assert picture("runs/exp1/training.gif").n_frames == 1
@@ -227,7 +225,7 @@ def test_an_animation_of_one_frame_and_of_a_thousand(mnistgan: Cli) -> None:
     assert picture("runs/exp1/training.gif").n_frames == 1000
 
 
-def test_close_frames_are_told_apart_and_names_are_plain_text(mnistgan: Cli) -> None:
+def test_close_epochs_are_separate_frames_and_names_are_plain_text(mnistgan: Cli) -> None:
     run = RunFolder(make_run(epochs=0).path.rename("runs/a$x$b"))
     for epoch in (0.001, 0.002):
         write_grid(run, epoch, shade=0)
@@ -252,7 +250,9 @@ def test_close_frames_are_told_apart_and_names_are_plain_text(mnistgan: Cli) -> 
         (["make-gif", "mixed"], "epoch_002.png: is (92, 92)"),
     ],
 )
-def test_what_is_refused_in_one_line(mnistgan: Cli, words: list[str], expected: str) -> None:
+def test_invalid_plots_and_animations_report_one_line(
+    mnistgan: Cli, words: list[str], expected: str
+) -> None:
     make_run()
     RunFolder.create(Path("runs"), "empty", Config())
     (make_run("damaged").samples / "epoch_002.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
@@ -265,7 +265,7 @@ def test_what_is_refused_in_one_line(mnistgan: Cli, words: list[str], expected: 
 
 
 @pytest.mark.parametrize("words", [["plot-losses", "exp1"], ["make-gif", "exp1"]])
-def test_pictures_need_no_torch(words: list[str]) -> None:
+def test_plots_and_animations_do_not_import_torch(words: list[str]) -> None:
     make_run()
     code = (
         "import atexit, sys; from mnistgan.__main__ import main\n"

@@ -1,4 +1,4 @@
-"""Plugins, through the command line; the examples of the documentation are among them."""
+"""Plugins on the command line, including the examples of the documentation."""
 
 import json
 from pathlib import Path
@@ -25,14 +25,14 @@ def test_example_loss_trains_and_is_recorded(mnistgan: Cli) -> None:
     (plugin,) = session["plugins"]
     assert plugin["name"] == "ralsgan.py"
     assert load_checkpoint(Path("runs/run/latest.pt"))["plugins"] == [plugin]
-    assert mnistgan("sample", "--n", "4").exit_code == 0  # the loss is not needed for that
+    assert mnistgan("sample", "--n", "4").exit_code == 0  # sampling does not need the loss
 
 
-def test_example_architecture_is_needed_to_open_its_checkpoints(mnistgan: Cli) -> None:
+def test_checkpoint_of_a_plugin_architecture_needs_the_plugin(mnistgan: Cli) -> None:
     plugin = EXAMPLES / "resize_conv.py"
     train(mnistgan, plugin, "model.architecture=resize-conv", "model.minibatch_stddev=true")
     assert mnistgan("sample", "--n", "4").exit_code == 0
-    del ARCHITECTURES.data["resize-conv"]  # as in the next process
+    del ARCHITECTURES.data["resize-conv"]  # as in a new process
     for words in (("sample", "--n", "4"), ("interpolate",), ("evaluate", "run", "--n", "100")):
         refused = mnistgan(*words)
         assert_refused(refused, "was made with the plugin resize_conv.py")
@@ -40,7 +40,7 @@ def test_example_architecture_is_needed_to_open_its_checkpoints(mnistgan: Cli) -
     assert mnistgan("sample", "--n", "4", "--plugin", plugin).exit_code == 0
 
 
-def test_resume_needs_the_plugins_of_the_run_and_warns_of_other_ones(mnistgan: Cli) -> None:
+def test_resume_needs_the_plugins_of_the_run_and_warns_of_changes(mnistgan: Cli) -> None:
     source = (EXAMPLES / "ralsgan.py").read_text()
     Path("my_loss.py").write_text(source)
     train(mnistgan, "my_loss.py", "loss.adversarial=ralsgan")
@@ -72,7 +72,7 @@ def test_resume_needs_the_plugins_of_the_run_and_warns_of_other_ones(mnistgan: C
         ("from mnistgan.models import ARCHITECTURES\nARCHITECTURES['vit']\n", "'vit': unknown"),
     ],
 )
-def test_plugin_that_fails_is_one_line_with_its_place(
+def test_failing_plugin_reports_one_line_with_its_line_number(
     mnistgan: Cli, source: str, expected: str
 ) -> None:
     Path("broken.py").write_text(source)
@@ -84,14 +84,14 @@ def test_plugin_that_fails_is_one_line_with_its_place(
     assert not Path("runs").exists()
 
 
-def test_plugin_that_cannot_be_read_is_one_line(mnistgan: Cli) -> None:
+def test_unreadable_plugin_reports_one_line(mnistgan: Cli) -> None:
     assert_refused(mnistgan("sample", "--plugin", "nowhere.py"), "nowhere.py: cannot be read")
     with Path("huge.py").open("wb") as file:
         file.truncate(2**32)
     assert_refused(mnistgan("sample", "--plugin", "huge.py"), "huge.py: cannot be read: is larger")
 
 
-def test_plugin_is_executed_only_if_the_command_line_names_it(mnistgan: Cli) -> None:
+def test_plugin_is_executed_only_if_named_on_the_command_line(mnistgan: Cli) -> None:
     Path("spy.py").write_text("with open('executed', 'a') as file:\n    file.write('x')\n")
     train(mnistgan, "spy.py")
     for words in (("sample",), ("train", "--resume", "run", "training.max_steps=14")):

@@ -1,4 +1,4 @@
-"""Every preset trains, resumes to the bit, and a conditional one draws what it is asked for."""
+"""Every preset trains and resumes bit for bit; a conditional one draws the requested digits."""
 
 import pytest
 import torch
@@ -17,9 +17,9 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     ("name", "precision"), [*((name, "fp32") for name in presets()), ("fast", "bf16")]
 )
-def test_every_preset_trains_and_goes_on_to_the_bit(name: str, precision: str) -> None:
+def test_every_preset_resumes_bit_for_bit(name: str, precision: str) -> None:
     words = ["training.max_steps=20", "output.sample_every_epochs=1"]
-    # Learning rates that fall from the first step on, where they fall at all.
+    # Learning rates that follow a schedule decrease from the first step on.
     words += [f"training.precision={precision}", "training.epochs=1", "optimizer.decay_from=0"]
     whole = train_tiny(*words, config=name, name="whole")
     parts = train_tiny(*words, config=name, name="parts", stop_after=13)
@@ -29,7 +29,7 @@ def test_every_preset_trains_and_goes_on_to_the_bit(name: str, precision: str) -
     assert_same(left, right)
 
 
-def test_a_conditional_generator_learns_to_draw_what_it_is_asked_for() -> None:
+def test_conditional_generator_learns_to_draw_the_requested_digit() -> None:
     words = ("model.width=0.5", "data.batch_size=32", "training.max_steps=500")
     run = train_tiny(*words, "optimizer.lr=2e-3", "output.sample_every_epochs=1", config="fast")
     sampler, _ = load_sampler(load_checkpoint(run / "latest.pt"), CPU)
@@ -39,5 +39,5 @@ def test_a_conditional_generator_learns_to_draw_what_it_is_asked_for() -> None:
         ((images, _),) = generate(sampler, 64, 0, CPU, label=digit)
         found = judge_images(judge, to_uint8(images)).probabilities.argmax(dim=1)
         correct.append((found == digit).double().mean().item())
-    assert min(correct) > 0.3  # by chance: 0.1
+    assert min(correct) > 0.3  # chance level: 0.1
     assert sum(correct) / 10 > 0.65

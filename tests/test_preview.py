@@ -23,12 +23,12 @@ from mnistgan.terminal.half_blocks import half_blocks
 from mnistgan.training.health import health, spread
 
 
-def test_watching_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preview_does_not_change_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "PREVIEW_SECONDS", 0)
     monkeypatch.setattr(tasks, "PREVIEW_SHARE", math.inf)
     states, metrics, shown = [], [], []
     for watched in (True, False):
-        # Without an average, what is drawn is the generator that learns.
+        # Without EMA, the preview draws with the generator that is trained.
         session = tiny_session("training.ema_decay=null", name=str(watched), config="fast")
         events = list(session.run(preview=watched))
         shown.append(sum(isinstance(event, Previewed) for event in events))
@@ -40,7 +40,7 @@ def test_watching_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert metrics[0] == metrics[1]
 
 
-def test_a_preview_shows_the_digits_of_the_sample_grid() -> None:
+def test_preview_shows_the_digits_of_the_sample_grid() -> None:
     last: Any = None
     for event in tiny_session("training.max_steps=1").run(preview=True):
         last = event if isinstance(event, Previewed) else last
@@ -50,8 +50,8 @@ def test_a_preview_shows_the_digits_of_the_sample_grid() -> None:
     assert last.health == "G has only begun: no digits yet"
 
 
-class Shows(torch.nn.Module):
-    """A generator that draws these images (64, 1, 28, 28), whatever the noise."""
+class FixedGenerator(torch.nn.Module):
+    """A generator that returns `images` (64, 1, 28, 28, uint8) for any noise."""
 
     def __init__(self, images: torch.Tensor) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def preview_of(
 ) -> ShowPreview:
     mnist = load_shipped("mnist", "train")
     return ShowPreview(
-        Sampler(Shows(images), 8, counts),
+        Sampler(FixedGenerator(images), 8, counts),
         seed=0,
         device=torch.device("cpu"),
         loss=LossConfig(),
@@ -76,14 +76,14 @@ def preview_of(
     )
 
 
-def shown_by(preview: ShowPreview, step: int = 1) -> str:
+def health_shown(preview: ShowPreview, step: int = 1) -> str:
     (event,) = preview.run(Progress(step, Length(total_steps=100, steps_per_epoch=10)))
     assert isinstance(event, Previewed)
     return event.health
 
 
-def test_previews_take_at_most_a_hundredth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 1.0, 2.5, 152.4, 152.6])  # made; drawing begins, ends; asked twice
+def test_previews_take_at_most_one_percent_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 2.5, 152.4, 152.6])  # created; drawing starts, ends; due() twice
     monkeypatch.setattr("mnistgan.runs.tasks.time.monotonic", lambda: next(clock))
     preview = preview_of(load_shipped("mnist", "train").images[:64], Board())
     progress = Progress(1, Length(total_steps=100, steps_per_epoch=10))
@@ -92,7 +92,7 @@ def test_previews_take_at_most_a_hundredth_of_the_time(monkeypatch: pytest.Monke
     assert preview.due(progress)
 
 
-def test_spread_is_the_deviation_within_classes() -> None:
+def test_spread_is_the_standard_deviation_within_classes() -> None:
     levels = torch.tensor([10, 14, 100, 110], dtype=torch.uint8)
     images = levels.view(4, 1, 1, 1).expand(4, 1, 2, 2)
     together, apart = torch.zeros(4, dtype=torch.long), torch.tensor([3, 3, 7, 7])
@@ -101,7 +101,7 @@ def test_spread_is_the_deviation_within_classes() -> None:
     assert spread(images[:1], together[:1]) == 0
 
 
-def test_real_digits_vary_more_than_those_of_one_class() -> None:
+def test_digits_vary_less_within_classes_than_overall() -> None:
     digits = load_shipped("mnist", "train")
     images, labels = digits.images[::60], digits.labels[::60]
     assert labels.bincount().min() > 50
@@ -134,7 +134,7 @@ BOUNDS: dict[str, dict[str, Any]] = {
         ("bce", 0.2, 0.9, True, [9.0, 3.0, 4.0], "balanced"),
     ],
 )
-def test_how_the_game_stands(
+def test_health_message(
     loss: str,
     gap: float | None,
     variety: float,
@@ -146,62 +146,62 @@ def test_how_the_game_stands(
     assert found.startswith(expected)
 
 
-def test_smoothed_labels_lower_what_a_strong_d_says() -> None:
+def test_label_smoothing_lowers_the_threshold_for_a_strong_d() -> None:
     loss = LossConfig(label_smoothing=0.2)
     assert health(loss, 0.75, 0.9, True, [], 0).startswith("D is too strong")
     assert health(loss, 0.7, 0.9, True, [], 0).startswith("balanced")
 
 
-def test_a_collapse_is_seen_in_the_digits() -> None:
+def test_collapse_to_one_image_is_detected_from_the_digits() -> None:
     real = load_shipped("mnist", "train").images[:64]
     equal = real[:1].expand(64, -1, -1, -1)
     board = Board()
-    assert shown_by(preview_of(equal, board)).startswith("G has only begun")
+    assert health_shown(preview_of(equal, board)).startswith("G has only begun")
     board.record = MetricsRecord(
         step=1, epoch=1, d_loss=1, g_loss=1, d_real=0.6, d_fake=0.4, images_per_second=1
     )
-    assert shown_by(preview_of(real, board)).startswith("balanced")
-    after_an_epoch = shown_by(preview_of(equal, board), step=10)
+    assert health_shown(preview_of(real, board)).startswith("balanced")
+    after_an_epoch = health_shown(preview_of(equal, board), step=10)
     assert after_an_epoch == "G is collapsing: digits 0% as varied as real ones"
 
 
-def test_a_collapse_onto_one_digit_is_seen_by_the_judge() -> None:
+def test_collapse_to_one_class_is_detected_by_the_judge() -> None:
     mnist = load_shipped("mnist", "train")
     zeros = mnist.images[mnist.labels == 0][:64]
     board = Board()
     preview = preview_of(zeros, board)
-    assert shown_by(preview).startswith("balanced")  # zeros are as varied as digits
+    assert health_shown(preview).startswith("balanced")  # zeros vary as much as digits do
     board.scores.append(Score(1, 5.0, classes_drawn=1, judge_sha256="0"))
-    assert shown_by(preview) == "G is collapsing: 9 of the digits are hardly ever drawn"
+    assert health_shown(preview) == "G is collapsing: 9 of the digits are hardly ever drawn"
 
 
 @pytest.mark.usefixtures("few_samples")
-def test_a_run_counts_the_classes_that_its_judge_finds() -> None:
+def test_evaluation_during_training_counts_the_classes_drawn() -> None:
     session = tiny_session("output.evaluate_every_epochs=0.001", "training.max_steps=4")
     records = [event.record for event in session.run() if isinstance(event, Measured)]
     assert 1 <= (records[-1].classes_drawn or 0) <= 10
 
 
-def text(lines: list[list[Segment]]) -> list[str]:
+def lines_of_text(lines: list[list[Segment]]) -> list[str]:
     return ["".join(segment.text for segment in line) for line in lines]
 
 
 @pytest.mark.parametrize("colored", [False, True])
-def test_digits_as_half_blocks(colored: bool) -> None:
+def test_digits_are_drawn_as_half_blocks(colored: bool) -> None:
     digits = np.zeros((3, 28, 28), np.uint8)
-    digits[0, :2] = 255  # the first pixel of a column is on
-    digits[1, 2:4] = 255  # the second one
+    digits[0, :2] = 255  # upper half of the first line of text
+    digits[1, 2:4] = 255  # lower half
     digits[2, :4] = 255
     if colored:
         digits = np.repeat(digits[..., None], 3, axis=-1)
-    lines = text(half_blocks(digits, across=2, down=2, colorless=True))
+    lines = lines_of_text(half_blocks(digits, across=2, down=2, colorless=True))
     assert len(lines) == 14
     assert lines[0] == "▀" * 14 + " " + "▄" * 14 + "  "
     assert lines[7].strip() == "█" * 14
     assert not "".join(lines[1:7] + lines[8:]).strip()
 
 
-def test_shades_where_there_are_colours() -> None:
+def test_color_terminals_show_shades_of_gray() -> None:
     digit = np.zeros((1, 28, 28), np.uint8)
     digit[0, :2, :2] = 255
     ((first, *_), *_) = half_blocks(digit, across=1, down=1, colorless=False)
@@ -213,7 +213,7 @@ def test_shades_where_there_are_colours() -> None:
     assert first.style.bgcolor.triplet == (0, 0, 0)
 
 
-def test_digits_give_way_to_the_bars_where_the_terminal_became_narrow(
+def test_digits_are_hidden_if_the_terminal_becomes_narrow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     terminal = console.Stream(

@@ -26,14 +26,14 @@ def make_run(name: str | None = None, created: str = "") -> RunFolder:
     return run
 
 
-def test_runs_are_numbered_after_the_highest_one() -> None:
+def test_new_run_gets_the_next_number() -> None:
     assert [make_run().path.name for _ in range(2)] == ["exp1", "exp2"]
     (RUNS / "exp10").mkdir()
     (RUNS / "exponential").mkdir()
     assert make_run().path.name == "exp11"
 
 
-def test_trainings_started_at_once_never_share_a_folder() -> None:
+def test_runs_created_at_once_get_different_folders() -> None:
     with ThreadPoolExecutor(16) as pool:
         runs = list(pool.map(lambda _: make_run().path.name, range(32)))
     assert sorted(runs) == sorted(f"exp{number}" for number in range(1, 33))
@@ -55,20 +55,18 @@ def test_trainings_started_at_once_never_share_a_folder() -> None:
         ("é" * 128, "is longer than 255 bytes"),
     ],
 )
-def test_a_name_that_is_no_folder_name_is_refused_for_what_is_wrong_with_it(
-    name: str, expected: str
-) -> None:
+def test_invalid_run_name_is_refused_with_the_reason(name: str, expected: str) -> None:
     with pytest.raises(RunError) as error:
         RunFolder.next_path(RUNS, name)
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_name_of_255_bytes_is_accepted() -> None:
+def test_name_of_255_bytes_is_accepted() -> None:
     assert make_run("a" * 255).path.is_dir()
 
 
-def test_a_name_that_is_taken_is_refused_with_the_way_on() -> None:
+def test_taken_name_is_refused_with_the_resume_command() -> None:
     make_run("mine")
     (RUNS / "dangling").symlink_to("nowhere")
     for name in ("mine", "dangling"):
@@ -76,7 +74,7 @@ def test_a_name_that_is_taken_is_refused_with_the_way_on() -> None:
             make_run(name)
 
 
-def test_a_run_is_found_by_folder_and_by_name() -> None:
+def test_run_is_found_by_folder_or_name() -> None:
     make_run()
     assert RunFolder.open("runs/exp1", RUNS).path == Path("runs/exp1")
     assert RunFolder.open("exp1", RUNS).path == Path("runs/exp1")
@@ -84,8 +82,8 @@ def test_a_run_is_found_by_folder_and_by_name() -> None:
         RunFolder.open("exp2", RUNS)
 
 
-def test_a_checkpoint_by_path_run_name_or_bare_file_name() -> None:
-    # exp1 was made last: the clock decides, not the number.
+def test_checkpoint_is_found_by_path_run_or_bare_file_name() -> None:
+    # exp1 was created last: the time decides, not the number.
     for name, created in (("exp1", "2026-02-01"), ("exp2", "2026-01-01")):
         make_run(name, created).latest.touch()
     (RUNS / "exp2/best.pt").touch()
@@ -98,7 +96,7 @@ def test_a_checkpoint_by_path_run_name_or_bare_file_name() -> None:
     assert find_checkpoint("latest.pt", RUNS) == Path("latest.pt")
 
 
-def test_a_checkpoint_that_is_nowhere() -> None:
+def test_missing_checkpoint_reports_the_reason() -> None:
     make_run()
     Path("empty").mkdir()
     for given, expected in {
@@ -111,7 +109,7 @@ def test_a_checkpoint_that_is_nowhere() -> None:
             find_checkpoint(given, RUNS)
 
 
-def test_metrics_come_back_and_a_torn_last_line_is_skipped() -> None:
+def test_metrics_are_read_back_without_an_incomplete_last_line() -> None:
     run = make_run()
     assert run.read_metrics() == []
     run.append_metrics(record(5))
@@ -126,7 +124,7 @@ def test_metrics_come_back_and_a_torn_last_line_is_skipped() -> None:
 
 
 @pytest.mark.parametrize("line", ["nonsense", "[]", '{"step": 1}', '{"step": "NaN"}'])
-def test_a_damaged_line_in_the_middle_is_named(line: str) -> None:
+def test_damaged_metrics_line_is_reported_with_its_number(line: str) -> None:
     run = make_run()
     run.append_metrics(record(5))
     with run.metrics.open("a") as file:
@@ -136,7 +134,7 @@ def test_a_damaged_line_in_the_middle_is_named(line: str) -> None:
         run.read_metrics()
 
 
-def test_a_metrics_line_is_one_flat_object() -> None:
+def test_metrics_line_has_exactly_the_documented_keys() -> None:
     run = make_run()
     run.append_metrics(record(5))
     assert set(json.loads(run.metrics.read_text())) == {
@@ -155,11 +153,11 @@ def test_a_metrics_line_is_one_flat_object() -> None:
         (1 / 1875, "epoch_000.000533"),
     ],
 )
-def test_the_names_of_epochs(epoch: float, stem: str) -> None:
+def test_epoch_stem_names_whole_and_fractional_epochs(epoch: float, stem: str) -> None:
     assert epoch_stem(epoch) == stem
 
 
-def test_pictures_come_in_numeric_order() -> None:
+def test_sample_grids_are_in_numeric_order() -> None:
     run = make_run()
     run.samples.mkdir()
     for epoch in (10, 2, 0.5, 1000, 0):
@@ -168,7 +166,7 @@ def test_pictures_come_in_numeric_order() -> None:
     assert [epoch for epoch, _ in run.sample_grids()] == [0, 0.5, 2, 10, 1000]
 
 
-def test_the_lock_keeps_others_out_and_dies_with_its_holder() -> None:
+def test_lock_excludes_others_and_is_released_when_its_holder_dies() -> None:
     run = make_run()
     hold = (
         "import sys; from pathlib import Path; from mnistgan.runs.folder import RunFolder\n"

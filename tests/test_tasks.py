@@ -1,4 +1,4 @@
-"""The loop of a training and its tasks, each alone."""
+"""The training loop and its tasks, each tested alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Counter:
 
 @dataclass
 class Note:
-    """A task that writes down when it ran."""
+    """A task that records when it ran."""
 
     name: str
     every: int
@@ -58,7 +58,7 @@ def events_of(tasks: list[Any], stop_after: int = 100) -> list[Event]:
     return list(run(trainer, LENGTH, tasks, lambda: trainer.step >= stop_after))
 
 
-def test_the_loop_runs_the_tasks_that_are_due_in_their_order() -> None:
+def test_loop_runs_due_tasks_in_order() -> None:
     log: list[tuple[int, str]] = []
     events = events_of([Note("a", 2, log), Note("b", 4, log)])
     assert log == [(2, "a"), (4, "a"), (4, "b"), (6, "a"), (8, "a"), (8, "b"), (10, "a")]
@@ -66,7 +66,7 @@ def test_the_loop_runs_the_tasks_that_are_due_in_their_order() -> None:
     assert [event.epoch for event in events if isinstance(event, EpochEnded)] == [1, 2]
 
 
-def test_the_loop_stops_after_the_tasks_of_the_step() -> None:
+def test_loop_stops_after_the_tasks_of_the_current_step() -> None:
     log: list[tuple[int, str]] = []
     events = events_of([Note("a", 1, log)], stop_after=3)
     assert log == [(1, "a"), (2, "a"), (3, "a")]
@@ -89,7 +89,7 @@ def steps_due(task: Any, **progress: Any) -> list[int]:
     return [step for step in range(1, 11) if task.due(Progress(step, LENGTH, **progress))]
 
 
-def test_metrics_are_written_at_intervals_with_scores_and_at_the_end(
+def test_metrics_are_written_at_intervals_and_at_the_end(
     session: Session, folder: RunFolder
 ) -> None:
     board = Board()
@@ -103,11 +103,13 @@ def test_metrics_are_written_at_intervals_with_scores_and_at_the_end(
     assert (event.record.step, event.record.epoch) == (4, 1.0)
     assert (event.record.frechet_distance, event.record.classes_drawn) == (7.5, 9)
     assert folder.read_metrics() == [event.record] == [board.record]
-    assert len(session.trainer.window) == 0  # the next means begin anew
+    assert len(session.trainer.window) == 0  # the next averages start from scratch
 
 
 @pytest.mark.parametrize(("distance", "kept"), [(4.9, True), (5.0, False), (9.0, False)])
-def test_only_a_better_score_is_kept(folder: RunFolder, distance: float, kept: bool) -> None:
+def test_best_checkpoint_is_saved_only_for_a_better_score(
+    folder: RunFolder, distance: float, kept: bool
+) -> None:
     board = Board(Best(5.0, "ab"), [Score(4, distance, classes_drawn=10, judge_sha256="ab")])
     task = KeepBest(folder, board, lambda: {"best": board.best.distance})
     assert steps_due(task) == ([4] if kept else [])
@@ -116,7 +118,7 @@ def test_only_a_better_score_is_kept(folder: RunFolder, distance: float, kept: b
         assert load_checkpoint(folder.best)["best"] == distance
 
 
-def test_checkpoints_are_saved_at_epochs_at_the_end_and_before_a_stop(folder: RunFolder) -> None:
+def test_checkpoints_are_saved_each_epoch_at_the_end_and_at_a_stop(folder: RunFolder) -> None:
     task = SaveCheckpoint(folder, OutputConfig(keep_every_epochs=2), lambda: {"key": 1})
     assert steps_due(task) == [4, 8, 10]
     assert steps_due(task, stopping=True) == list(range(1, 11))

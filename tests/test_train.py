@@ -39,11 +39,11 @@ from mnistgan.training.losses import LOSSES
 Cli = Callable[..., Result]
 
 
-def files(run: Path) -> set[str]:
+def files_in(run: Path) -> set[str]:
     return {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
 
 
-def test_the_whole_story(mnistgan: Cli) -> None:
+def test_train_sample_plot_and_animate_a_run(mnistgan: Cli) -> None:
     done = mnistgan("train", "--config", "mlp", "--offline", *TINY)
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("finished at step 12 after 0:0")
@@ -52,7 +52,7 @@ def test_the_whole_story(mnistgan: Cli) -> None:
     assert mnistgan("sample", "--ckpt", "latest.pt", "--n", "64").exit_code == 0
     assert mnistgan("plot-losses", "runs/exp1").exit_code == 0
     assert mnistgan("make-gif", "runs/exp1").exit_code == 0
-    assert files(Path("runs/exp1")) == {
+    assert files_in(Path("runs/exp1")) == {
         ".lock",
         "config.yaml",
         "run.json",
@@ -71,7 +71,7 @@ def test_the_whole_story(mnistgan: Cli) -> None:
     assert [line["epoch"] for line in lines] == [0.001333, 0.002667, 0.0032]
 
 
-def test_run_json_says_what_the_training_ran_on() -> None:
+def test_run_json_describes_data_and_machine() -> None:
     info = json.loads((train_tiny() / "run.json").read_text())
     assert info["dataset"]["images"] == 60_000
     assert re.fullmatch("[0-9a-f]{64}", info["dataset"]["sha256"])
@@ -97,7 +97,7 @@ def test_each_resume_adds_a_session_to_run_json(monkeypatch: pytest.MonkeyPatch)
     assert [session["torch"] == "99.0" for session in info["sessions"]] == [False, True, True]
 
 
-def test_the_saved_configuration_is_complete_and_trains_the_same_again(mnistgan: Cli) -> None:
+def test_saved_configuration_reproduces_the_training(mnistgan: Cli) -> None:
     first = train_tiny("training.seed=5")
     again = mnistgan("train", "--config", first / "config.yaml", "--name", "again", "--offline")
     assert again.exit_code == 0, again.output
@@ -107,7 +107,7 @@ def test_the_saved_configuration_is_complete_and_trains_the_same_again(mnistgan:
 
 @pytest.mark.parametrize("stop_after", [1, 5, 8, 11])
 @pytest.mark.parametrize("config", ["mlp", "dcgan", "best"])
-def test_interrupted_and_resumed_equals_uninterrupted(config: str, stop_after: int) -> None:
+def test_resume_equals_uninterrupted_training(config: str, stop_after: int) -> None:
     overrides = ["training.ema_decay=0.9", "output.sample_every_epochs=0.0005"]
     whole = train_tiny(*overrides, name="whole", config=config)
     parts = train_tiny(*overrides, name="parts", config=config, stop_after=stop_after)
@@ -121,7 +121,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(config: str, stop_after: i
         assert (whole / "samples" / name).read_bytes() == (parts / "samples" / name).read_bytes()
 
 
-def test_a_finished_run_made_longer_equals_a_long_one() -> None:
+def test_extended_run_equals_a_longer_run() -> None:
     whole = train_tiny(name="whole")
     parts = train_tiny("training.max_steps=7", name="parts")
     resume_tiny(parts, "training.max_steps=12")
@@ -131,11 +131,11 @@ def test_a_finished_run_made_longer_equals_a_long_one() -> None:
     )
     assert metrics_without_timings(whole) == metrics_without_timings(parts)
     assert RunFolder(parts).read_config().training.max_steps == 12
-    assert (parts / "samples/epoch_000.001867.png").exists()  # a last step always has a picture
+    assert (parts / "samples/epoch_000.001867.png").exists()  # the last step always has a picture
 
 
-def test_each_epoch_is_saved_and_kept_where_asked() -> None:
-    write_set(Path("mine"), count=50)  # 4 steps an epoch
+def test_each_epoch_is_saved_and_every_second_one_kept() -> None:
+    write_set(Path("mine"), count=50)  # 4 steps per epoch
     overrides = [
         "data.dataset=./mine", "training.epochs=3", "training.max_steps=null",
         "output.keep_every_epochs=2", "output.sample_every_epochs=1",
@@ -149,7 +149,7 @@ def test_each_epoch_is_saved_and_kept_where_asked() -> None:
     ]
 
 
-def test_metrics_past_the_checkpoint_do_not_stand_twice() -> None:
+def test_resume_drops_metrics_written_after_the_checkpoint() -> None:
     run = train_tiny(stop_after=6)
     with (run / "metrics.jsonl").open("a") as file:
         file.write((run / "metrics.jsonl").read_text().replace('"step":5', '"step":10'))
@@ -160,7 +160,7 @@ def test_metrics_past_the_checkpoint_do_not_stand_twice() -> None:
     assert not (run / ".latest.pt.0123abcd.tmp").exists()
 
 
-def test_a_finished_run_says_so(mnistgan: Cli) -> None:
+def test_resuming_a_finished_run_changes_nothing_and_says_so(mnistgan: Cli) -> None:
     run = train_tiny()
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     result = mnistgan("train", "--resume", "tiny", "--offline")
@@ -169,7 +169,7 @@ def test_a_finished_run_says_so(mnistgan: Cli) -> None:
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_a_run_without_a_checkpoint_starts_at_step_0() -> None:
+def test_resume_without_any_checkpoint_starts_at_step_0() -> None:
     run = train_tiny(name="killed-early")
     whole = load_checkpoint(run / "latest.pt")
     for name in ("latest.pt", "metrics.jsonl", "run.json"):
@@ -179,14 +179,14 @@ def test_a_run_without_a_checkpoint_starts_at_step_0() -> None:
     assert (run / "run.json").exists()
 
 
-def test_a_run_whose_latest_checkpoint_is_gone_is_not_begun_anew() -> None:
+def test_resume_refuses_a_run_with_only_a_previous_checkpoint() -> None:
     run = train_tiny("output.checkpoint_every_seconds=1e-6", stop_after=6)
     (run / "latest.pt").unlink()
     with pytest.raises(RunError, match=r"cp runs/tiny/previous\.pt runs/tiny/latest\.pt"):
         resume_tiny(run)
 
 
-def test_a_data_folder_may_move_but_its_images_may_not_change() -> None:
+def test_resume_accepts_moved_data_and_refuses_other_images() -> None:
     write_set(Path("here"), count=50)
     run = train_tiny("data.dataset=./here", stop_after=6)
     Path("here").rename("there")
@@ -198,7 +198,7 @@ def test_a_data_folder_may_move_but_its_images_may_not_change() -> None:
         resume_tiny(run, "data.dataset=./other", "training.max_steps=10")
 
 
-def test_a_plan_that_another_training_has_overtaken_is_refused() -> None:
+def test_resume_is_refused_if_another_process_trained_meanwhile() -> None:
     run = train_tiny(stop_after=6)
     stale = resumed_session(run)
     resume_tiny(run)
@@ -207,8 +207,8 @@ def test_a_plan_that_another_training_has_overtaken_is_refused() -> None:
     assert load_checkpoint(run / "latest.pt")["trainer"]["step"] == 12
 
 
-def contents(run: Path) -> dict[str, bytes]:
-    return {name: (run / name).read_bytes() for name in files(run)}
+def contents_of(run: Path) -> dict[str, bytes]:
+    return {name: (run / name).read_bytes() for name in files_in(run)}
 
 
 @pytest.mark.parametrize(
@@ -224,10 +224,10 @@ def contents(run: Path) -> dict[str, bytes]:
 def test_refused_resume_changes_no_file(mnistgan: Cli, name: str, damage: bytes) -> None:
     run = train_tiny(stop_after=6)
     (run / name).write_bytes(damage)
-    before = contents(run)
+    before = contents_of(run)
     words = ("train", "--resume", run, "--offline", "training.max_steps=50")
     assert_refused(mnistgan(*words), name)
-    assert contents(run) == before
+    assert contents_of(run) == before
 
 
 def test_resume_keeps_metrics_lines_that_hold_a_carriage_return() -> None:
@@ -267,7 +267,7 @@ def test_run_folder_that_disappears_stops_its_training(
     run, session = Path("runs", name), tiny_session(due, name=name)
     with pytest.raises(RunError, match=f"runs/{name}: .* deleted or moved") as stopped:
         disturb_at(session, 3, lambda: disturb(run))
-    assert "mnistgan" not in str(stopped.value)  # no command would work on that folder
+    assert "mnistgan" not in str(stopped.value)  # no command could resume a run that is gone
     assert session.trainer.step <= 5
     assert not run.exists() or list(run.iterdir()) == []
 
@@ -280,7 +280,7 @@ def test_deleted_samples_folder_is_made_again() -> None:
     ]
 
 
-def test_a_full_disk_stops_with_the_way_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_during_a_resume_reports_how_to_resume(monkeypatch: pytest.MonkeyPatch) -> None:
     run = train_tiny(stop_after=6)
     good = load_checkpoint(run / "latest.pt")
 
@@ -295,7 +295,7 @@ def test_a_full_disk_stops_with_the_way_on(monkeypatch: pytest.MonkeyPatch) -> N
     resume_tiny(run)
 
 
-def test_what_a_resume_refuses(mnistgan: Cli) -> None:
+def test_resume_refuses_new_options_and_changed_settings(mnistgan: Cli) -> None:
     run = train_tiny(stop_after=6)
     for option, value in (("--config", "mlp"), ("--name", "x"), ("--seed", 3)):
         result = mnistgan("train", "--resume", run, option, value)
@@ -314,7 +314,7 @@ def test_what_a_resume_refuses(mnistgan: Cli) -> None:
     assert_same(load_checkpoint(run / "latest.pt"), state)
 
 
-def test_a_damaged_checkpoint_is_refused_and_the_run_kept(mnistgan: Cli) -> None:
+def test_damaged_checkpoint_is_refused_and_previous_resumes(mnistgan: Cli) -> None:
     run = train_tiny("output.checkpoint_every_seconds=1e-6", stop_after=6)
     damaged = bytearray((run / "latest.pt").read_bytes())
     damaged[len(damaged) // 2] ^= 1
@@ -327,7 +327,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_run_kept(mnistgan: Cli) -> None
     resume_tiny(run)
 
 
-def test_dry_run_says_what_it_would_download(
+def test_dry_run_reports_the_download_without_starting_it(
     mnistgan: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "_download", None)  # a dry run never calls it
@@ -341,7 +341,7 @@ def test_dry_run_says_what_it_would_download(
     assert os.listdir() == []
 
 
-def test_threads_are_resolved_once_and_kept_on_a_resume(mnistgan: Cli) -> None:
+def test_resume_keeps_the_number_of_threads(mnistgan: Cli) -> None:
     before = torch.get_num_threads()
     try:
         run = train_tiny("training.threads=2", stop_after=4)
@@ -361,7 +361,7 @@ def test_threads_are_resolved_once_and_kept_on_a_resume(mnistgan: Cli) -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "null", "true", "1e9"])
-def test_threads_that_are_no_count_are_refused(mnistgan: Cli, value: str) -> None:
+def test_invalid_number_of_threads_is_refused(mnistgan: Cli, value: str) -> None:
     result = mnistgan("train", "--dry-run", f"training.threads={value}")
     assert_refused(result, "training.threads: should be auto or a whole number from 1 to 1024")
 
@@ -377,7 +377,7 @@ def test_training_under_a_launcher_is_refused(
     assert mnistgan("train", *TINY).exit_code == 0
 
 
-def test_a_dry_run_shows_the_plan_and_writes_nothing(mnistgan: Cli) -> None:
+def test_dry_run_shows_the_plan_and_writes_nothing(mnistgan: Cli) -> None:
     result = mnistgan("train", "--config", "mlp", "--dry-run", "--offline", "training.epochs=3")
     assert result.exit_code == 0
     words = ("runs/exp1", "the files that ship", "1,486,352", "1,460,225", "5,625 steps", "cpu")
@@ -392,7 +392,7 @@ def test_quiet_prints_only_the_result(mnistgan: Cli) -> None:
     assert result.stdout.startswith("finished at step 12")
 
 
-def test_an_epoch_is_one_plain_line_without_a_terminal(mnistgan: Cli) -> None:
+def test_without_a_terminal_each_epoch_is_one_plain_line(mnistgan: Cli) -> None:
     result = mnistgan(
         "train", "--config", "mlp", "--offline", *TINY, "data.batch_size=15000",
         "training.epochs=2", "training.max_steps=null", "output.log_every_steps=1",
@@ -403,7 +403,9 @@ def test_an_epoch_is_one_plain_line_without_a_terminal(mnistgan: Cli) -> None:
     assert "\x1b" not in result.output
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_non_finite_loss_stops_and_names_the_last_good_checkpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     run = train_tiny(stop_after=6)
     good = (run / "latest.pt").read_bytes()
     broken = replace(LOSSES["bce"], generator=lambda real, fake: fake.mean().log() - torch.inf)
@@ -425,7 +427,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_way_back(monkeypatch: pytest.M
         (None, {}),
     ],
 )
-def test_pictures_come_at_the_first_step_that_reaches_a_multiple(
+def test_pictures_are_due_at_the_first_step_past_each_multiple(
     every: float | None, expected: dict[int, float]
 ) -> None:
     length = Length(total_steps=100, steps_per_epoch=10)
@@ -434,7 +436,7 @@ def test_pictures_come_at_the_first_step_that_reaches_a_multiple(
 
 
 def start_training(*words: str) -> "subprocess.Popen[str]":
-    """`mnistgan train` in a process of its own, some way into its steps."""
+    """Start `mnistgan train` in a process and wait until it has taken some steps."""
     process = subprocess.Popen(
         [sys.executable, "-m", "mnistgan", "train", "--config", "mlp", "--offline",
          "--name", "live", *TINY, "training.max_steps=100000", *words],
@@ -450,7 +452,7 @@ def start_training(*words: str) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(number: int, code: int) -> None:
+def test_signal_saves_and_reports_how_to_resume(number: int, code: int) -> None:
     process = start_training()
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
@@ -463,7 +465,7 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(number: int, cod
     resume_tiny(run, f"training.max_steps={step + 3}")
 
 
-def test_killed_without_warning_it_goes_on_from_its_last_checkpoint() -> None:
+def test_killed_training_resumes_from_its_last_checkpoint() -> None:
     process = start_training("output.checkpoint_every_seconds=0.01")
     process.kill()
     process.communicate()
@@ -478,26 +480,26 @@ def test_killed_without_warning_it_goes_on_from_its_last_checkpoint() -> None:
     assert metrics_without_timings(whole) == metrics_without_timings(run)
 
 
-def test_a_run_in_training_is_not_resumed_by_a_second_process(mnistgan: Cli) -> None:
+def test_second_process_cannot_resume_a_run_in_training(mnistgan: Cli) -> None:
     process = start_training("output.checkpoint_every_seconds=0.01")
     with process:
         result = mnistgan("train", "--resume", "live", "--offline")
         assert result.exit_code == 1
         assert "is being trained by another process" in result.stderr
-        # Others may read it all the while.
+        # Other commands may read the run meanwhile.
         assert mnistgan("sample", "--n", "2").exit_code == 0
         assert mnistgan("plot-losses", "live").exit_code == 0
         assert mnistgan("make-gif", "live").exit_code == 0
         process.kill()
 
 
-def test_the_default_is_fast(mnistgan: Cli) -> None:
+def test_default_preset_is_fast(mnistgan: Cli) -> None:
     result = mnistgan("train", "--dry-run", "--offline")
     assert "conv" in result.stdout
     assert mnistgan("train", "--config", "fast", "--dry-run", "--offline").stdout == result.stdout
 
 
-def test_what_falls_over_the_epochs_falls_otherwise_in_a_longer_run(mnistgan: Cli) -> None:
+def test_resume_warns_if_more_epochs_change_the_schedule(mnistgan: Cli) -> None:
     train_tiny("optimizer.schedule=linear", "training.epochs=1")
     words = ["train", "--resume", "tiny", "--offline", "--dry-run"]
     longer = mnistgan(*words, "training.epochs=2", "training.max_steps=13")
@@ -514,7 +516,7 @@ def test_unknown_optimizer_or_argument_reports_one_line(mnistgan: Cli, word: str
     assert not Path("runs").exists()
 
 
-def test_an_optimizer_with_arguments_of_every_kind_goes_on() -> None:
+def test_optimizer_with_arguments_resumes_bit_for_bit() -> None:
     words = ["optimizer.name=rmsprop", "optimizer.arguments.centered=true", "optimizer.lr=1e-4"]
     whole = train_tiny(*words, name="whole")
     run = train_tiny(*words, "optimizer.arguments.alpha=0.99", stop_after=5)

@@ -33,7 +33,7 @@ def weights(network: nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("architecture", ["mlp", "dcgan"])
-def test_each_update_moves_all_of_its_own_network_and_nothing_else(
+def test_each_update_changes_only_its_own_network(
     architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = build(tiny(f"model.architecture={architecture}"))
@@ -47,38 +47,38 @@ def test_each_update_moves_all_of_its_own_network_and_nothing_else(
         monkeypatch.setattr(optimizer, "step", step)
     trainer.train_step()
     (g_start, d_start), (g_after_d, d_after_d), (g_end, d_end) = seen["start"], seen["d"], seen["g"]
-    assert_same(g_after_d, g_start)  # D's update leaves G
-    assert_same(d_end, d_after_d)  # G's update leaves D
+    assert_same(g_after_d, g_start)  # D's update leaves G unchanged
+    assert_same(d_end, d_after_d)  # G's update leaves D unchanged
     assert all(not torch.equal(d_start[name], d_end[name]) for name in d_start)
     assert all(not torch.equal(g_start[name], g_end[name]) for name in g_start)
 
 
-def test_g_learns_from_d_alone() -> None:
-    """G's gradient is that of its loss through D, computed here by hand."""
+def test_generator_gradient_is_that_of_its_loss_through_d() -> None:
+    """Compare with the gradient of G's loss through D, computed with autograd."""
     trainer = build(tiny("training.seed=3"))
-    trainer.discriminator.eval()  # no dropout: the same D twice
+    trainer.discriminator.eval()  # no dropout, so that both passes use the same D
     noise: list[torch.Tensor] = []
     trainer.generator.register_forward_pre_hook(lambda _, inputs: noise.append(inputs[0]))
     generator = copy.deepcopy(trainer.generator)
     trainer.train_step()
-    logits = trainer.discriminator(generator(noise[1]))  # noise[0] was for D's update
+    logits = trainer.discriminator(generator(noise[1]))  # noise[0] belongs to D's update
     loss = -torch.nn.functional.logsigmoid(logits).mean()
     expected = torch.autograd.grad(loss, list(generator.parameters()))
     for weight, gradient in zip(trainer.generator.parameters(), expected, strict=True):
         torch.testing.assert_close(weight.grad, gradient)
 
 
-def watch(network: nn.Module) -> list[torch.Tensor]:
-    """The images that D is given from now on."""
+def record_inputs(network: nn.Module) -> list[torch.Tensor]:
+    """Record the images that a network gets from now on."""
     seen: list[torch.Tensor] = []
     network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     return seen
 
 
 @pytest.mark.parametrize("reuse_fakes", [True, False])
-def test_g_is_updated_on_the_images_that_d_has_seen_or_on_new_ones(reuse_fakes: bool) -> None:
+def test_reuse_fakes_decides_whether_g_sees_the_images_of_d(reuse_fakes: bool) -> None:
     trainer = build(tiny(f"training.reuse_fakes={reuse_fakes}", "training.n_critic=2"))
-    seen = watch(trainer.discriminator)
+    seen = record_inputs(trainer.discriminator)
     trainer.train_step()
     first, second, of_g = seen  # D's batches are the real images, then the generated ones
     assert torch.equal(second[16:], of_g) == reuse_fakes
@@ -111,7 +111,7 @@ PENALTIES: dict[str, tuple[PenaltyWeights, Any]] = {
 
 
 @pytest.mark.parametrize("name", PENALTIES)
-def test_penalties_act_on_their_images_by_their_weights(name: str) -> None:
+def test_penalties_are_weighted_and_applied_to_the_right_images(name: str) -> None:
     """For D(x) = |x|^2 / 2, whose gradient is x."""
 
     def discriminator(images: torch.Tensor) -> torch.Tensor:
@@ -120,7 +120,7 @@ def test_penalties_act_on_their_images_by_their_weights(name: str) -> None:
     given, expected = PENALTIES[name]
     real, fake = torch.randn(2, 16, 1, 28, 28)
     if name == "gradient_penalty":
-        real = fake.clone()  # between them lies no other
+        real = fake.clone()  # real = fake = interpolated
     real.requires_grad_()
     fake.requires_grad_()
     logits = discriminator(real), discriminator(fake)
@@ -128,29 +128,29 @@ def test_penalties_act_on_their_images_by_their_weights(name: str) -> None:
     assert found.item() == pytest.approx(expected(real.flatten(1), fake.flatten(1)).item())
 
 
-def test_d_minimizes_its_penalties_too() -> None:
-    """Label smoothing adds a times the mean of D's real logits, whose slope is known."""
+def test_loss_of_d_includes_its_penalties() -> None:
+    """Label smoothing adds a constant times the mean real logit of D; its gradient is known."""
     slopes = []
     for amount in (0.0, 0.25):
         trainer = build(tiny(f"loss.label_smoothing={amount}"))
-        bias = list(trainer.discriminator.parameters())[-1]  # of the last layer: D's slope is 1
+        bias = list(trainer.discriminator.parameters())[-1]  # last layer: D's gradient is 1
         trainer.train_step()
         assert bias.grad is not None
         slopes.append(bias.grad)
     torch.testing.assert_close(slopes[1] - slopes[0], torch.full_like(slopes[0], 0.25))
 
 
-def test_d_sees_all_images_augmented() -> None:
-    """With as much noise as this, an image that D sees bare would be within [-1, 1]."""
+def test_d_sees_only_augmented_images() -> None:
+    """Images without augmentation lie within [-1, 1], far below this amount of noise."""
     trainer = build(tiny("loss.adversarial=relativistic", "augment.instance_noise=10"))
-    seen = watch(trainer.discriminator)
+    seen = record_inputs(trainer.discriminator)
     trainer.train_step()
     assert [len(images) for images in seen] == [32, 32]  # real and generated, for D and for G
     for images in seen:
         assert images.detach().flatten(1).std(dim=1).min() > 8
 
 
-def test_the_means_are_those_of_the_steps() -> None:
+def test_means_are_averages_over_the_steps() -> None:
     trainer = build(tiny())
     for _ in range(3):
         trainer.train_step()
@@ -159,15 +159,15 @@ def test_the_means_are_those_of_the_steps() -> None:
     assert all(0 <= value <= 1 for value in (trainer.means().d_real, trainer.means().d_fake))
 
 
-def test_logits_are_reported_as_logits_if_the_loss_says_so() -> None:
+def test_wgan_reports_the_outputs_of_d_as_logits() -> None:
     trainer = build(tiny("loss.adversarial=wgan", "loss.weight_clip=0.01"))
     trainer.train_step()
     means = trainer.means()
     assert means.d_loss == pytest.approx(means.d_fake - means.d_real, abs=1e-6)
 
 
-def test_the_average_soon_forgets_the_first_weights() -> None:
-    """A plain average with a decay of 0.999 is 61 % first weights after 500 steps."""
+def test_ema_decay_warms_up() -> None:
+    """With a fixed decay of 0.999, the initial weights would still make up 61 % after 500 steps."""
     left = 1.0
     for step in range(500):
         left *= warm_decay(0.999, step)
@@ -181,7 +181,7 @@ def test_ema_is_the_running_mean_of_weights_and_statistics() -> None:
     network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     ema = copy.deepcopy(network)
     before = copy.deepcopy(ema.state_dict())
-    network(torch.randn(8, 2))  # moves BatchNorm's statistics
+    network(torch.randn(8, 2))  # changes the statistics of BatchNorm
     with torch.no_grad():
         for weight in network.parameters():
             weight.add_(1)
@@ -194,7 +194,7 @@ def test_ema_is_the_running_mean_of_weights_and_statistics() -> None:
     assert not torch.equal(before["1.running_mean"], now["1.running_mean"])
 
 
-def test_the_seed_decides_everything() -> None:
+def test_same_seed_gives_the_same_state() -> None:
     def state_after(seed: int) -> dict[str, Any]:
         trainer = build(tiny(f"training.seed={seed}"))
         for _ in range(3):
@@ -207,7 +207,7 @@ def test_the_seed_decides_everything() -> None:
 
 @pytest.mark.parametrize("at", [0, 1, 4, 9])
 @pytest.mark.parametrize("config", ["mlp", "dcgan"])
-def test_a_loaded_state_goes_on_to_the_bit(at: int, config: str) -> None:
+def test_loaded_state_continues_bit_for_bit(at: int, config: str) -> None:
     one = build(tiny("training.ema_decay=0.9", config=config))
     for _ in range(at):
         one.train_step()
@@ -216,7 +216,7 @@ def test_a_loaded_state_goes_on_to_the_bit(at: int, config: str) -> None:
         one.train_step()
 
     other = build(tiny("training.ema_decay=0.9", config=config))
-    other.train_step()  # whatever it did before
+    other.train_step()  # loading must replace all earlier state
     other.load_state_dict(state)
     for _ in range(5):
         other.train_step()
@@ -257,7 +257,7 @@ def mutate(state: Any, path: str, value: Any) -> None:
         ("generator/layers.0.weight", torch.zeros(1, 1).expand(8, 8), "non-contiguous"),
     ],
 )
-def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(
+def test_state_that_does_not_fit_is_refused_and_changes_nothing(
     path: str, value: Any, expected: str
 ) -> None:
     trainer = build(tiny())
@@ -270,7 +270,7 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(
     assert_same(trainer.state_dict(), before)
 
 
-def test_a_change_of_device_starts_the_random_streams_anew() -> None:
+def test_state_of_another_device_loads_with_new_random_streams() -> None:
     trainer = build(tiny())
     trainer.train_step()
     state = {**trainer.state_dict(), "device": "cuda", "noise_rng": torch.zeros(16).byte()}
@@ -281,7 +281,7 @@ def test_a_change_of_device_starts_the_random_streams_anew() -> None:
     assert other.means().d_loss > 0
 
 
-def test_a_loss_that_is_not_finite_is_found_with_its_step() -> None:
+def test_non_finite_weights_and_losses_are_reported_with_the_step() -> None:
     trainer = build(tiny("optimizer.lr=1", "optimizer.betas=[0, 0]"))
     trainer.train_step()
     trainer.check_finite()
@@ -316,7 +316,7 @@ OBJECTIVES = {
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_every_objective_steps_and_goes_on_to_the_bit(name: str) -> None:
+def test_every_objective_trains_and_continues_bit_for_bit(name: str) -> None:
     config = tiny("model.architecture=conv", "training.ema_decay=0.9", *OBJECTIVES[name])
     one = build(config)
     for _ in range(4):
@@ -331,7 +331,7 @@ def test_every_objective_steps_and_goes_on_to_the_bit(name: str) -> None:
     assert_same(one.state_dict(), other.state_dict())
 
 
-def test_d_takes_its_updates_and_sees_other_images_each_time() -> None:
+def test_n_critic_updates_d_several_times_on_new_images() -> None:
     trainer = build(tiny("training.n_critic=3"))
     trainer.train_step()
     assert trainer.batches.position == 3 * 16
@@ -339,7 +339,7 @@ def test_d_takes_its_updates_and_sees_other_images_each_time() -> None:
     assert (steps, trainer.g_optimizer.state_dict()["state"][0]["step"]) == (3, 1)
 
 
-def test_clipped_weights_are_clipped_after_each_step() -> None:
+def test_weights_of_d_are_clipped_after_each_step() -> None:
     trainer = build(tiny("loss.adversarial=wgan", "loss.weight_clip=0.01"))
     trainer.train_step()
     largest = max(weight.abs().max().item() for weight in trainer.discriminator.parameters())
@@ -354,7 +354,7 @@ def test_clipped_weights_are_clipped_after_each_step() -> None:
         ("cosine", [1, 1, 0.5, (1 + math.cos(0.75 * math.pi)) / 2]),
     ],
 )
-def test_learning_rates_fall_over_the_rest_of_the_epochs(
+def test_learning_rate_decreases_over_the_remaining_epochs(
     schedule: str, expected: list[float]
 ) -> None:
     config = tiny(f"optimizer.schedule={schedule}", "optimizer.decay_from=0.5").optimizer
@@ -371,17 +371,17 @@ def test_both_learning_rates_follow_the_schedule() -> None:
         assert rates == pytest.approx([0.01 * factor, 0.02 * factor])
 
 
-def test_instance_noise_falls_to_nothing() -> None:
+def test_instance_noise_decreases_to_zero() -> None:
     trainer = build(tiny("augment.instance_noise=0.4", "training.epochs=2"))  # eight steps
     images = torch.zeros(64, 1, 28, 28)
-    deviations = []
+    spreads = []
     for step in (0, 4, 8):
         trainer.step = step
-        deviations.append(trainer.augment(images).std().item())
-    assert deviations == pytest.approx([0.4, 0.2, 0], rel=0.02)
+        spreads.append(trainer.augment(images).std().item())
+    assert spreads == pytest.approx([0.4, 0.2, 0], rel=0.02)
 
 
-def test_lazy_penalties_act_at_every_kth_step_with_k_times_the_weight() -> None:
+def test_lazy_penalties_act_every_kth_step_with_k_times_the_weight() -> None:
     words = ["loss.r1=2", "loss.r2=1", "loss.gradient_penalty=3", "loss.penalty_every_steps=4"]
     weights = [penalty_weights(tiny(*words).loss, step)[:3] for step in range(5)]
     assert weights == [(8, 4, 3), (0, 0, 3), (0, 0, 3), (0, 0, 3), (8, 4, 3)]
@@ -418,8 +418,8 @@ def test_every_optimizer_takes_a_step(name: str) -> None:
     build(tiny(f"optimizer.name={name}")).load_state_dict(state)
 
 
-def test_labels_reach_both_networks() -> None:
-    """A conditional G and D see the classes of the real batch."""
+def test_conditional_g_and_d_get_the_labels_of_the_batch() -> None:
+    """A conditional G and D both get the labels of the real batch."""
     trainer = build(tiny("model.conditional=true"))
     seen: dict[str, list[torch.Tensor]] = {"g": [], "d": []}
     for key, network in (("g", trainer.generator), ("d", trainer.discriminator)):

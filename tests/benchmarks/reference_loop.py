@@ -1,9 +1,9 @@
-"""What a good tutorial writes: torchvision's data set, a DataLoader, Adam, `.item()` each step.
+"""A plain training loop, as in a good tutorial: torchvision, a DataLoader, Adam, `.item()`.
 
     python tests/benchmarks/reference_loop.py FOLDER mlp 32 600
 
-FOLDER has MNIST as torchvision leaves it after a download. Prints the images a second after a
-warm-up. It shares its networks with mnistgan, but for the dropout, so that only the loop differs.
+FOLDER has MNIST as torchvision stores it after a download. Prints the images per second, measured
+after a warm-up. The networks are those of mnistgan, except dropout, so that only the loop differs.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""`mnistgan train` against a plain loop on the same cores, in turn: medians and paired ratios.
+"""Compare the speed of `mnistgan train` with a plain loop: medians and ratios of paired runs.
 
     python tests/benchmarks/speed.py --out speed.json
 
-Takes about 20 minutes, alone on the machine.
+The runs alternate on the same cores. Takes about 20 minutes; run nothing else meanwhile.
 """
 
 import argparse
@@ -56,7 +56,7 @@ CASES = {
 class Measured:
     images_per_second: float
     first_step_seconds: float
-    """A whole run of one step, from the command to the end of its process."""
+    """Wall time of a whole process that trains one step"""
     peak_mib: float
 
 
@@ -68,7 +68,7 @@ def measure_plain(case: Case, folder: str) -> Measured:
 
 
 def measure_ours(case: Case, folder: str) -> Measured:
-    """The rate is that of the lines in metrics.jsonl, the first of them left out."""
+    """The rate comes from metrics.jsonl, without its first line, which is the warm-up."""
     command = [*MNISTGAN, "train", "--config", case.preset, "--offline", "--quiet"]
     words = [
         f"data.root={folder}",
@@ -91,7 +91,7 @@ def measure_ours(case: Case, folder: str) -> Measured:
 
 
 def run(command: list[str]) -> tuple[float, float, str]:
-    """Wall seconds, peak MiB and the output of a process."""
+    """Run a process. Returns its wall time in seconds, peak memory in MiB and output."""
     started_at = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -103,7 +103,7 @@ def run(command: list[str]) -> tuple[float, float, str]:
 
 
 def other_work_share(folder: str, epochs: int = 2) -> float:
-    """The share of a run of `mlp`, live display and all, that is not spent in training steps."""
+    """The share of a run of `mlp`, with live display, that is not spent in training steps."""
     with tempfile.TemporaryDirectory() as runs, Path(os.devnull).open("w") as nowhere:
         progress.messages = console.Stream(  # type: ignore[attr-defined]
             file=nowhere, force_terminal=True, width=120, height=40, color_system="truecolor"
@@ -135,7 +135,7 @@ def other_work_share(folder: str, epochs: int = 2) -> float:
 
 
 def measure_commands(folder: str, rounds: int) -> dict[str, float]:
-    """Median wall seconds of whole processes, in turn."""
+    """Median wall time in seconds of whole processes, which alternate."""
     with tempfile.TemporaryDirectory() as runs:
         words = ["--runs", runs, "--name", "mlp", f"data.root={folder}", "training.max_steps=1"]
         run([*MNISTGAN, "train", "--quiet", "--config", "mlp", *words])
@@ -155,16 +155,17 @@ def measure_commands(folder: str, rounds: int) -> dict[str, float]:
 
 
 def roofline(case: Case, images_per_second: float) -> str:
-    """What share of the matrix products that these cores can do the training of `mlp` does."""
+    """Compare the speed of `mlp` with the peak matrix-product rate of these cores."""
     config = load_config("mlp").model
     g = parameter_count(build_generator(config, 1))
     d = parameter_count(build_discriminator(config, 1))
     first_of_d = 28 * 28 * 1024
-    # Two operations a weight and image in each pass: forward, to the weights, to the inputs. D has
-    # all three for real and for fake images (but not to the images themselves), and for new fakes
-    # forward and to the images. G has forward for D, and all three for itself.
+    # Each pass (forward, gradient of the weights, gradient of the inputs) takes two operations per
+    # weight and image. D runs all three for real and fake images, without the gradient of the
+    # images. For G's update, D runs forward and the gradient of the inputs. G runs forward for D's
+    # update and all three for its own.
     operations = 2 * ((2 * 3 * d - 2 * first_of_d) + 2 * d + g + 3 * g)
-    # Adam reads weight, gradient, two moments, and writes three; each pass reads the weights.
+    # Adam reads four values per weight and writes three. Each pass reads the weights once.
     megabytes = 4 * (7 * (g + d) + 4 * g + 4 * d) / 1e6
     parts = []
     for dtype in (torch.float32, torch.bfloat16):
@@ -175,13 +176,13 @@ def roofline(case: Case, images_per_second: float) -> str:
         )
     return (
         f"roofline, mlp {case.batch_size} at {images_per_second:,.0f} images/s: "
-        f"{operations / 1e6:.1f} MFLOP an image, {megabytes:.0f} MB of weights a step; "
+        f"{operations / 1e6:.1f} MFLOP per image, {megabytes:.0f} MB of weights per step; "
         + "; ".join(parts)
     )
 
 
 def matmul_peak(dtype: torch.dtype, size: int = 2048) -> float:
-    """Operations a second in the best of some large products."""
+    """Operations per second of the fastest of ten large matrix products."""
     a, b = torch.randn(2, size, size).to(dtype)
     best = 0.0
     for _ in range(10):
@@ -192,7 +193,7 @@ def matmul_peak(dtype: torch.dtype, size: int = 2048) -> float:
 
 
 def unzip(folder: str) -> None:
-    """Lay MNIST out as torchvision leaves it after a download."""
+    """Store MNIST as torchvision does after a download."""
     target = Path(folder, "MNIST/raw")
     target.mkdir(parents=True)
     for path in SHIPPED_FOLDER.glob("*.gz"):
@@ -200,7 +201,7 @@ def unzip(folder: str) -> None:
 
 
 def summary(pairs: list[dict[str, Any]]) -> dict[str, float]:
-    """Medians of each side, and of the ratios pair by pair."""
+    """Medians of each side and of the ratios of the pairs."""
     rows: dict[str, float] = {}
     for key in asdict(Measured(0, 0, 0)):
         rows |= {f"{side}_{key}": median(p[side][key] for p in pairs) for side in ("plain", "ours")}
@@ -247,7 +248,7 @@ def show(results: dict[str, Any]) -> None:
         )
     for name, seconds in results["commands"].items():
         print(f"{name:20}{seconds:6.2f} s")
-    print(f"all but the steps   {results['other_work_share']:8.1%} of the time of a run")
+    print(f"outside the steps   {results['other_work_share']:8.1%} of the time of a run")
     print(*results["roofline"], sep="\n")
 
 

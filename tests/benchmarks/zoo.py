@@ -1,9 +1,10 @@
-"""Trains presets with several seeds and tabulates their scores; what is there stays.
+"""Train presets with several seeds and print a table of their scores.
 
     python tests/benchmarks/zoo.py --out results bce lsgan wgan wgan-gp hinge
 
-Each row of the table is a preset (`bce` is `lsgan` with another loss). `--out` collects one JSON
-file a run, so that a table may grow over days. Alone on the machine, since it tells minutes.
+Each row of the table is a preset (`bce` is `lsgan` with another loss). `--out` keeps one JSON file
+per run. Runs that have one are not repeated, so a table can grow over days. The table includes
+training times, so run nothing else meanwhile.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-# What is changed of a preset; most are taken as they are.
+# Rows that differ from the preset of the same name.
 ROWS: dict[str, list[str]] = {"bce": ["--config", "lsgan", "loss.adversarial=bce"]}
 COLUMNS = {
     "frechet_distance": "{:.3f}",
@@ -34,7 +35,7 @@ COLUMNS = {
 
 
 def train_and_score(name: str, seed: int, out: Path, words: list[str], cas: bool) -> dict[str, Any]:
-    """The result of one run, from its file if there is one."""
+    """Train and score one run, or read its result if it exists."""
     path = out / f"{name}-{seed}.json"
     if path.exists():
         return dict(json.loads(path.read_text()))
@@ -84,7 +85,11 @@ def main() -> None:
     parser.add_argument("presets", nargs="+")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--cas", action="store_true", help="minutes more a run; not of stacked")
+    parser.add_argument(
+        "--cas",
+        action="store_true",
+        help="also measure the classification accuracy score (minutes per run; not for stacked)",
+    )
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
