@@ -248,7 +248,7 @@ def test_close_frames_are_told_apart_and_names_are_plain_text(mnistgan: Cli) -> 
         (["plot-losses", "exp1", "--out", "a.jpg"], "ending in .png or .svg"),
         (["make-gif", "exp1", "--out", "a.mp4"], "ending in .gif or .webp"),
         (["plot-losses", "exp1", "--out", "folder.png"], "is a folder"),
-        (["make-gif", "damaged"], "epoch_002.png: is a damaged picture"),
+        (["make-gif", "damaged"], "epoch_002.png: is damaged"),
         (["make-gif", "mixed"], "epoch_002.png: is (92, 92)"),
     ],
 )
