@@ -46,11 +46,11 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(wanted: Precision, device: torch.device, weights: int) -> Precision:
-    """The precision for `wanted`. `auto` means bf16 if it is faster on `device`, else fp32.
+    """The precision for `wanted`. `auto` means bf16 if that is expected to be faster, else fp32.
 
-    bf16 is faster if the device has instructions for it (without them it is many times slower than
-    fp32) and both networks together have at least MIN_WEIGHTS_FOR_BF16 weights. No timing is
-    involved, so the same command on the same machine gives the same weights.
+    The condition: the device has instructions for bf16, without which it is many times slower than
+    fp32, and both networks together have at least MIN_WEIGHTS_FOR_BF16 weights. Nothing is timed,
+    so the same command on the same machine gives the same weights.
     """
     if wanted != "auto":
         return wanted

@@ -109,8 +109,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     several processes write at once, each succeeds, and the last file remains. If `path` is a link,
     its target is written.
 
-    A killed process leaves the temporary file `.NAME.RANDOM.tmp`. Resuming a training removes that
-    of the training. Those of other commands stay, because their writer might still run; they are
+    A killed process leaves the temporary file `.NAME.RANDOM.tmp`. Resuming a training removes its
+    temporary files. Those of other commands stay, because the writer might still run. They are
     safe to delete.
 
     Raises OutputError if `path` exists and is not a regular file, and OSError.

@@ -20,7 +20,10 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def to_grid(images: Tensor, columns: int | None = None) -> Tensor:
-    """Arrange images (N, C, H, W) uint8 in a grid (C, H', W') uint8; default: a square."""
+    """Arrange images (N, C, H, W) uint8 in rows of `columns`, by default in a square.
+
+    Returns the grid (C, H', W') uint8.
+    """
     count, channels, height, width = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)

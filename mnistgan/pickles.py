@@ -31,7 +31,7 @@ def check_pickle(program: bytes) -> None:
 
     Raises IndexError, KeyError or ValueError if the pickle is damaged.
     """
-    stack: list[int | str] = []  # functions are on it by name
+    stack: list[int | str] = []  # a string stands for a function
     marks: list[int] = []
     memory: dict[object, int | str] = {}  # by memo index
 

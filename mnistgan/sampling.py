@@ -42,7 +42,7 @@ class Sampler:
         return torch.tensor(self.classes)[indices % len(self.classes)]
 
     def labels_in_proportion(self, seed: int, block: int) -> Tensor:
-        """Classes (BLOCK,) in proportion to the training images, for scores that depend on it."""
+        """Random classes (BLOCK,) with the frequencies of the training images, for scores."""
         weights = torch.tensor(self.class_counts, dtype=torch.double)
         return torch.multinomial(weights, BLOCK, True, generator=_rng(seed, block, 1))
 
@@ -192,9 +192,10 @@ def draw(generator: nn.Module, z: Tensor, labels: Tensor, device: torch.device) 
 def spherical(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
     """Spherical interpolation from `start` (share 0) to `end` (share 1), both (N, z_dim).
 
-    sin((1 - t) w) / sin w a + sin(t w) / sin w b, w the angle of a and b (Shoemake 1985, section
-    3.3; White 2016, section 2.1). If a and b point in the same or opposite directions, the
-    interpolation is linear. share: (N,) in [0, 1].
+    sin((1 - t) w) / sin w a + sin(t w) / sin w b, where a and b are `start` and `end`, w is the
+    angle between them, and t is `share` (Shoemake 1985, section 3.3; White 2016, section 2.1). If a
+    and b point in the same or opposite directions, the interpolation is linear.
+    share: (N,) in [0, 1]
     """
     cosine = torch.nn.functional.cosine_similarity(start.double(), end.double(), dim=1)
     angle, share = cosine.clamp(-1, 1).acos(), share.double()

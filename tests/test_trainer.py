@@ -394,7 +394,7 @@ def test_lazy_penalties_act_at_every_kth_step_with_k_times_the_weight() -> None:
         (["optimizer.name=lbfgs"], "should be one of"),
         (
             ["optimizer.arguments.momentum=0.9"],
-            "adam has no argument momentum; expected some of amsgrad, ",
+            "adam has no argument momentum; expected one of amsgrad, ",
         ),
         (["optimizer.arguments.eps=-1"], "optimizer.arguments: adam: Invalid epsilon"),
         (["optimizer.arguments.params=1"], "adam has no argument params"),

@@ -110,7 +110,10 @@ def _values(rule: Rule, config: Config) -> list[Any]:
 
 
 def refusal(problems: Iterable[str], count: int) -> ConfigError:
-    """An error with the first MAX_PROBLEMS of `count` problems, one per line; the rest counted."""
+    """An error with the first MAX_PROBLEMS of `count` problems, one per line.
+
+    The last line gives the number of further problems.
+    """
     lines = [_one_line(problem) for problem in islice(problems, MAX_PROBLEMS)]
     if rest := count - len(lines):
         lines.append(f"... and {rest:,} more problem{'s' if rest > 1 else ''}")

@@ -90,7 +90,8 @@ class LossConfig(Section):
     penalty_every_steps: int = Field(1, ge=1, le=1000)
     """Apply R1 and R2 only at every k-th step, with k times the weight (lazy regularization)."""
     gradient_penalty: float = Field(0.0, ge=0, le=1e6)
-    """Weight of the WGAN-GP penalty: (|gradient of D| - 1)^2 between real and generated images."""
+    """Weight of the WGAN-GP penalty, which keeps D's gradient norm near 1 between real and
+    generated images."""
     weight_clip: float | None = Field(None, gt=0, le=1e3)
     """Clamp D's weights to this absolute value after each update. null: no clipping."""
 
@@ -101,8 +102,8 @@ class AugmentConfig(Section):
     translation: int = Field(0, ge=0, le=14)
     """Shift images by up to this many pixels in each direction."""
     instance_noise: float = Field(0.0, ge=0, le=10)
-    """Standard deviation of Gaussian noise on the pixels, in units of [-1, 1]. It decreases
-    linearly to 0 over training.epochs."""
+    """Initial standard deviation of Gaussian noise on pixels in [-1, 1]. It decreases linearly to
+    0 over training.epochs."""
 
 
 class OptimizerConfig(Section):
@@ -115,7 +116,7 @@ class OptimizerConfig(Section):
     d_lr: float | None = Field(None, gt=0, le=1)
     """Learning rate of D. null: the same as G's."""
     betas: tuple[Beta, Beta] = (0.5, 0.999)
-    """Decay rates of the moment estimates of Adam and similar optimizers."""
+    """Decay rates of the moment estimates, for Adam and the optimizers like it."""
     arguments: dict[str, Argument] = {}
     """Further arguments of the optimizer, such as `momentum`."""
     schedule: Schedule = "constant"
@@ -125,7 +126,7 @@ class OptimizerConfig(Section):
 
 
 class TrainingConfig(Section):
-    """How long and how fast to train."""
+    """The length, seed and speed of the training."""
 
     epochs: int = Field(20, ge=1, le=1_000_000)
     """Number of passes of D over the data. Schedules span this length."""
@@ -165,7 +166,7 @@ class OutputConfig(Section):
     sample_count: int = Field(64, ge=1, le=1024)
     """Number of images in each grid."""
     log_every_steps: int = Field(50, ge=1, le=1_000_000)
-    """Write a line of metrics after this many steps."""
+    """Interval between two lines of metrics, in steps."""
     checkpoint_every_seconds: float = Field(60.0, gt=0, le=86_400)
     """Save a checkpoint at this interval, and also after each epoch and at the end."""
     evaluate_every_epochs: float | None = Field(None, ge=1e-4, le=1_000_000)

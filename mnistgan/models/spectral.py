@@ -14,9 +14,10 @@ from torch.nn.functional import normalize
 
 
 def spectral_norm(layer: nn.Module) -> None:
-    """Make a linear, convolutional or embedding layer behave as with weight / singular value.
+    """Make a layer act as if its weight were divided by its largest singular value.
 
-    The weight of a convolution is taken as a matrix (outputs, inputs * height * width).
+    layer: linear, convolutional or embedding. The weight of a convolution is taken as a matrix
+    (outputs, inputs * height * width).
     """
     rows = len(layer.get_parameter("weight"))
     layer.register_buffer("u", normalize(torch.randn(rows), dim=0))

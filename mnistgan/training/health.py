@@ -12,7 +12,7 @@ LEAST_SPREAD, MOST_SPREAD = 0.4, 1.5
 """As a share of the spread of real images: below it the samples look alike, above it they are
 noise"""
 WORSE = 1.5
-"""Factor over the best Fréchet distance; more than the usual variation between two scores"""
+"""Multiple of the best Fréchet distance that counts as worse; usual variation stays below it"""
 
 
 def spread(images: Tensor, labels: Tensor) -> float:
@@ -46,7 +46,7 @@ def health(
     variety: the spread of the samples as a share of the spread of real images.
     has_begun: whether the variety was ever large enough, or the first epoch is over.
     distances: the Fréchet distances so far, if the run scores its samples.
-    missing: the number of classes that the judge hardly found in the last samples.
+    missing: the number of classes that the judge almost never found in the last samples.
     """
     varied = f"images {variety:.0%} as varied as real ones"
     largest_gap = LOSSES[loss.adversarial].largest_gap

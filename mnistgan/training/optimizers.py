@@ -49,7 +49,7 @@ def build_optimizer(
     unknown = config.arguments.keys() - (known - offered.keys())
     if unknown:
         raise ConfigError(
-            f"{config.name} has no argument {', '.join(sorted(unknown))}; expected some of "
+            f"{config.name} has no argument {', '.join(sorted(unknown))}; expected one of "
             f"{', '.join(sorted(known - offered.keys()))}"
         )
     try:

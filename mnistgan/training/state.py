@@ -70,7 +70,7 @@ def _check_rng(state: Tensor) -> None:
 
 
 def _check_optimizer(state: Any, optimizer: torch.optim.Optimizer, key: str) -> None:
-    """Check for the same settings, and for no state or a state of the same structure per weight."""
+    """Check for the same settings, and for an empty state or one of the same structure."""
     if not isinstance(state, dict) or not isinstance(state.get("state"), dict):
         raise misfit(key, type(state).__name__, "the state of an optimizer")
     template = stepped(optimizer).state_dict()
