@@ -108,7 +108,7 @@ def test_the_default_place(mnistgan: Cli, run: Path) -> None:
         (["--out", "x.png", "--n", "10001"], "at most 10,000 digits"),
         (["--ckpt", "nope.pt"], "no such checkpoint"),
         (["--ckpt", "full"], "not a run"),
-        (["--ckpt", "full/x"], "no checkpoint at all"),
+        (["--ckpt", "full/x"], "truncated or not a checkpoint"),
         (["--device", "gpu"], "expected auto, cpu, cuda"),
         (["--device", "cpu:1"], "--device cpu:1"),
     ],
