@@ -1,4 +1,4 @@
-"""Animated GIF and WebP files of small gray or coloured pictures."""
+"""Write animated GIF and WebP files of small grayscale or color pictures."""
 
 from collections.abc import Iterable, Sequence
 from io import BytesIO
@@ -13,11 +13,11 @@ from mnistgan.files import atomic_write
 SUFFIXES = (".gif", ".webp")
 MIN_SIDE, MAX_SIDE = 360, 1000
 SHADES = 32
-"""Of gray in a frame: more cannot be told apart in digits this size."""
+"""Gray levels per frame; more make no visible difference in images of this size"""
 
 
 def enlarge(picture: Image.Image) -> Image.Image:
-    """Whole pixels larger where it is small, smaller where it is huge."""
+    """Enlarge a small picture by a whole factor; shrink one larger than MAX_SIDE."""
     longest = max(picture.size)
     if longest > MAX_SIDE:
         picture.thumbnail((MAX_SIDE, MAX_SIDE))
@@ -29,11 +29,11 @@ def enlarge(picture: Image.Image) -> Image.Image:
 
 
 def write_animation(out: Path, frames: Iterable[np.ndarray], seconds: Sequence[float]) -> None:
-    """Frames (H, W) or (H, W, 3) uint8, each shown for its `seconds`, in an endless loop."""
+    """Write frames (H, W) or (H, W, 3) uint8 as an endless loop, each shown for its `seconds`."""
     import imageio.v3 as iio
 
     milliseconds = [round(1000 * duration) for duration in seconds]
-    # Pillow takes no list for a single frame.
+    # Pillow does not accept a list for a single frame.
     duration = milliseconds if len(milliseconds) > 1 else milliseconds[0]
     options: dict[str, Any] = {"loop": 0, "duration": duration}
     encoded = BytesIO()
@@ -45,5 +45,5 @@ def write_animation(out: Path, frames: Iterable[np.ndarray], seconds: Sequence[f
 
 
 def _fewer_shades(pixels: np.ndarray) -> np.ndarray:
-    """They make a smaller file; black and white stay what they are."""
+    """Round to SHADES gray levels for a smaller file; black and white do not change."""
     return np.round(np.round(pixels * ((SHADES - 1) / 255)) * (255 / (SHADES - 1))).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, verified before anything in them is used.
+"""Checkpoint files: written atomically and verified before their contents are used.
 
 A checkpoint is one dictionary of tensors and plain values, in the zip format of `torch.save`.
 """
@@ -28,24 +28,24 @@ COMMENT_LENGTH = DIGEST_BYTES.to_bytes(2, "little")
 
 PIECE_BYTES = 2**20
 MAX_PICKLE_BYTES = 2**18
-"""Of the list of tensors and plain values; that of our largest checkpoint has 24 KiB, and a
-configuration at most 64."""
+"""Limit for the list of tensors and plain values; that of our largest checkpoint has 24 KiB, and a
+configuration at most 64 KiB"""
 MAX_VALUES = 100_000
-"""In such a list; ours have some thousands"""
+"""Limit for the number of values in this list; ours have a few thousand"""
 
 State = dict[str, Any]
 
 
 def save_checkpoint(path: Path, state: State, previous: Path | None = None) -> None:
-    """Write `state`, tensors and plain values only, atomically. Raises OSError.
+    """Write `state` (tensors and plain values only) atomically. Raises OSError.
 
-    `previous` becomes the file that `path` was, once the new one is safe on the disk.
+    The old file at `path` is kept as `previous`, once the new one is safely on the disk.
     """
     with atomic_write(path) as file:
         archive = _DigestingFile(file)
         try:
             torch.save({"format_version": FORMAT_VERSION, **state}, cast(IO[bytes], archive))
-        except RuntimeError as error:  # what torch makes of a write that failed
+        except RuntimeError as error:  # torch wraps a failed write in this
             raise archive.error or error from None
         archive.finish()
         if previous is not None:
@@ -54,15 +54,15 @@ def save_checkpoint(path: Path, state: State, previous: Path | None = None) -> N
 
 
 class _DigestingFile:
-    """Writes a zip file, and the SHA-256 of all before it as the comment that it ends in.
+    """Writes a zip file and, as its comment at the end, the SHA-256 of everything before it.
 
-    `torch.load` looks at no checksum and takes a flipped bit for a weight.
+    `torch.load` verifies no checksum, so a flipped bit would go unnoticed.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.digest = hashlib.sha256()
-        self.held = b""  # the last bytes so far: a zip file without a comment ends in its length
+        self.held = b""  # last bytes so far: without a comment, a zip file ends in its length
         self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:
@@ -77,7 +77,7 @@ class _DigestingFile:
         return count
 
     def flush(self) -> None:
-        """`torch.save` asks for it; the file is flushed when it is whole."""
+        """Do nothing: `torch.save` calls this, but the file is flushed when it is complete."""
 
     def finish(self) -> None:
         self._put(COMMENT_LENGTH)
@@ -93,25 +93,26 @@ class _DigestingFile:
 
 
 def _keep(latest: Path, previous: Path) -> None:
-    """Make `previous` the file that `latest` is; `latest` stays in place all the while."""
+    """Make `previous` the same file as `latest`, which stays in place throughout."""
     if not latest.exists() or (previous.exists() and previous.samefile(latest)):
-        return  # the latter after a kill between the two renames; a rename onto itself does nothing
+        return  # they are one file after a kill between the two renames; renaming would do nothing
     with replacing(previous) as temporary:
         try:
-            temporary.hardlink_to(latest.resolve())  # not to a link, whose file is about to change
+            temporary.hardlink_to(latest.resolve())  # the file, not a link that changes
         except OSError:  # a file system without hard links
             shutil.copyfile(latest, temporary)
 
 
 def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> State:
-    """Read and verify a checkpoint; tensors land on `device`. Nothing in the file is executed.
+    """Read and verify a checkpoint, with its tensors on `device`. No code in the file is executed.
 
-    Raises CheckpointError, naming the file, where it is damaged, foreign, or too new.
+    Raises CheckpointError, naming the file, if the file is damaged, was not written by mnistgan, or
+    has another format version.
     """
     try:
         with (
             _open_verified(path) as file,
-            warnings.catch_warnings(action="ignore"),  # about files that torch is going to refuse
+            warnings.catch_warnings(action="ignore"),  # about files that torch is going to reject
         ):
             state = torch.load(file, map_location=device, weights_only=True)  # noqa: TID251
         _check_tree(path, state)
@@ -122,24 +123,25 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> State:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
     except Exception as error:
-        # Whatever zipfile or torch stumble over in a damaged file comes as many types of error.
+        # zipfile and torch raise many types of errors for a damaged file.
         raise CheckpointError(_damaged(path, _first_line(error))) from None
     if not isinstance(state, dict) or "format_version" not in state:
-        raise CheckpointError(f"{path}: is not a checkpoint of mnistgan")
+        raise CheckpointError(f"{path}: is not an mnistgan checkpoint")
     version = state.pop("format_version")
     if version != FORMAT_VERSION:
         raise CheckpointError(
             f"{path}: has format version {_short(version)}, written by mnistgan "
-            f"{_short(state.get('mnistgan_version'))}; this one reads version {FORMAT_VERSION}"
+            f"{_short(state.get('mnistgan_version'))}; expected version {FORMAT_VERSION}"
         )
     return state
 
 
 def check_like(state: Any, template: Any, key: str = "contents") -> None:
-    """Hold `state` against a `template` of the same structure.
+    """Compare `state` with a `template` of the expected structure.
 
-    Dictionaries need exactly the same keys, tensors the same shape and dtype and a plain layout,
-    other values the same type. Raises CheckpointError with the dotted key of the first difference.
+    Dictionaries must have the same keys, sequences the same length, tensors the same shape, dtype
+    and layout, and other values the same type. Raises CheckpointError with the dotted key of the
+    first difference.
     """
     if type(state) is not type(template):
         raise misfit(key, type(state).__name__, type(template).__name__)
@@ -158,7 +160,7 @@ def check_like(state: Any, template: Any, key: str = "contents") -> None:
 
 
 def entry(state: State, key: str, kind: type) -> Any:
-    """`state[key]`, which must be a `kind`. Raises CheckpointError."""
+    """`state[key]`. Raises CheckpointError if it is missing or not an instance of `kind`."""
     value = state.get(key)
     if not isinstance(value, kind) or isinstance(value, bool):
         raise misfit(key, "nothing" if value is None else type(value).__name__, kind.__name__)
@@ -167,7 +169,7 @@ def entry(state: State, key: str, kind: type) -> Any:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Name the file in what goes wrong with its contents."""
+    """Turn an error about the contents of `path` into a CheckpointError that names the file."""
     try:
         yield
     except (CheckpointError, ConfigError) as error:
@@ -177,7 +179,7 @@ def naming(path: Path) -> Iterator[None]:
 
 def misfit(key: str, found: str, expected: str) -> CheckpointError:
     return CheckpointError(
-        f"does not fit its configuration: {key}: expected {expected}, found {found}"
+        f"does not fit its configuration: {key}: expected {expected}, got {found}"
     )
 
 
@@ -189,19 +191,17 @@ def _layout(tensor: torch.Tensor) -> str:
 
 @contextmanager
 def _open_verified(path: Path) -> Iterator[BinaryIO]:
-    """A checkpoint whose bytes are those that were written, in a plain archive.
+    """Open a checkpoint after verifying its checksum and the entries of its archive.
 
-    It is read in pieces: memory is taken only by the tensors that are loaded in the end.
+    The file is read in pieces to save memory: only the tensors that are loaded later take space.
     """
     with open_bounded(path, MAX_BYTES) as file:
         size = file.seek(0, io.SEEK_END)
         if not zipfile.is_zipfile(file):
-            raise CheckpointError(_damaged(path, "it is empty, cut short, or no checkpoint at all"))
+            raise CheckpointError(_damaged(path, "it is empty, truncated or not a checkpoint"))
         file.seek(size - DIGEST_BYTES - len(COMMENT_LENGTH))
         if file.read(len(COMMENT_LENGTH)) != COMMENT_LENGTH:
-            raise CheckpointError(
-                _damaged(path, "it carries no checksum: another program wrote it")
-            )
+            raise CheckpointError(_damaged(path, "it has no checksum, so another program wrote it"))
         digest = file.read(DIGEST_BYTES)
         if digest != _digest(file, size - DIGEST_BYTES):
             raise CheckpointError(_damaged(path, "its checksum is wrong"))
@@ -211,10 +211,10 @@ def _open_verified(path: Path) -> Iterator[BinaryIO]:
 
 
 def _check_entries(path: Path, file: BinaryIO) -> None:
-    """Refuse what only a file made to harm has, whose checksum is right.
+    """Raise CheckpointError if a file with a correct checksum looks malicious.
 
-    That is one which unpacks to much more than it is, or whose entries torch takes for folders and
-    leaves unread.
+    Such a file may decompress to much more than its size, or mark its entries as folders, which
+    torch leaves unread.
     """
     archive = open_zip(file)
     for entry in archive.infolist():
@@ -223,17 +223,19 @@ def _check_entries(path: Path, file: BinaryIO) -> None:
             raise CheckpointError(_damaged(path, f"its entry {entry.filename!r} is not plain"))
     programs = [entry for entry in archive.infolist() if entry.filename.endswith("data.pkl")]
     if len(programs) != 1 or programs[0].file_size > MAX_PICKLE_BYTES:
-        raise CheckpointError(_damaged(path, "its list of tensors is missing, doubled or too long"))
+        raise CheckpointError(
+            _damaged(path, "its list of tensors is missing, repeated or too long")
+        )
     try:
         check_pickle(archive.read(programs[0]))
     except CheckpointError as error:
         raise CheckpointError(_damaged(path, str(error))) from None
-    except (IndexError, KeyError):  # it takes from the stack what was not put there
-        raise CheckpointError(_damaged(path, "its list of tensors is no pickle")) from None
+    except (IndexError, KeyError):  # it pops more than it pushed
+        raise CheckpointError(_damaged(path, "its list of tensors is not a valid pickle")) from None
 
 
 def _digest(file: BinaryIO, size: int) -> bytes:
-    """The SHA-256 of the first `size` bytes."""
+    """The SHA-256 of the first `size` bytes, in hexadecimal digits."""
     digest = hashlib.sha256()
     file.seek(0)
     for start in range(0, size, PIECE_BYTES):
@@ -242,9 +244,10 @@ def _digest(file: BinaryIO, size: int) -> bytes:
 
 
 def _check_tree(path: Path, state: Any) -> None:
-    """Refuse lists that contain themselves, or each other many times: no loop over them would end.
+    """Raise CheckpointError if a value has too many parts or contains itself.
 
-    Also takes away the attributes that a pickle gives to dictionaries. They could replace methods.
+    A loop over such a value might never end. This also removes the attributes that a pickle may set
+    on dictionaries, because they could replace methods.
     """
     pending, count = [state], 0
     while pending:
@@ -263,12 +266,12 @@ def _check_tree(path: Path, state: Any) -> None:
 def _damaged(path: Path, why: str) -> str:
     previous = path.with_name("previous.pt")
     usable = path != previous and previous.exists()
-    way_on = f"; to go back to the one before it: cp {previous} {path}" if usable else ""
+    way_on = f". Try the checkpoint before it: cp {previous} {path}" if usable else ""
     return f"{path}: cannot be used: {why}{way_on}"
 
 
 def _short(value: object) -> str:
-    """A number or a text as it is, anything else by its type."""
+    """A number or a text, cut to 40 characters; the type name of any other value."""
     return str(value)[:40] if isinstance(value, int | str) else type(value).__name__
 
 

@@ -1,4 +1,4 @@
-"""What this machine offers: devices, instructions for bfloat16, memory that is kept."""
+"""Properties of this machine: devices, bfloat16 instructions, a C++ compiler, memory."""
 
 import ctypes
 import os
@@ -14,16 +14,16 @@ from mnistgan.config import Compilation, Precision
 from mnistgan.errors import ConfigError, DeviceError
 
 MIN_WEIGHTS_FOR_BF16 = 300_000
-"""Of both networks: below it the casts cost more than the products gain (measured)."""
+"""For both networks together; below it, bf16 loses more in casts than it gains (measured)"""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT_BYTES = 2**30
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` (CUDA where there is one, else the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
+    """The device for `auto` (CUDA if available, else the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
 
-    Raises DeviceError for another name and for a device that this machine does not have: work that
-    was meant for a GPU never lands silently on the CPU.
+    Raises DeviceError if the name is unknown or the device is not available. Work that was meant
+    for a GPU never runs silently on the CPU.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -32,22 +32,25 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or (name not in ("cpu", "mps") and device.type != "cuda"):
-        raise DeviceError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps")
+        raise DeviceError(f"--device {name}: unknown; expected auto, cpu, cuda, cuda:N or mps")
     available = {
         "cpu": True,
         "cuda": (device.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),
     }
     if not available[device.type]:
-        raise DeviceError(f"--device {name}: this machine, or this build of torch, has none")
+        raise DeviceError(
+            f"--device {name}: not available on this machine or in this build of torch"
+        )
     return device
 
 
 def resolve_precision(wanted: Precision, device: torch.device, weights: int) -> Precision:
-    """What `auto` stands for: bf16 where the device has instructions for it and enough to multiply.
+    """The precision for `wanted`. `auto` means bf16 if that is expected to be faster, else fp32.
 
-    The rule looks at the device and the number of weights alone, so that the same command gives the
-    same weights; without those instructions bf16 is many times slower than fp32.
+    The condition: the device has instructions for bf16, without which it is many times slower than
+    fp32, and both networks together have at least MIN_WEIGHTS_FOR_BF16 weights. Nothing is timed,
+    so the same command on the same machine gives the same weights.
     """
     if wanted != "auto":
         return wanted
@@ -61,21 +64,21 @@ def resolve_precision(wanted: Precision, device: torch.device, weights: int) -> 
 
 
 def resolve_compilation(wanted: Compilation) -> Compilation:
-    """`auto` stands for off: on the CPU torch.compile made no step faster (measured).
+    """`auto` means off, because torch.compile made no training step faster on the CPU (measured).
 
-    Raises ConfigError where it is wanted and there is no compiler to do it with.
+    Raises ConfigError if `wanted` is on and there is no C++ compiler.
     """
     compiler = os.environ.get("CXX", "g++")
     if wanted == "on" and shutil.which(compiler) is None:
         raise ConfigError(
-            f"training.compile: on needs a C++ compiler, and there is no {compiler}; "
-            "leave it at auto, or name one in the environment variable CXX"
+            f"training.compile: on needs a C++ compiler, and {compiler} was not found; "
+            "leave it at auto, or set the environment variable CXX to a compiler"
         )
     return "on" if wanted == "on" else "off"
 
 
 def resolve_threads(wanted: int | Literal["auto"]) -> int:
-    """The number of CPU threads: `auto` is what torch chose when it started.
+    """The number of CPU threads. `auto` keeps the number that torch chose when it started.
 
     That is the number of cores that this process may use, or $OMP_NUM_THREADS.
     """
@@ -87,27 +90,28 @@ def check_single_process() -> None:
     processes = os.environ.get("WORLD_SIZE", "1")
     if processes != "1":
         raise ConfigError(
-            f"WORLD_SIZE={processes}: a training runs in one process, and a launcher would train "
-            "the same run several times; expected WORLD_SIZE=1 or none"
+            f"WORLD_SIZE={processes}: training runs in one process, and a launcher would repeat "
+            "the same run several times; expected WORLD_SIZE=1 or unset"
         )
 
 
 def available_bytes(device: torch.device) -> int:
-    """The memory of `device` that nobody uses now."""
+    """The free memory of `device` in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return int(psutil.virtual_memory().available)
 
 
 def keep_freed_memory() -> None:
-    """Tell the C library to keep what is freed, up to a gigabyte, for what is allocated next.
+    """Let the C library reuse up to a gigabyte of freed memory for later allocations.
 
-    By default glibc gives each large tensor back to the system and asks for the next one, whose
-    pages are then zeroed at first touch: in a step of `dcgan` a third of the time.
+    By default glibc returns each large tensor to the system and requests new memory for the next
+    one. The system zeroes the new pages at first use, which takes a third of a step of `dcgan`.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-        # An older glibc takes 32 MiB at most for the first; the second alone would make it worse.
+        # Older glibc allows at most 32 MiB for M_MMAP_THRESHOLD. M_TRIM_THRESHOLD alone would be
+        # slower than the default.
         if mallopt is not None and (
             mallopt(M_MMAP_THRESHOLD, KEPT_BYTES) or mallopt(M_MMAP_THRESHOLD, 2**25)
         ):

@@ -1,48 +1,48 @@
-"""What a user can cause. The edge prints the message, one clear sentence, and exits with 1."""
+"""Errors that a user can cause. The command line prints the message and exits with code 1."""
 
 from collections.abc import Sequence
 
 
 class MnistganError(Exception):
-    """The root of the family: a full sentence that says what was found and what to do next."""
+    """Base class. The message says what was found, what was expected and what to do next."""
 
 
 class ConfigError(MnistganError):
-    """A configuration file or an override that does not describe a training."""
+    """A configuration file or an override is invalid."""
 
 
 class DataError(MnistganError):
-    """A data set that is missing or damaged."""
+    """A data set is missing or damaged."""
 
 
 class RunError(MnistganError):
-    """A folder that is no run, a run in use, or a run without what was asked of it."""
+    """A folder is not a run, a run is in use, or a run lacks the requested files."""
 
 
 class CheckpointError(MnistganError):
-    """A checkpoint that is damaged, foreign, or does not fit its configuration."""
+    """A checkpoint is damaged, was not written by mnistgan, or does not fit its configuration."""
 
 
 class OutputError(MnistganError):
-    """A place or a file type that cannot be written."""
+    """A file or folder cannot be written, or a file type is not supported."""
 
 
 class DeviceError(MnistganError):
-    """A device that this machine or this build of torch does not have."""
+    """A device is unknown or not available on this machine or in this build of torch."""
 
 
 class NonFiniteError(MnistganError):
-    """A training that left the finite numbers."""
+    """A loss or a weight became infinite or NaN during training."""
 
 
 class PluginError(MnistganError):
-    """A plugin that cannot be used, or one that is missing."""
+    """A plugin cannot be used or is missing."""
 
 
 class MissingPluginError(PluginError):
-    """A run or a checkpoint that was made with plugins that the command line does not name."""
+    """A run or a checkpoint needs plugins that the command line does not name."""
 
     def __init__(self, message: str, plugins: Sequence[str]) -> None:
         super().__init__(message)
         self.plugins = plugins
-        """Their file names"""
+        """File names of the missing plugins"""

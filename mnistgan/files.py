@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one, and nothing else is lost by it."""
+"""Write files atomically: a reader never sees half a file, and a failure loses no old data."""
 
 import errno
 import os
@@ -17,7 +17,8 @@ from mnistgan.signals import before_leaving
 
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp")
 LONGEST_KEPT = 50
-"""Characters of a file's name in that of its temporary file: a name may have 255 bytes."""
+"""Number of characters of a file's name that its temporary name keeps (names have at most 255
+bytes)"""
 UNFINISHED = ".unfinished"
 SEPARATORS = ("/", os.sep)
 KINDS = {
@@ -31,13 +32,13 @@ KINDS = {
 
 
 def check_output_file(out: str | Path, suffixes: Sequence[str], reads: Path | None = None) -> Path:
-    """The path of a file that may be written, before any work is done for it.
+    """Check that the file `out` can be written, before any work is done; returns its path.
 
-    The name ends in one of `suffixes`, also that of the file that a link leads to. There is a
-    regular file or nothing. It is not what the command reads: the file `reads`, or a file in that
-    folder.
+    The name must end in one of `suffixes`, and so must the target of a link. If the path exists, it
+    must be a regular file. It must not be the file `reads` that the command reads, or lie directly
+    in the folder `reads`.
 
-    Raises OutputError, naming `out`, for anything else and for a place that cannot be written.
+    Raises OutputError, naming `out`, if one of these conditions fails or the place is not writable.
     """
     path = Path(out)
     if _ends_in_separator(out):
@@ -62,15 +63,15 @@ def check_output_file(out: str | Path, suffixes: Sequence[str], reads: Path | No
 
 
 def check_output_folder(out: str | Path) -> Path:
-    """The path of a folder that may be filled: it is empty, or does not exist.
+    """Check that the folder `out` is empty or does not exist; returns its path.
 
-    Raises OutputError, naming `out`, for anything else and for a place that cannot be written.
+    Raises OutputError, naming `out`, otherwise or if the place is not writable.
     """
     path = Path(out)
     with _refusing(path):
         kind = _kind(path)
         if kind not in (None, "a folder"):
-            raise OutputError(f"{shown_path(path)}: is {kind}; a folder is wanted")
+            raise OutputError(f"{shown_path(path)}: is {kind}; expected a folder")
         if kind and any(path.iterdir()):
             raise OutputError(f"{shown_path(path)}: exists and is not empty; choose a new folder")
         _check_place(Path(os.path.realpath(path)))
@@ -78,9 +79,10 @@ def check_output_folder(out: str | Path) -> Path:
 
 
 def names_folder(out: str, suffixes: Sequence[str]) -> bool:
-    """Whether `out` is to be a folder: it ends in a separator, or has no suffix.
+    """Whether `out` means a folder: it ends in a separator or has no suffix.
 
-    `.png`, where that is one of `suffixes`, is a name that was forgotten.
+    A bare suffix such as `.png`, if it is one of `suffixes`, does not mean a folder: it is a file
+    whose name was forgotten.
     """
     path = Path(out)
     bare = out != "" and path.suffix == "" and path.name.lower() not in suffixes
@@ -88,10 +90,10 @@ def names_folder(out: str, suffixes: Sequence[str]) -> bool:
 
 
 def resolve_target(path: Path) -> Path:
-    """The file that a write to `path` changes: links are followed, also to what does not exist.
+    """The file that a write to `path` changes. Links are followed, even if their target is missing.
 
-    Raises OutputError where there is something else than a regular file, and OSError for links in a
-    circle, a name that is too long, or a file where a folder is needed.
+    Raises OutputError if the path exists and is not a regular file. Raises OSError if links form a
+    loop, a name is too long, or a file is in the place of a parent folder.
     """
     kind = _kind(path)
     if kind not in (None, "a file"):
@@ -101,15 +103,17 @@ def resolve_target(path: Path) -> Path:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a file beside `path`; on success make it durable and rename it to `path`.
+    """Open a temporary file next to `path`; on success, sync it and rename it to `path`.
 
-    Whatever happens in between, `path` holds either its old bytes or all of the new ones. If
-    several processes write at once, each succeeds, and the file of the last one stays. Where `path`
-    is a link, the file that it leads to is written. What a killed training leaves is removed when
-    it is resumed. What another killed command leaves, `.NAME.RANDOM.tmp`, is never touched again,
-    as its writer might be alive, and is safe to delete.
+    Whatever happens in between, `path` holds either its old contents or all of the new ones. If
+    several processes write at once, each succeeds, and the last file remains. If `path` is a link,
+    its target is written.
 
-    Raises OutputError where something other than a regular file is at `path`, and OSError.
+    A killed process leaves the temporary file `.NAME.RANDOM.tmp`. Resuming a training removes its
+    temporary files. Those of other commands stay, because the writer might still run. They are
+    safe to delete.
+
+    Raises OutputError if `path` exists and is not a regular file, and OSError.
     """
     folder = resolve_target(path).parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,9 +125,9 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield an unused name beside `path`; the file made there replaces `path` on success.
+    """Yield an unused name next to `path`; the file created there replaces `path` on success.
 
-    On failure it is removed, and an OSError names `path`.
+    On failure that file is removed, and an OSError names `path`.
     """
     target = resolve_target(path)
     temporary = _temporary(target)
@@ -139,14 +143,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder to put files into; on success they are the contents of `path`.
+    """Yield an empty folder to fill with files; on success they are the contents of `path`.
 
-    A new `path` appears at once, whole. An empty folder that exists is kept, as it may be the
-    current one or a disk of its own, and the files are moved into it. If several processes fill one
-    folder, exactly one succeeds. What a killed process leaves, `.NAME.RANDOM.tmp` beside a new
-    folder or `.unfinished` in an old one, is never touched again and is safe to delete.
+    A new folder appears at once and complete. An existing empty folder is kept, because it may be
+    the current folder or a mount point, and the files are moved into it. If several processes fill
+    the same folder, exactly one succeeds. A killed process leaves `.NAME.RANDOM.tmp` next to a new
+    folder or `.unfinished` in an existing one; both are never touched again and safe to delete.
 
-    Raises OutputError where `path` is or becomes anything but an empty folder, and OSError.
+    Raises OutputError if `path` is or becomes anything except an empty folder, and OSError.
     """
     target = Path(os.path.realpath(check_output_folder(path)))
     exists = target.is_dir()
@@ -156,7 +160,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     remove = partial(shutil.rmtree, unfinished, ignore_errors=True)
     try:
         with before_leaving(remove):
-            if exists and os.listdir(target) != [UNFINISHED]:  # since it was checked
+            if exists and os.listdir(target) != [UNFINISHED]:  # filled since the check
                 check_output_folder(path)
             yield unfinished
             if exists:
@@ -173,13 +177,13 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def sync_file(file: BinaryIO) -> None:
-    """Hand what was written to the disk itself."""
+    """Flush and sync the written data to the disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the renames in `folder` durable; Windows does not let a folder be opened for it."""
+    """Sync the renames in `folder` to the disk, except on Windows, which cannot open folders."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -189,19 +193,19 @@ def sync_folder(folder: Path) -> None:
 
 
 def temporary_target(path: Path) -> Path | None:
-    """The file whose temporary file `path` is, if that is what its name says."""
+    """The file that the temporary file `path` belongs to, or None if the name is not temporary."""
     match = TEMPORARY.fullmatch(path.name)
     return path.with_name(match["name"]) if match else None
 
 
 def _temporary(target: Path) -> Path:
-    """A name beside `target` that no other process uses."""
+    """A name next to `target` that no other process uses."""
     return target.with_name(f".{target.name[:LONGEST_KEPT]}.{secrets.token_hex(4)}.tmp")
 
 
 @contextmanager
 def _unless_filled(path: Path) -> Iterator[None]:
-    """Raises OutputError where an OSError comes of another process that fills the folder `path`."""
+    """Raise OutputError for an OSError if another process has filled the folder `path`."""
     try:
         yield
     except OSError:
@@ -210,7 +214,7 @@ def _unless_filled(path: Path) -> Iterator[None]:
 
 
 def _rename_in(error: BaseException, temporary: Path, path: Path) -> None:
-    """Name `path` in an OSError that names no file (a full disk), or the temporary one."""
+    """Name `path` in an OSError that names the temporary file, or none (a full disk)."""
     if isinstance(error, OSError) and (
         error.filename is None or Path(str(error.filename)).is_relative_to(temporary)
     ):
@@ -218,7 +222,7 @@ def _rename_in(error: BaseException, temporary: Path, path: Path) -> None:
 
 
 def _kind(path: Path) -> str | None:
-    """What `path` is, links followed; None where there is nothing. Raises OSError."""
+    """The kind of file at `path`, following links; None if it does not exist. Raises OSError."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -227,13 +231,13 @@ def _kind(path: Path) -> str | None:
 
 
 def _check_place(target: Path) -> None:
-    """Raises OSError where `target`, with links resolved, can be neither made nor replaced."""
+    """Raise OSError if `target`, with links resolved, cannot be created or replaced."""
     folder = next(place for place in (target, *target.parents) if place.is_dir())
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, f"{os.strerror(errno.EACCES)} in {shown_path(folder)}")
     for part in target.relative_to(folder).parts:
         with suppress(FileNotFoundError):
-            (folder / part).lstat()  # raises where the name is too long
+            (folder / part).lstat()  # raises if the name is too long
 
 
 def _ends_in_separator(out: str | Path) -> bool:
@@ -241,17 +245,17 @@ def _ends_in_separator(out: str | Path) -> bool:
 
 
 def shown_path(path: str | Path) -> str:
-    """For a message of one line: quoted where spaces, control characters or nothing would hide."""
+    """A path for a one-line message, quoted if it is empty or has hidden characters."""
     text = str(path)
     return text if text.isprintable() and text == text.strip() != "" else repr(text)
 
 
 @contextmanager
 def _refusing(out: str | Path) -> Iterator[None]:
-    """What the system says of the path `out`, as an OutputError that names it."""
+    """Turn an error of the system about the path `out` into an OutputError that names it."""
     try:
         yield
     except OSError as error:
         raise OutputError(f"{shown_path(out)}: {error.strerror}") from None
-    except ValueError:  # a NUL, or what is no text in the encoding of file names
-        raise OutputError(f"{shown_path(out)}: is no name that a file can have") from None
+    except ValueError:  # a NUL character, or text that file names cannot encode
+        raise OutputError(f"{shown_path(out)}: is not a valid file name") from None

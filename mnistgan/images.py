@@ -1,4 +1,4 @@
-"""Pictures of digits: the one way from a generator's range to pixels, and PNG files."""
+"""Convert generated images to pixels, arrange them in grids and write PNG files."""
 
 import math
 from pathlib import Path
@@ -11,16 +11,19 @@ from torch import Tensor
 from mnistgan.files import atomic_write
 
 GAP = 2
-"""Pixels between the digits of a grid."""
+"""Pixels between the images of a grid"""
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Float images in [-1, 1] to pixels in 0..255, rounded to the nearest, on the CPU."""
+    """Convert float images in [-1, 1] to pixels in 0..255 on the CPU, rounded to the nearest."""
     return images.add(1).mul(127.5).round().clamp(0, 255).to("cpu", torch.uint8)
 
 
 def to_grid(images: Tensor, columns: int | None = None) -> Tensor:
-    """Images (N, C, H, W) uint8 in rows of `columns` (default: a square) -> (C, H', W') uint8."""
+    """Arrange images (N, C, H, W) uint8 in rows of `columns`, by default in a square.
+
+    Returns the grid (C, H', W') uint8.
+    """
     count, channels, height, width = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -33,12 +36,12 @@ def to_grid(images: Tensor, columns: int | None = None) -> Tensor:
 
 
 def to_picture(image: Tensor) -> Image.Image:
-    """An image (C, H, W) uint8, C = 1 or 3, as Pillow holds it."""
+    """Convert an image (C, H, W) uint8, C = 1 or 3, to a Pillow image."""
     pixels: np.ndarray = image.movedim(0, -1).numpy()
     return Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
 
 
 def write_png(path: Path, image: Tensor) -> None:
-    """Write one picture (C, H, W) uint8, C = 1 or 3, atomically."""
+    """Write an image (C, H, W) uint8, C = 1 or 3, atomically."""
     with atomic_write(path) as file:
         to_picture(image).save(file, format="png")

@@ -1,4 +1,4 @@
-"""Where this machine keeps data sets: the environment and the user's cache folder."""
+"""Locations of data sets and judges: the environment and the user's cache folder."""
 
 import os
 from pathlib import Path
@@ -9,16 +9,16 @@ DATA_VARIABLE = "MNISTGAN_DATA"
 
 
 def data_root() -> Path | None:
-    """The folder that $MNISTGAN_DATA names, laid out as torchvision does, if it is set."""
+    """The folder in $MNISTGAN_DATA, in the layout of torchvision, or None if it is not set."""
     folder = os.environ.get(DATA_VARIABLE)
     return Path(folder) if folder else None
 
 
 def cache() -> Path:
-    """The cache folder of this user, by the rules of the system."""
+    """The user's cache folder for mnistgan, according to the conventions of the system."""
     return platformdirs.user_cache_path("mnistgan")
 
 
 def judges() -> Path:
-    """Where the judges are kept that this machine has trained."""
+    """The folder of the judges that were trained on this machine."""
     return cache() / "judges"

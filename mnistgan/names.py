@@ -1,8 +1,8 @@
 """The names in the tables of losses, architectures and so on, without importing torch.
 
-The tables are the only source. Importing them imports torch, so this reads their keys as text. For
-help, completion and documentation; a training checks names against the tables themselves, which may
-hold entries of plugins too.
+The tables are the only source of the names. Importing them would import torch, so this module reads
+their keys from the source text. It serves help, completion and documentation. Training checks names
+against the tables themselves, which may also hold entries of plugins.
 """
 
 import ast
@@ -14,11 +14,11 @@ TABLES = {
     "optimizer.name": ("training/optimizers.py", "OPTIMIZERS"),
     "data.dataset": ("data/datasets.py", "DATASETS"),
 }
-"""By configuration key: the module that holds the table, and the table"""
+"""For each configuration key: the module that holds the table, and the name of the table"""
 
 
 def names_for(key: str) -> list[str]:
-    """The names that a configuration key may have; none if no table belongs to the key."""
+    """The possible values of a configuration key; an empty list if the key has no table."""
     if key not in TABLES:
         return []
     module, table = TABLES[key]

@@ -1,7 +1,7 @@
-"""What a pickle would do, read without running any of it.
+"""Check what a pickle would do without executing it.
 
-`torch.load` calls a few functions only, which still can fill the memory or take forever. So a
-checkpoint may contain what `torch.save` writes for tensors and plain values, and nothing else.
+`torch.load` calls only a few functions, but even these can exhaust the memory or run forever. So a
+checkpoint may contain only what `torch.save` writes for tensors and plain values.
 """
 
 import pickletools
@@ -10,29 +10,30 @@ import re
 from mnistgan.errors import CheckpointError
 
 MAX_TUPLE = 100_000
-"""Values in a tuple, those in tuples within it included"""
+"""Largest number of values in a tuple, including the values of nested tuples"""
 DICTIONARY, TENSOR = "collections OrderedDict", "torch._utils _rebuild_tensor_v2"
 STORAGE = re.compile(r"torch \w+Storage")
 VALUES = {
     *("NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
     *("BINUNICODE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_TUPLE"),
 }
-"""Opcodes that push one value"""
+"""Opcodes that push one value onto the stack"""
 POPPED = {"APPEND": 1, "SETITEM": 2, "BUILD": 1}
-"""How many values they take from the stack, for what is below these"""
+"""Number of values that each of these opcodes pops and adds to the value below"""
 
 
 def check_pickle(program: bytes) -> None:
-    """Raises CheckpointError for what `torch.save` does not write.
+    """Raise CheckpointError if a pickle contains anything that `torch.save` does not write.
 
-    This follows the stack of the pickle, with a number in place of each value: how many values it
-    contains, counting those in a tuple each time that they occur in it. Python hashes and prints a
-    tuple in so many steps, however few bytes describe it.
-    Raises IndexError, KeyError and ValueError for a pickle that is damaged.
+    This simulates the stack of the pickle. In place of each value, the stack holds the number of
+    values inside it, where repeated values in a tuple count each time. Python needs that many steps
+    to hash or print a tuple, even if a few bytes describe it.
+
+    Raises IndexError, KeyError or ValueError if the pickle is damaged.
     """
-    stack: list[int | str] = []  # a text for a function
+    stack: list[int | str] = []  # a string stands for a function
     marks: list[int] = []
-    memory: dict[object, int | str] = {}  # by the number of its place
+    memory: dict[object, int | str] = {}  # by memo index
 
     def pop_from(start: int) -> list[int | str]:
         items = stack[start:]
@@ -56,7 +57,7 @@ def check_pickle(program: bytes) -> None:
                 stack.append(_tuple_size(pop_from(marks.pop())))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 stack.append(_tuple_size(pop_from(len(stack) - int(opcode.name[-1]))))
-            case "BINPERSID":  # a storage, by its name
+            case "BINPERSID":  # a reference to a tensor's storage
                 stack[-1] = 1
             case "REDUCE":
                 function, arguments = pop_from(len(stack) - 2)
@@ -75,7 +76,7 @@ def check_pickle(program: bytes) -> None:
 
 def _check_name(name: str) -> None:
     if name not in (DICTIONARY, TENSOR) and not STORAGE.fullmatch(name):
-        raise CheckpointError(f"it calls for {name!r}")
+        raise CheckpointError(f"it refers to {name!r}")
 
 
 def _tuple_size(items: list[int | str]) -> int:

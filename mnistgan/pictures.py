@@ -1,4 +1,4 @@
-"""Reading PNG files, and nothing else, whatever a file is called. No torch."""
+"""Read pictures as PNG only, regardless of the file's suffix. Does not import torch."""
 
 import warnings
 from pathlib import Path
@@ -9,21 +9,22 @@ from mnistgan.errors import DataError
 from mnistgan.reading import open_bounded
 
 MAX_FILE_BYTES = 2**26
-"""The largest grid that a training draws, 1,024 digits in three colours, has 3 MiB uncompressed."""
+"""Upper limit; the largest grid of a training, 1,024 RGB images, has 3 MiB uncompressed"""
 MAX_PIXELS = 2**24
-"""The largest grid that `sample` draws has 9 million."""
+"""Upper limit; the largest grid that `sample` draws has 9 million pixels"""
 
 
 def read_png(path: Path) -> Image.Image:
     """The picture in a PNG file, decoded.
 
-    Pillow finds a format by the contents, and runs an external program for some of them (gs for
-    EPS); here it never tries another one. Raises DataError that names the file.
+    Pillow detects the format from the contents and runs an external program for some formats (gs
+    for EPS), so only PNG is allowed here. Raises DataError, naming the file, if the file cannot be
+    read, is not a PNG file, or has more than MAX_PIXELS pixels.
     """
     try:
         with (
             open_bounded(path, MAX_FILE_BYTES) as file,
-            warnings.catch_warnings(action="ignore"),  # about sizes that are refused below
+            warnings.catch_warnings(action="ignore"),  # about sizes, which are checked below
             Image.open(file, formats=("PNG",)) as picture,  # noqa: TID251
         ):
             if picture.width * picture.height > MAX_PIXELS:
@@ -32,7 +33,7 @@ def read_png(path: Path) -> Image.Image:
             return picture
     except DataError:
         raise
-    except Exception as error:  # Pillow stumbles over a damaged file in many ways
+    except Exception as error:  # Pillow raises many types for a damaged file
         reason = error.strerror if isinstance(error, OSError) else None
-        problem = f"cannot be read: {reason}" if reason else "is a damaged picture, or no PNG"
+        problem = f"cannot be read: {reason}" if reason else "is damaged or not a PNG file"
         raise DataError(f"{path}: {problem}") from None

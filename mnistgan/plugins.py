@@ -1,7 +1,7 @@
-"""Plugins: Python files of the user that add entries to the tables of this package.
+"""Plugins: Python files of the user that add entries to the tables of the package.
 
-A plugin is executed only because the command line names it, never because a configuration or a
-checkpoint does. What it may add to: LOSSES, ARCHITECTURES, OPTIMIZERS, DATASETS, SCORES.
+A plugin is executed only if the command line names it, never because a configuration or a
+checkpoint does. It may add entries to LOSSES, ARCHITECTURES, OPTIMIZERS, DATASETS and SCORES.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class Plugin:
 def load_plugins(paths: Iterable[Path]) -> tuple[Plugin, ...]:
     """Execute plugins in the given order.
 
-    Raises PluginError if a file cannot be read or raises an exception, with the line in the file.
+    Raises PluginError if a file cannot be read or raises an exception; the message gives the line.
     """
     return tuple(_load(path) for path in paths)
 
@@ -42,7 +42,7 @@ def record(plugins: Sequence[Plugin]) -> list[dict[str, str]]:
 
 
 def recorded(values: Any) -> list[Plugin]:
-    """The plugins in a record that comes from a file. Entries that make no sense are left out."""
+    """The plugins in a record from a file. Invalid entries are ignored."""
     entries = values if isinstance(values, list) else []
     keys = {"name", "sha256"}
     return [
@@ -55,7 +55,10 @@ def recorded(values: Any) -> list[Plugin]:
 
 
 def check_loaded(owner: str, needed: Sequence[Plugin], loaded: Sequence[Plugin]) -> None:
-    """Raise MissingPluginError if a run or a checkpoint, `owner`, needs others than `loaded`."""
+    """Raise MissingPluginError if `owner` needs plugins that are not in `loaded`.
+
+    owner: the name of a run or a checkpoint, for the message.
+    """
     names = {plugin.name for plugin in loaded}
     missing = [plugin.name for plugin in needed if plugin.name not in names]
     if missing:
@@ -79,7 +82,7 @@ def _load(path: Path) -> Plugin:
 
 
 def _describe(path: Path, error: BaseException) -> str:
-    """One line: the place in the plugin, and what was raised there."""
+    """One line with the location in the plugin and the exception that was raised there."""
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)

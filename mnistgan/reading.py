@@ -1,4 +1,4 @@
-"""Reading the files of strangers: regular files of bounded size only."""
+"""Read untrusted files: regular files of bounded size only."""
 
 import errno
 import io
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 ZIP_TAIL_BYTES = 2**16 + 98
-"""What the end records of a zip archive and its comment may take"""
+"""Largest size of the end records of a zip archive and its comment"""
 MAX_ZIP_DIRECTORY_BYTES = 2**20
-"""Of a checkpoint or an .npz file; the list of the entries of our largest checkpoint has 20 KiB."""
+"""For checkpoints and .npz files; the directory of our largest checkpoint has 20 KiB"""
 
 
 def append_regular(path: Path) -> io.BufferedWriter:
-    """Open a regular file, or a new one, for writing at its end. Raises OSError."""
+    """Open a regular file, or create one, to append to it. Raises OSError."""
     file = open(path, "ab", opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
     _check_regular(file, path)
     return file
@@ -25,7 +25,8 @@ def append_regular(path: Path) -> io.BufferedWriter:
 def open_bounded(path: Path, max_bytes: int) -> io.BufferedReader:
     """Open a regular file of at most `max_bytes` for reading.
 
-    A FIFO or a device is refused at once: it could block or never end. Raises OSError.
+    FIFOs and devices are rejected at once, because reading them could block or never end. Raises
+    OSError.
     """
     file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
     _check_regular(file, path)
@@ -38,16 +39,16 @@ def open_bounded(path: Path, max_bytes: int) -> io.BufferedReader:
 def read_bounded(path: Path, max_bytes: int) -> bytes:
     """The contents of a regular file of at most `max_bytes`. Raises OSError."""
     with open_bounded(path, max_bytes) as file:
-        return file.read(max_bytes)  # it may grow meanwhile
+        return file.read(max_bytes)  # the file may have grown since the check
 
 
 def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
-    """Open an archive for reading.
+    """Open a zip archive for reading.
 
-    Raises BadZipFile if its directory is too large: zipfile builds an object for each entry in it.
+    Raises BadZipFile if its directory is too large, because zipfile creates an object per entry.
     """
     if _zip_directory_bytes(file) > MAX_ZIP_DIRECTORY_BYTES:
-        raise zipfile.BadZipFile("has more entries than any file of ours")
+        raise zipfile.BadZipFile("has too many entries")
     return zipfile.ZipFile(file)
 
 
@@ -68,9 +69,9 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 def _zip_directory_bytes(file: IO[bytes]) -> int:
-    """As the end records of an archive state it (APPNOTE.TXT 4.3.14 to 4.3.16).
+    """The size of an archive's directory, according to its end records.
 
-    Raises BadZipFile.
+    APPNOTE.TXT 4.3.14 to 4.3.16. Raises BadZipFile if there are no valid end records.
     """
     start = max(0, file.seek(0, io.SEEK_END) - ZIP_TAIL_BYTES)
     file.seek(start)
@@ -83,6 +84,6 @@ def _zip_directory_bytes(file: IO[bytes]) -> int:
     if locator >= 0 and tail.startswith(b"PK\6\7", locator):
         place: int = struct.unpack_from("<Q", tail, locator + 8)[0]
         if end64 < 0 or place != start + end64 or not tail.startswith(b"PK\6\6", end64):
-            raise zipfile.BadZipFile("its end records do not fit together")
+            raise zipfile.BadZipFile("its end records are inconsistent")
         directory_bytes = struct.unpack_from("<Q", tail, end64 + 40)[0]
     return directory_bytes

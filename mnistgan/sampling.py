@@ -1,4 +1,4 @@
-"""Pictures from a generator: picture i of a seed depends on the seed and on i alone."""
+"""Draw images from a generator; image i of a seed depends only on the seed and on i."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,40 +18,40 @@ from mnistgan.models import ARCHITECTURES, build_generator
 from mnistgan.plugins import check_loaded, recorded
 
 BLOCK = 64
-"""Pictures computed together: a matrix product of another shape rounds otherwise."""
+"""Number of images computed together; matrix products of another shape round differently"""
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A generator and what its pictures are drawn from."""
+    """A generator and the distribution of its inputs."""
 
     generator: nn.Module
     z_dim: int
     class_counts: Sequence[int]
     """How often each class occurs in the training images"""
     temperature: float = 1.0
-    """Standard deviation of z: above 1 more of the real digits are reached, and fewer are right"""
+    """Standard deviation of z; values above 1 give more varied but less precise images"""
 
     @property
     def classes(self) -> list[int]:
-        """Those that occur."""
+        """The classes that occur in the training images."""
         return [label for label, count in enumerate(self.class_counts) if count > 0]
 
     def labels_in_turn(self, block: int) -> Tensor:
-        """The classes (BLOCK,) of block number `block`: picture i is of the (i mod count)-th."""
+        """Classes (BLOCK,) of block number `block`: image i has class number i mod count."""
         indices = torch.arange(block * BLOCK, (block + 1) * BLOCK)
         return torch.tensor(self.classes)[indices % len(self.classes)]
 
     def labels_in_proportion(self, seed: int, block: int) -> Tensor:
-        """Classes (BLOCK,) as often as in the training images: for scores, which count them."""
+        """Random classes (BLOCK,) with the frequencies of the training images, for scores."""
         weights = torch.tensor(self.class_counts, dtype=torch.double)
         return torch.multinomial(weights, BLOCK, True, generator=_rng(seed, block, 1))
 
     def noise(self, seed: int, block: int, truncation: float | None = None) -> Tensor:
         """z (BLOCK, z_dim) of block number `block`, the same on every device.
 
-        Components beyond `truncation`, either way, are redrawn until they are not (Brock et al.
-        2019, section 3.1); the others stay.
+        Components whose absolute value exceeds `truncation` are redrawn until it does not (Brock
+        et al. 2019, section 3.1). The other components do not change.
         """
         rng = _rng(seed, block)
         z = self.temperature * torch.randn(BLOCK, self.z_dim, generator=rng)
@@ -64,9 +64,11 @@ class Sampler:
 
 
 def load_sampler(state: State, device: torch.device) -> tuple[Sampler, Config]:
-    """The generator of a loaded checkpoint, the averaged one where there is one, in eval mode.
+    """The generator of a loaded checkpoint in eval mode, and its configuration.
 
-    Raises CheckpointError where its weights do not fit the configuration beside them.
+    It has the averaged weights if the checkpoint contains them. Raises CheckpointError if the
+    weights do not fit the configuration, and MissingPluginError if the architecture is unknown and
+    the checkpoint was made with plugins.
     """
     config = check_config(entry(state, "config", dict), "its configuration")
     if config.model.architecture not in ARCHITECTURES:
@@ -93,25 +95,25 @@ def load_sampler(state: State, device: torch.device) -> tuple[Sampler, Config]:
 
 @dataclass(frozen=True)
 class OpenedGenerator:
-    """A generator read from a file, and what the file says about it."""
+    """A generator read from a checkpoint, with the facts that the file records about it."""
 
     path: Path
     sampler: Sampler
     config: Config
-    """That it was trained with"""
+    """Configuration of the training"""
     channels: int
-    """Of its images"""
+    """Number of channels of its images"""
     class_names: tuple[str, ...]
-    """Of all classes that the model counts, whether they occur or not"""
+    """Names of all classes, whether they occur in the training images or not"""
     step: int
-    """Of its training"""
+    """Number of updates of G so far"""
     is_averaged: bool
     """Whether its weights are the moving average"""
     device: torch.device
 
 
 def open_generator(path: Path, device: str) -> OpenedGenerator:
-    """The generator of a checkpoint on a device such as `auto`.
+    """Open the generator of a checkpoint on `device`, a name such as `auto`.
 
     Raises DeviceError, and CheckpointError, naming the file, if the file is damaged or its contents
     do not fit together.
@@ -142,11 +144,11 @@ def _class_names(state: State, count: int) -> tuple[str, ...]:
 
 
 def check_conditional(opened: OpenedGenerator) -> None:
-    """Raise ConfigError if the generator cannot be asked for a class."""
+    """Raise ConfigError if the generator is unconditional."""
     if not opened.config.model.conditional:
         raise ConfigError(
-            f"{opened.path} is of an unconditional model, which draws what it likes; train one "
-            "that can be asked for a digit: mnistgan train --config best"
+            f"{opened.path}: the model is unconditional and cannot draw a chosen class; expected a "
+            "conditional model. Try: mnistgan train --config best"
         )
 
 
@@ -160,10 +162,11 @@ def generate(
     in_proportion: bool = False,
     truncation: float | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pictures 0 .. count - 1 of `seed`: images (<= BLOCK, C, 28, 28) in [-1, 1] and their classes.
+    """Yield images 0 .. count - 1 of `seed` in blocks, each with their classes.
 
-    All of class `label`, if it is given, else of each in turn, or `in_proportion`, as often as it
-    occurs. `truncation` as in `Sampler.noise`.
+    A block has at most BLOCK images (N, C, 28, 28) in [-1, 1] and classes (N,). All images have
+    class `label` if it is given. Otherwise the classes take turns or, with `in_proportion`, follow
+    their frequencies in the training images. `truncation`: see `Sampler.noise`.
     """
     for start in range(0, count, BLOCK):
         block = start // BLOCK
@@ -180,10 +183,10 @@ def generate(
 
 @torch.no_grad()
 def draw(generator: nn.Module, z: Tensor, labels: Tensor, device: torch.device) -> Tensor:
-    """The pictures (N, C, 28, 28) in [-1, 1] of z (N, z_dim), computed in whole blocks.
+    """The images (N, C, 28, 28) in [-1, 1] for z (N, z_dim), computed in whole blocks.
 
-    labels: classes (N,), or shares of each class (N, classes) for what lies between them. The
-    generator runs in eval mode, and is back in the mode it was in afterwards.
+    labels: classes (N,), or shares of each class (N, classes) for images between classes. The
+    generator runs in eval mode and returns to its previous mode afterwards.
     """
     blocks = []
     with eval_mode(generator):
@@ -199,10 +202,11 @@ def draw(generator: nn.Module, z: Tensor, labels: Tensor, device: torch.device) 
 
 
 def spherical(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """From z `start` (share 0) to `end` (share 1) along a sphere: (N, z_dim) each.
+    """Spherical interpolation from `start` (share 0) to `end` (share 1), both (N, z_dim).
 
-    sin((1 - t) w) / sin w a + sin(t w) / sin w b, w the angle between them (Shoemake 1985, section
-    3.3; White 2016, section 2.1); on a straight line where they point the same or opposite ways.
+    sin((1 - t) w) / sin w a + sin(t w) / sin w b, where a and b are `start` and `end`, w is the
+    angle between them, and t is `share` (Shoemake 1985, section 3.3; White 2016, section 2.1). If a
+    and b point in the same or opposite directions, the interpolation is linear.
     share: (N,) in [0, 1]
     """
     cosine = torch.nn.functional.cosine_similarity(start.double(), end.double(), dim=1)
@@ -221,7 +225,7 @@ def _rng(*numbers: int) -> torch.Generator:
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Running statistics in BatchNorm, no dropout; the mode it was in comes back afterwards."""
+    """Switch `model` to eval mode and restore its previous mode afterwards."""
     was_training = model.training
     model.eval()
     try:

@@ -1,6 +1,7 @@
-"""Ctrl-C, SIGTERM and a terminal that closes: what they end, and when.
+"""Handling of Ctrl-C, SIGTERM and SIGHUP.
 
-This is imported first of all. It imports little, so that Python itself acts for few milliseconds.
+This module is imported first and imports little itself, so that Python's default handlers are
+active for only a few milliseconds.
 """
 
 import atexit
@@ -14,22 +15,22 @@ from types import FrameType
 ENDING = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
-"""Windows has no SIGHUP"""
+"""Signals that end the process; Windows has no SIGHUP"""
 _half_done: list[Callable[[], object]] = []
 
 
 def leave_on_signals() -> None:
-    """Let SIGINT, SIGTERM and SIGHUP end the process at once, with exit code 128 + their number.
+    """Let SIGINT, SIGTERM and SIGHUP end the process at once, with exit code 128 + signal number.
 
-    Nothing is raised: an exception may surface inside an import or a callback of a library, which
-    swallows it or makes another one of it.
+    No exception is raised, because it could occur inside an import or a library's callback, which
+    might swallow or replace it.
     """
     _receive_by(_end)
 
 
 @contextmanager
 def before_leaving(undo: Callable[[], object]) -> Iterator[None]:
-    """Call `undo` first if the process is left inside the block, to remove what is half done."""
+    """Call `undo` to remove unfinished work if the process ends inside the block."""
     _half_done.append(undo)
     try:
         yield
@@ -38,30 +39,30 @@ def before_leaving(undo: Callable[[], object]) -> Iterator[None]:
 
 
 def leave(code: int) -> None:
-    """End the process at once: taking the interpreter down, with torch in it, takes a second.
+    """End the process at once, because a normal exit of Python with torch takes a second.
 
-    What is half done is undone; the functions of `atexit` run; stdout and stderr are flushed. The
-    code is 1 instead of 0 if stdout cannot be written.
+    Unfinished work is undone, the functions of `atexit` run, and stdout and stderr are flushed. The
+    exit code is 1 instead of 0 if stdout or stderr cannot be written.
     """
-    _receive_by(lambda number, frame: None)  # two signals at once leave no temporary file either
+    _receive_by(lambda number, frame: None)  # a second signal must not interrupt the cleanup
     for undo in reversed(_half_done):
         with suppress(Exception):
             undo()
-    _receive_by(lambda number, frame: os._exit(128 + number))  # what follows may wait
+    _receive_by(lambda number, frame: os._exit(128 + number))  # the rest may be interrupted
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
                 stream.flush()
-        except (OSError, RuntimeError):  # nobody reads it, its disk is full, or it is being written
+        except (OSError, RuntimeError):  # closed pipe, full disk, or a write in progress
             code = code or 1
     os._exit(code)
 
 
 class StopRequest:
-    """The first signal asks for a stop after the step; the second one stops at once.
+    """The first signal requests a stop after the current step; the second one stops at once.
 
-    Ctrl-C, SIGTERM, and SIGHUP of a terminal that closes.
+    The signals are those of ENDING: Ctrl-C, SIGTERM, and SIGHUP when a terminal closes.
     """
 
     def __init__(self) -> None:
@@ -84,14 +85,14 @@ class StopRequest:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    sys.unraisablehook = lambda error: None  # functions of `atexit` in a module imported halfway
+    sys.unraisablehook = lambda error: None  # from `atexit` functions of half-imported modules
     leave(128 + number)
 
 
 def _receive_by(handler: Callable[[int, FrameType | None], None]) -> Callable[[], None]:
-    """Set the handler of the signals that are not ignored, as nohup and `&` in scripts have them.
+    """Set the handler of all ENDING signals that are not ignored (nohup and `&` ignore some).
 
-    Returns the function that sets the handlers as they were.
+    Returns a function that restores the previous handlers.
     """
     before = {
         number: signal.signal(number, handler)

@@ -11,14 +11,14 @@ Entry = TypeVar("Entry")
 
 
 class Table(UserDict[str, Entry]):
-    """Entries of one kind by name. A plugin may add to it, and overwrite nothing."""
+    """Entries of one kind by name. A plugin may add entries but not overwrite any."""
 
     def __init__(self, kind: str, entries: Mapping[str, Entry]) -> None:
         self.kind = kind
         super().__init__(entries)
 
     def __setitem__(self, name: str, entry: Entry) -> None:
-        """Raise PluginError if the name is taken."""
+        """Add an entry. Raises PluginError if the name is taken."""
         if name in self.data:
             raise PluginError(f"{self.kind} {name!r}: this name is taken; choose another one")
         super().__setitem__(name, entry)
@@ -26,12 +26,12 @@ class Table(UserDict[str, Entry]):
     def __missing__(self, name: str) -> Entry:
         raise PluginError(
             f"{self.kind} {name!r}: unknown; expected one of {', '.join(self)}"
-            f"{did_you_mean(name, self)}; if a plugin has it: --plugin FILE.py"
+            f"{did_you_mean(name, self)}; if a plugin defines it, add --plugin FILE.py"
         )
 
 
 def known_name(key: str, names: Collection[str]) -> Rule:
-    """The rule that the value of `key` is one of `names`."""
+    """The rule that the value of `key` must be one of `names`."""
 
     def problem(name: str) -> str | None:
         if name in names:

@@ -77,7 +77,7 @@ def test_loading_a_checkpoint_executes_no_code() -> None:
     with pytest.raises(CheckpointError):
         load_checkpoint(LATEST)
     save_checkpoint(LATEST, {"weights": Bomb()})
-    with pytest.raises(CheckpointError, match="it calls for 'posix system'"):
+    with pytest.raises(CheckpointError, match="it refers to 'posix system'"):
         load_checkpoint(LATEST)
     assert not Path("exploded").exists()
 

@@ -78,7 +78,7 @@ def test_compilation_is_off_by_default_and_needs_a_compiler(
     assert resolve_compilation("on") == "on"
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert resolve_compilation("auto") == "off"
-    with pytest.raises(ConfigError, match=r"training\.compile: .* there is no no-such-compiler"):
+    with pytest.raises(ConfigError, match=r"training\.compile: .* no-such-compiler was not found"):
         resolve_compilation("on")
 
 

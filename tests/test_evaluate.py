@@ -159,7 +159,7 @@ def bad_samples() -> dict[str, str]:
         "text.npz": "cannot be read",
         "rgb": "expected a gray picture of 28 x 28 pixels, found RGB of 28 x 28",
         "large": "found L of 32 x 32",
-        "broken": "broken/0.png: is a damaged picture",
+        "broken": "broken/0.png: is damaged",
         "nothing": "is a folder, but not a run",
         "missing.npz": "no such checkpoint",
     }

@@ -119,7 +119,7 @@ def test_coloured_digits_walk_too(mnistgan: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--classes"], "is of an unconditional model"),
+        (["--classes"], "the model is unconditional"),
         (["--classes", "--to-seed", "3"], "leave out --to-seed"),
         (["--fps", "10"], "--fps is of an animation"),
         (["--out", "walk.mp4"], "expected a name ending in .png or .gif or .webp"),

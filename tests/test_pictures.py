@@ -246,7 +246,7 @@ def test_close_epochs_are_separate_frames_and_names_are_plain_text(mnistgan: Cli
         (["plot-losses", "exp1", "--out", "a.jpg"], "ending in .png or .svg"),
         (["make-gif", "exp1", "--out", "a.mp4"], "ending in .gif or .webp"),
         (["plot-losses", "exp1", "--out", "folder.png"], "is a folder"),
-        (["make-gif", "damaged"], "epoch_002.png: is a damaged picture"),
+        (["make-gif", "damaged"], "epoch_002.png: is damaged"),
         (["make-gif", "mixed"], "epoch_002.png: is (92, 92)"),
     ],
 )

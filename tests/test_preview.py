@@ -47,7 +47,7 @@ def test_preview_shows_the_digits_of_the_sample_grid() -> None:
     assert last.digits.shape == (64, 28, 28)
     grid = np.asarray(picture("runs/tiny/samples/epoch_000.000267.png"))
     assert np.array_equal(grid[2:30, 32:60], last.digits[1])
-    assert last.health == "G has only begun: no digits yet"
+    assert last.health == "G has only begun: no clear images yet"
 
 
 class FixedGenerator(torch.nn.Module):
@@ -120,17 +120,17 @@ BOUNDS: dict[str, dict[str, Any]] = {
     ("loss", "gap", "variety", "has_begun", "distances", "expected"),
     [
         ("bce", 0.2, 0.05, False, [], "G has only begun"),
-        ("bce", 0.2, 0.05, True, [], "G is collapsing: digits 5% as varied"),
+        ("bce", 0.2, 0.05, True, [], "G is collapsing: images 5% as varied"),
         ("bce", 0.95, 0.9, True, [], "D is too strong"),
         ("bce", 0.95, 0.05, False, [], "G has only begun"),
         ("bce", 0.95, 0.05, True, [], "D is too strong"),
         ("bce", 0.2, 1.9, True, [], "G draws noise"),
-        ("bce", 0.85, 0.9, True, [], "balanced: digits 90% as varied as real ones"),
+        ("bce", 0.85, 0.9, True, [], "balanced: images 90% as varied as real ones"),
         ("hinge", 1.5, 0.9, True, [], "balanced"),
         ("hinge", 2.5, 0.9, True, [], "D is too strong"),
-        ("wgan", 50.0, 0.9, True, [], "digits 90% as varied"),
+        ("wgan", 50.0, 0.9, True, [], "images 90% as varied"),
         ("bce", None, 0.9, True, [], "balanced"),
-        ("bce", 0.2, 0.9, True, [9.0, 3.0, 5.0], "G was better: Fréchet 3.00 before, 5.00 now"),
+        ("bce", 0.2, 0.9, True, [9.0, 3.0, 5.0], "G got worse: Fréchet 3.00 at best, 5.00 now"),
         ("bce", 0.2, 0.9, True, [9.0, 3.0, 4.0], "balanced"),
     ],
 )
@@ -162,7 +162,7 @@ def test_collapse_to_one_image_is_detected_from_the_digits() -> None:
     )
     assert health_shown(preview_of(real, board)).startswith("balanced")
     after_an_epoch = health_shown(preview_of(equal, board), step=10)
-    assert after_an_epoch == "G is collapsing: digits 0% as varied as real ones"
+    assert after_an_epoch == "G is collapsing: images 0% as varied as real ones"
 
 
 def test_collapse_to_one_class_is_detected_by_the_judge() -> None:
@@ -172,7 +172,7 @@ def test_collapse_to_one_class_is_detected_by_the_judge() -> None:
     preview = preview_of(zeros, board)
     assert health_shown(preview).startswith("balanced")  # zeros vary as much as digits do
     board.scores.append(Score(1, 5.0, classes_drawn=1, judge_sha256="0"))
-    assert health_shown(preview) == "G is collapsing: 9 of the digits are hardly ever drawn"
+    assert health_shown(preview) == "G is collapsing: it almost never draws 9 of the classes"
 
 
 @pytest.mark.usefixtures("few_samples")

@@ -104,12 +104,12 @@ def test_the_default_place(mnistgan: Cli, run: Path) -> None:
     [
         (["--out", "x.jpg"], "got 'x.jpg'"),
         (["--out", "full"], "exists and is not empty"),
-        (["--out", "file/"], "is a file; a folder is wanted"),
+        (["--out", "file/"], "is a file; expected a folder"),
         (["--out", "folder.png"], "is a folder"),
         (["--out", "x.png", "--n", "10001"], "at most 10,000 digits"),
         (["--ckpt", "nope.pt"], "no such checkpoint"),
         (["--ckpt", "full"], "not a run"),
-        (["--ckpt", "full/x"], "no checkpoint at all"),
+        (["--ckpt", "full/x"], "truncated or not a checkpoint"),
         (["--device", "gpu"], "expected auto, cpu, cuda"),
         (["--device", "cpu:1"], "--device cpu:1"),
     ],
@@ -277,7 +277,7 @@ def test_an_unconditional_generator_has_no_classes(mnistgan: Cli, run: Path) -> 
     for words in (["--digit", 3], ["--text", "2024-11"]):
         result = mnistgan("sample", *words)
         assert result.exit_code == 1
-        assert "runs/tiny/latest.pt is of an unconditional model" in result.stderr
+        assert "runs/tiny/latest.pt: the model is unconditional" in result.stderr
         assert "mnistgan train --config best" in result.stderr
 
 
@@ -389,4 +389,4 @@ def test_other_channels_than_gray_and_colour_are_refused(mnistgan: Cli, channels
     save_checkpoint(Path("other.pt"), {**state, "channels": channels})
     result = mnistgan("sample", "--ckpt", "other.pt")
     assert result.exit_code == 1
-    assert f"channels: expected 1 or 3, found {channels}" in result.stderr
+    assert f"channels: expected 1 or 3, got {channels}" in result.stderr

@@ -241,19 +241,19 @@ def mutate(state: Any, path: str, value: Any) -> None:
         ),
         ("generator/layers.0.bias", torch.zeros(8).double(), "generator.layers.0.bias"),
         ("generator/extra", torch.zeros(1), "generator: expected"),
-        ("step", "many", "step: expected int, found str"),
-        ("ema", {}, "ema: expected NoneType, found dict"),
+        ("step", "many", "step: expected int, got str"),
+        ("ema", {}, "ema: expected NoneType, got dict"),
         ("extra", 1, "trainer: expected keys|trainer: expected"),
         ("noise_rng", torch.zeros(5056, dtype=torch.uint8), "random states|noise_rng"),
         ("batches/position", 51, "batches.position: expected 0 to 50"),
         ("batches/pass_rng", torch.zeros(3, dtype=torch.uint8), "batches.pass_rng"),
-        ("d_optimizer/state", {0: {}}, r"d_optimizer.state: expected .*'7'.*, found keys"),
+        ("d_optimizer/state", {0: {}}, r"d_optimizer.state: expected .*'7'.*, got keys"),
         ("d_optimizer/state/0/exp_avg", torch.zeros(1, 1), "d_optimizer.state"),
         ("d_optimizer/state/0", {"step": torch.tensor(1.0)}, "exp_avg"),
-        ("d_optimizer/state/0", {"step": 1, "exp_avg": 2, "exp_avg_sq": 3}, "found int"),
+        ("d_optimizer/state/0", {"step": 1, "exp_avg": 2, "exp_avg_sq": 3}, "got int"),
         ("d_optimizer", [], "d_optimizer: expected the state of an optimizer"),
         ("window", torch.zeros(2, 3), "window"),
-        ("window", 5, "window: expected Tensor, found int"),
+        ("window", 5, "window: expected Tensor, got int"),
         ("generator/layers.0.weight", torch.zeros(1, 1).expand(8, 8), "non-contiguous"),
     ],
 )
@@ -288,12 +288,12 @@ def test_non_finite_weights_and_losses_are_reported_with_the_step() -> None:
     with torch.no_grad():
         next(trainer.discriminator.parameters()).fill_(torch.nan)
     with pytest.raises(
-        NonFiniteError, match=r"step 1: weights that are not finite, layers.0.weight of D"
+        NonFiniteError, match=r"step 1: the weights are not finite: layers.0.weight of D"
     ):
         trainer.check_finite()
     trainer.train_step()
     trainer.train_step()
-    with pytest.raises(NonFiniteError, match="step 2: losses that are not finite, D nan"):
+    with pytest.raises(NonFiniteError, match="step 2: the losses are not finite: D nan"):
         trainer.means()
 
 
@@ -392,9 +392,12 @@ def test_lazy_penalties_act_every_kth_step_with_k_times_the_weight() -> None:
     [
         (["optimizer.name=adma"], "optimizer.name: should be one of .*did you mean adam"),
         (["optimizer.name=lbfgs"], "should be one of"),
-        (["optimizer.arguments.momentum=0.9"], "adam has no momentum; it takes amsgrad, "),
+        (
+            ["optimizer.arguments.momentum=0.9"],
+            "adam has no argument momentum; expected one of amsgrad, ",
+        ),
         (["optimizer.arguments.eps=-1"], "optimizer.arguments: adam: Invalid epsilon"),
-        (["optimizer.arguments.params=1"], "adam has no params"),
+        (["optimizer.arguments.params=1"], "adam has no argument params"),
         (["optimizer.arguments.amsgrad=1"], "optimizer.arguments: adam: "),
         (["optimizer.name=rprop", "optimizer.arguments.etas=[0.5]"], "arguments: rprop: "),
         (["optimizer.name=asgd", "optimizer.arguments.alpha=[1, 2]"], "arguments: asgd: "),

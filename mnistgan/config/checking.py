@@ -1,4 +1,4 @@
-"""From plain values to a configuration: all problems at once, each with its source."""
+"""Validate a configuration and report all problems at once, each with its source."""
 
 import difflib
 import reprlib
@@ -16,9 +16,9 @@ from mnistgan.errors import ConfigError
 
 COMMAND_LINE = "command line"
 MAX_PROBLEMS = 20
-"""That are shown of one configuration"""
+"""Largest number of problems shown for one configuration"""
 SHORT = reprlib.Repr()
-"""For values that may be nested deeper than `repr` can go"""
+"""Shows values that may be nested too deeply for `repr`"""
 SHORT.maxstring = SHORT.maxlong = SHORT.maxother = 60
 
 
@@ -30,10 +30,11 @@ def check_config(
 ) -> Config:
     """The configuration that plain `values` describe.
 
-    `origins` names the source of single dotted keys, `origin` of the rest. `rules` are checked
-    beside RULES. Raises ConfigError with one line for each problem: the invalid fields of all
-    sections, then the broken rules whose keys are all valid. Beyond MAX_PROBLEMS they are counted
-    only.
+    `origins` names the source of some dotted keys; all others came from `origin`. `rules` are
+    checked in addition to RULES.
+
+    Raises ConfigError with one line per problem: first the invalid fields of all sections, then the
+    broken rules whose keys are all valid. Problems beyond MAX_PROBLEMS are only counted.
     """
     try:
         config, fields = Config.model_validate(values), []
@@ -57,9 +58,9 @@ def check_config(
 
 
 def _valid_part(values: Mapping[str, Any], invalid: Set[tuple[str | int, ...]]) -> Config:
-    """The fields of `values` whose locations are not `invalid`, with defaults for the rest.
+    """The fields of `values` whose locations are not in `invalid`, with defaults for the rest.
 
-    Rules that it breaks are not checked.
+    The rules between keys are not checked here.
     """
     sections = {}
     for section, defaults in Config():
@@ -76,7 +77,7 @@ def _valid_part(values: Mapping[str, Any], invalid: Set[tuple[str | int, ...]]) 
 
 
 def _source(key: str, origin: str, origins: Mapping[str, str]) -> str:
-    """Where the value of a dotted key came from: with itself, or with what it is a part of."""
+    """The source of a dotted key, or of the section that it is part of."""
     key_and_parents = accumulate(key.split("."), "{}.{}".format)  # a, a.b, a.b.c
     return next((origins[name] for name in key_and_parents if name in origins), origin)
 
@@ -93,15 +94,15 @@ def _field_problem(details: Any, source: Callable[[str], str]) -> str:
             text = str(details["ctx"]["error"])
         case _:
             text = details["msg"].removeprefix("Input ")
-    return f"{where}: {text}; found {_shorten(details['input'])}"
+    return f"{where}: {text}; got {_shorten(details['input'])}"
 
 
 def _rule_problem(rule: Rule, text: str, config: Config, source: Callable[[str], str]) -> str:
-    """Blames the command line if any of the keys came from it."""
+    """One line for a broken rule. It names the command line if any of the keys came from there."""
     sources = [source(key) for key in rule.keys]
     blamed = COMMAND_LINE if COMMAND_LINE in sources else sources[0]
     found = ", ".join(map(_shorten, _values(rule, config)))
-    return f"{blamed}: {', '.join(rule.keys)}: {text}; found {found}"
+    return f"{blamed}: {', '.join(rule.keys)}: {text}; got {found}"
 
 
 def _values(rule: Rule, config: Config) -> list[Any]:
@@ -109,7 +110,10 @@ def _values(rule: Rule, config: Config) -> list[Any]:
 
 
 def refusal(problems: Iterable[str], count: int) -> ConfigError:
-    """The first MAX_PROBLEMS of `count` problems, a line each, and how many more there are."""
+    """An error with the first MAX_PROBLEMS of `count` problems, one per line.
+
+    The last line gives the number of further problems.
+    """
     lines = [_one_line(problem) for problem in islice(problems, MAX_PROBLEMS)]
     if rest := count - len(lines):
         lines.append(f"... and {rest:,} more problem{'s' if rest > 1 else ''}")
@@ -127,7 +131,10 @@ def _shorten(value: object) -> str:
 
 
 def _near_key(key: str) -> str:
-    """The nearest known key: by the whole dotted name, or by the last word in any section."""
+    """A hint at the nearest known key: by the dotted name, or by the last word in any section.
+
+    If no key is near, the hint lists the known keys.
+    """
     known = list(flatten(Config().to_mapping()))
     last_words = {name.rpartition(".")[2]: name for name in known}
     matches = difflib.get_close_matches(key, [*known, *Config.model_fields], n=1)

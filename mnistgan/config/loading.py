@@ -1,4 +1,4 @@
-"""From a YAML file or a preset, with overrides, to a configuration."""
+"""Load a configuration from a YAML file or a preset, with overrides."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ from mnistgan.errors import ConfigError
 
 
 def load_config(source: str, overrides: Sequence[str] = (), rules: Sequence[Rule] = ()) -> Config:
-    """The configuration of a YAML file or of a preset, with `key=value` words.
+    """The configuration of a YAML file or a preset, changed by `key=value` words.
 
-    Raises ConfigError with all problems of the file and of the overrides, a line each.
+    Raises ConfigError with all problems of the file and the overrides, one per line.
     """
     path = find_config(source)
     return apply_overrides(read_yaml(path), overrides, str(path), rules)
@@ -24,7 +24,10 @@ def load_config(source: str, overrides: Sequence[str] = (), rules: Sequence[Rule
 def apply_overrides(
     values: Mapping[str, Any], overrides: Sequence[str], origin: str, rules: Sequence[Rule] = ()
 ) -> Config:
-    """`values` changed by trailing `key=value` words; the values of words are read as YAML."""
+    """The configuration of `values`, changed by `key=value` words whose values are YAML.
+
+    Raises ConfigError with all problems, one per line.
+    """
     merged = copy.deepcopy(dict(values))
     origins: dict[str, str] = {}
     for key, value in parse_overrides(overrides).items():
@@ -43,7 +46,7 @@ def apply_overrides(
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     """`data.batch_size=64` as {"data.batch_size": "64"}.
 
-    Raises ConfigError with one line for each word that cannot be read.
+    Raises ConfigError with one line for each word that cannot be parsed.
     """
     parsed = {}
     problems = []
@@ -52,7 +55,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         try:
             if not equals or not key:
                 raise ConfigError(
-                    f"{COMMAND_LINE}: expected key=value such as training.epochs=2, found {word!r}"
+                    f"{COMMAND_LINE}: expected key=value such as training.epochs=2, got {word!r}"
                 )
             origin = f"{COMMAND_LINE}: {key}"
             parsed[key] = parse_yaml(text.encode(errors="surrogateescape"), origin)

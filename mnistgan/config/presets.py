@@ -1,4 +1,4 @@
-"""The presets that ship, and what `--config` names."""
+"""The presets that ship with the package, and the lookup of `--config`."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from mnistgan.errors import ConfigError
 
 
 def presets() -> dict[str, Path]:
-    """The presets by name: `presets/` of an installed package, `configs/` of a checkout."""
+    """The presets by name, from `presets/` of an installed package or `configs/` of a checkout."""
     package = Path(mnistgan.__file__).parent
     folders = (package / "presets", package.parent / "configs")
     folder = next((folder for folder in folders if folder.is_dir()), folders[0])
@@ -16,7 +16,7 @@ def presets() -> dict[str, Path]:
 
 
 def find_config(source: str) -> Path:
-    """A path that exists, or the preset of that name. Raises ConfigError that lists the presets."""
+    """The file `source`, or the preset of that name. Raises ConfigError if there is neither."""
     if Path(source).is_file():
         return Path(source)
     known = presets()
@@ -24,7 +24,7 @@ def find_config(source: str) -> Path:
         return known[source]
     stem = Path(source).stem
     if Path(source).is_dir():
-        raise ConfigError(f"--config {source}: is a folder; a YAML file or a preset is wanted")
+        raise ConfigError(f"--config {source}: is a folder; expected a YAML file or a preset")
     hint = (
         f"the preset of that name is --config {stem}"
         if stem in known

@@ -1,7 +1,7 @@
-"""Rules between keys: values that are valid one by one and do not work together.
+"""Rules between keys, for values that are valid one by one but do not work together.
 
-These need nothing but the values. What depends on the entry of a loss, an architecture, an
-optimizer or a data set is a rule of the table that holds the entry.
+The rules here need only the values. A rule that depends on a loss, an architecture, an optimizer or
+a data set lives in the module with the table of these entries.
 """
 
 from collections.abc import Callable, Set
@@ -16,7 +16,7 @@ class Rule(NamedTuple):
     keys: tuple[str, ...]
     """Dotted keys"""
     problem: Callable[..., str | None]
-    """Takes the values of `keys`, in that order; returns what is wrong with them, or None."""
+    """Takes the values of `keys` in that order; returns a description of the problem, or None"""
 
     def depends_on(self, locations: Set[tuple[str | int, ...]]) -> bool:
         """Whether one of the keys, or its whole section, is among `locations`."""
@@ -30,7 +30,7 @@ PENALTIES = ("loss.r1", "loss.r2", "loss.gradient_penalty")
 def _stddev_groups(stddev: bool, batch_size: int) -> str | None:
     if stddev and batch_size % STDDEV_GROUP:
         return (
-            f"minibatch_stddev compares groups of {STDDEV_GROUP} images, so batch_size has to be a "
+            f"minibatch_stddev compares groups of {STDDEV_GROUP} images, so batch_size must be a "
             f"multiple of {STDDEV_GROUP}"
         )
     return None
@@ -38,20 +38,21 @@ def _stddev_groups(stddev: bool, batch_size: int) -> str | None:
 
 def _clipped_spectral_norm(spectral_norm: bool, weight_clip: float | None) -> str | None:
     if spectral_norm and weight_clip is not None:
-        return "weight_clip bounds weights that spectral_norm divides by their size: choose one"
+        return "weight_clip and spectral_norm are two ways to bound D's weights: choose one"
     return None
 
 
 def _clipped_penalty(weight_clip: float | None, penalty: float) -> str | None:
     if weight_clip is not None and penalty > 0:
-        return "weight_clip and gradient penalties are two ways to bound the same slope: choose one"
+        return "weight_clip and gradient penalties are two ways to bound D's gradients: choose one"
     return None
 
 
 def _compiled_penalty(compilation: str, penalty: float) -> str | None:
     if compilation == "on" and penalty > 0:
         return (
-            "what torch.compile makes cannot be differentiated twice, as a gradient penalty needs"
+            "a gradient penalty differentiates D twice, which torch.compile does not support; "
+            "expected auto or off"
         )
     return None
 

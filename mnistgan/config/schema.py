@@ -17,9 +17,9 @@ from pydantic import (
 )
 
 MAX_CLASSES = 1_000
-"""Of a data set"""
+"""Largest number of classes of a data set"""
 STDDEV_GROUP = 4
-"""Images that model.minibatch_stddev compares with each other: neighbours in the batch"""
+"""Number of neighboring images in a batch that model.minibatch_stddev compares"""
 MAX_THREADS = 1024
 THREADS_SCHEMA: dict[str, Any] = {
     "anyOf": [{"enum": ["auto"]}, {"type": "integer", "minimum": 1, "maximum": MAX_THREADS}]
@@ -37,7 +37,7 @@ Argument = Annotated[
 
 
 class Section(BaseModel):
-    """Common settings of all sections: values are frozen; unknown keys and NaN are refused."""
+    """Common settings of all sections: values are frozen; unknown keys and NaN are rejected."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
@@ -51,9 +51,9 @@ class DataConfig(Section):
     """A named data set, or the path of a folder of IDX files (with a separator in it)."""
     root: Path | None = None
     """Folder with the IDX files of a named data set. null: $MNISTGAN_DATA if it is set, else the
-    MNIST that ships; for other sets the cache or a download."""
+    MNIST files in the package; for other data sets the cache or a download."""
     batch_size: int = Field(64, ge=1, le=16384)
-    """Real images in each update of D; G generates as many."""
+    """Number of real images per update of D; G generates the same number."""
 
 
 class ModelConfig(Section):
@@ -64,20 +64,20 @@ class ModelConfig(Section):
     z_dim: int = Field(100, ge=1, le=4096)
     """Length of the noise vector z, which has a standard normal distribution."""
     temperature: float = Field(1.0, gt=0, le=2)
-    """Standard deviation of z when images are sampled: above 1 they are more varied and less
-    precise. Training always uses 1."""
+    """Standard deviation of z for sampling. Values above 1 give more varied but less precise
+    images. Training always uses 1."""
     width: float = Field(1.0, ge=1 / 64, le=8)
     """Factor on every hidden width and channel count."""
     conditional: bool = False
-    """Give G and D the class of each image."""
+    """Pass the class of each image to G and D."""
     spectral_norm: bool = False
     """Apply spectral normalization to every layer of D."""
     minibatch_stddev: bool = False
-    """Append a feature map to D's features: the standard deviation over groups of four images."""
+    """Append the standard deviation over groups of four images to D's features as a feature map."""
 
 
 class LossConfig(Section):
-    """What D and G minimize, and what bounds D."""
+    """The adversarial loss and the regularization of D."""
 
     adversarial: str = "bce"
     """Adversarial loss, by name."""
@@ -88,64 +88,65 @@ class LossConfig(Section):
     r2: float = Field(0.0, ge=0, le=1e6)
     """Weight of the R2 penalty: D's squared gradient norm at generated images."""
     penalty_every_steps: int = Field(1, ge=1, le=1000)
-    """Apply R1 and R2 at every k-th step only, with k times the weight (lazy regularization)."""
+    """Apply R1 and R2 only at every k-th step, with k times the weight (lazy regularization)."""
     gradient_penalty: float = Field(0.0, ge=0, le=1e6)
-    """Weight of the penalty on D's gradient norm not being 1 between real and generated images."""
+    """Weight of the WGAN-GP penalty, which keeps D's gradient norm near 1 between real and
+    generated images."""
     weight_clip: float | None = Field(None, gt=0, le=1e3)
     """Clamp D's weights to this absolute value after each update. null: no clipping."""
 
 
 class AugmentConfig(Section):
-    """What is done to real and generated images alike before D sees them."""
+    """Augmentation, the same for real and generated images, before D sees them."""
 
     translation: int = Field(0, ge=0, le=14)
     """Shift images by up to this many pixels in each direction."""
     instance_noise: float = Field(0.0, ge=0, le=10)
-    """Standard deviation of Gaussian noise on the pixels at the start; it decreases linearly to
-    0."""
+    """Initial standard deviation of Gaussian noise on pixels in [-1, 1]. It decreases linearly to
+    0 over training.epochs."""
 
 
 class OptimizerConfig(Section):
-    """The optimizer of G and D; both use the same settings, except for `d_lr`."""
+    """The optimizer of G and D. Both use the same settings, except for `d_lr`."""
 
     name: str = "adam"
-    """An optimizer of torch.optim, in lower case."""
+    """Optimizer of torch.optim, in lower case."""
     lr: float = Field(2e-4, gt=0, le=1)
     """Learning rate."""
     d_lr: float | None = Field(None, gt=0, le=1)
     """Learning rate of D. null: the same as G's."""
     betas: tuple[Beta, Beta] = (0.5, 0.999)
-    """For the optimizers that take them."""
+    """Decay rates of the moment estimates, for Adam and the optimizers like it."""
     arguments: dict[str, Argument] = {}
     """Further arguments of the optimizer, such as `momentum`."""
     schedule: Schedule = "constant"
-    """How the learning rates decrease to 0 over training.epochs."""
+    """How the learning rates change over training.epochs: constant, or decreasing to 0."""
     decay_from: float = Field(0.0, ge=0, lt=1)
-    """Share of training.epochs after which the learning rates decrease."""
+    """Share of training.epochs after which the learning rates start to decrease."""
 
 
 class TrainingConfig(Section):
-    """How long and how to train."""
+    """The length, seed and speed of the training."""
 
     epochs: int = Field(20, ge=1, le=1_000_000)
-    """Passes of D over the data. Schedules span them."""
+    """Number of passes of D over the data. Schedules span this length."""
     max_steps: int | None = Field(None, ge=1)
-    """Stop early, after this many updates of G. null: do not."""
+    """Stop early after this many updates of G. null: no early stop."""
     n_critic: int = Field(1, ge=1, le=100)
-    """Updates of D for each update of G."""
+    """Number of updates of D per update of G."""
     reuse_fakes: bool = False
-    """Update G on the images that D has just seen, which saves a forward pass of G."""
+    """Update G with the images that D has just seen, which saves a forward pass of G."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of the weights, the noise and the order of the images."""
     ema_decay: float | None = Field(None, ge=0, lt=1)
-    """Decay per step of the moving average of G that images are sampled from. null: none."""
+    """Decay per step of the moving average of G, which draws the samples. null: no average."""
     precision: Precision = "auto"
-    """Of matrix products and convolutions; weights and updates are always float32."""
+    """Precision of matrix products and convolutions. Weights and updates are always float32."""
     compile: Compilation = "auto"
     """Whether to run both networks through torch.compile."""
     threads: Annotated[int | Literal["auto"], WithJsonSchema(THREADS_SCHEMA)] = "auto"
-    """CPU threads of torch. auto: as many as the process has cores. Give each of several trainings
-    on one machine its share: together they are far slower otherwise."""
+    """Number of CPU threads of torch. auto: as many as the process has cores. If several trainings
+    share a machine, give each its share of the cores: otherwise all are far slower."""
 
     @field_validator("threads", mode="plain")
     @classmethod
@@ -158,20 +159,22 @@ class TrainingConfig(Section):
 
 
 class OutputConfig(Section):
-    """What a run writes, and how often."""
+    """The files of a run and how often they are written."""
 
     sample_every_epochs: float = Field(1.0, ge=1e-4, le=1_000_000)
-    """Draw a grid at the first step that reaches each multiple; fractions are allowed."""
+    """Draw a grid of samples each time this many epochs have passed; fractions are allowed."""
     sample_count: int = Field(64, ge=1, le=1024)
-    """Images in each grid."""
+    """Number of images in each grid."""
     log_every_steps: int = Field(50, ge=1, le=1_000_000)
-    """Write a line of metrics every so many steps."""
+    """Interval between two lines of metrics, in steps."""
     checkpoint_every_seconds: float = Field(60.0, gt=0, le=86_400)
-    """Save a checkpoint at this interval, also after each epoch and at the end."""
+    """Save a checkpoint at this interval, and also after each epoch and at the end."""
     evaluate_every_epochs: float | None = Field(None, ge=1e-4, le=1_000_000)
-    """Score a few samples at each multiple, and keep the best as best.pt. null: never."""
+    """Score a few samples each time this many epochs have passed, and keep the best checkpoint as
+    best.pt. null: never."""
     keep_every_epochs: int | None = Field(None, ge=1)
-    """Keep checkpoints/epoch_NNN.pt at each multiple. null: only latest.pt and previous.pt."""
+    """Keep checkpoints/epoch_NNN.pt each time this many epochs have passed. null: keep only
+    latest.pt and previous.pt."""
 
 
 class Config(Section):
@@ -190,7 +193,7 @@ class Config(Section):
         return self.model_dump(mode="json")
 
     def to_yaml(self) -> str:
-        """The complete configuration, in the format that `--config` takes."""
+        """The complete configuration as YAML, in the format that `--config` reads."""
         return yaml.safe_dump(self.to_mapping(), sort_keys=False, allow_unicode=True)
 
 
@@ -205,8 +208,8 @@ RESUMABLE_KEYS = (
     "output.evaluate_every_epochs",
     "output.keep_every_epochs",
 )
-"""What a resume may change, since it does not change the steps that were taken. The keys of the
-data say where it lies now: a resume compares the SHA-256 of the images."""
+"""Keys that may change when a run is resumed, because they do not affect the steps already taken.
+The data may have moved, so its keys are among them; resuming compares the SHA-256 of the images."""
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -219,7 +222,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differing_keys(left: Config, right: Config) -> list[str]:
-    """Dotted keys whose values differ, without those that a resume may change."""
+    """Dotted keys whose values differ, except RESUMABLE_KEYS."""
     a, b = flatten(left.to_mapping()), flatten(right.to_mapping())
     keys = [key for key in (*a, *(b.keys() - a.keys())) if key not in RESUMABLE_KEYS]
     return [key for key in keys if a.get(key) != b.get(key)]

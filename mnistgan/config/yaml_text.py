@@ -1,4 +1,4 @@
-"""YAML as plain text: no tags, no aliases, no key twice, and no guess at what a scalar is."""
+"""A strict subset of YAML: no tags, aliases or duplicate keys, and scalars stay text."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,10 @@ MAX_FILE_BYTES = 64 * 1024
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, every scalar but null as text. Raises ConfigError."""
+    """The mapping in a YAML file, with every scalar except null as text.
+
+    Raises ConfigError if the file cannot be read or is not a mapping in this subset.
+    """
     try:
         text = read_bounded(path, MAX_FILE_BYTES)
     except OSError as error:
@@ -20,12 +23,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
         found = "nothing" if values is None else f"a {type(values).__name__}"
-        raise ConfigError(f"{path}: expected sections such as 'data:' and 'model:', found {found}")
+        raise ConfigError(f"{path}: expected sections such as 'data:' and 'model:', got {found}")
     return values
 
 
 def parse_yaml(text: bytes, origin: str) -> Any:
-    """What `text` says, every scalar but null as text. Raises ConfigError that names `origin`."""
+    """The value of the YAML `text`, with every scalar except null as text.
+
+    Raises ConfigError, naming `origin`, if the text is not valid in this subset.
+    """
     try:
         return yaml.load(text, Loader=_TextLoader)  # noqa: S506 - a subclass of SafeLoader
     except yaml.MarkedYAMLError as error:
@@ -33,14 +39,14 @@ def parse_yaml(text: bytes, origin: str) -> Any:
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"{origin}{where}: {error.problem}") from None
     except (yaml.YAMLError, RecursionError) as error:
-        problem = "is nested too deep" if isinstance(error, RecursionError) else str(error)
+        problem = "is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ConfigError(f"{origin}: {' '.join(problem.split())}") from None
 
 
 class _TextLoader(yaml.SafeLoader):
-    """YAML without tags, aliases and duplicate keys, where every scalar but null is text.
+    """Loads YAML without tags, aliases and duplicate keys, and every scalar except null as text.
 
-    YAML 1.1 reads `2e-4` as a string and `no` as False; here the declared types decide.
+    YAML 1.1 would read `2e-4` as a string and `no` as False; the schema declares the types.
     """
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - the base class declares it so
@@ -61,7 +67,7 @@ class _TextLoader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode) or not key.value.isprintable():
                 problem = "a key should be a word"
             elif key.value in seen:
-                problem = f"the key {key.value!r} stands twice"
+                problem = f"the key {key.value!r} appears twice"
             else:
                 seen.add(key.value)
                 continue

@@ -1,9 +1,9 @@
 """Generators and discriminators by name.
 
 Every generator maps z (B, z_dim) and labels (B,) to images (B, C, 28, 28) in [-1, 1]; every
-discriminator maps images and labels to logits (B,). Labels are None where there are no classes; a
-generator also takes shares of each class (B, classes) for images between classes. A new
-architecture is one file with the two networks, and an entry in ARCHITECTURES.
+discriminator maps images and labels to logits (B,). Labels may be None for unconditional networks.
+A generator also takes shares of each class (B, classes), for images between classes. To add an
+architecture, write one file with the two networks and add an entry to ARCHITECTURES.
 """
 
 from collections.abc import Callable
@@ -19,14 +19,14 @@ from mnistgan.tables import Table, known_name
 
 
 class Architecture(NamedTuple):
-    """A pair of networks, and all facts about it that others need."""
+    """A pair of networks and its properties."""
 
     generator: Callable[[Sizes], nn.Module]
     discriminator: Callable[[Sizes], nn.Module]
     d_normalizes_batch: bool = False
     """Whether D's output for an image depends on the other images of the batch (BatchNorm)"""
     takes_minibatch_stddev: bool = False
-    """Whether D has a place for the layer that `model.minibatch_stddev` adds"""
+    """Whether D supports `model.minibatch_stddev`"""
 
 
 ARCHITECTURES: Table[Architecture] = Table(
@@ -42,7 +42,7 @@ ARCHITECTURES: Table[Architecture] = Table(
 def build_generator(config: ModelConfig, channels: int, classes: int = 0) -> nn.Module:
     """A new G; its weights are drawn from torch's default generator.
 
-    `classes` counts those of the data; an unconditional model is told of none.
+    classes: the number of classes in the data, ignored if the model is unconditional.
     """
     return ARCHITECTURES[config.architecture].generator(_sizes(config, channels, classes))
 
@@ -69,14 +69,14 @@ def _sizes(config: ModelConfig, channels: int, classes: int) -> Sizes:
 def _stddev_without_place(name: str, stddev: bool) -> str | None:
     if stddev and name in ARCHITECTURES and not ARCHITECTURES[name].takes_minibatch_stddev:
         takers = [name for name, entry in ARCHITECTURES.items() if entry.takes_minibatch_stddev]
-        return f"minibatch_stddev is a part of architecture {' and '.join(takers)} only"
+        return f"minibatch_stddev is supported by architecture {' and '.join(takers)} only"
     return None
 
 
 def _penalty_over_batch(name: str, penalty: float) -> str | None:
     if penalty > 0 and name in ARCHITECTURES and ARCHITECTURES[name].d_normalizes_batch:
         return (
-            f"gradient_penalty needs D's gradient at each image alone, and D of {name} normalizes "
+            f"gradient_penalty needs D's gradient for each image alone, but D of {name} normalizes "
             "over the batch; choose another architecture"
         )
     return None

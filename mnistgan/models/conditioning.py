@@ -1,20 +1,20 @@
-"""How networks take labels in, where there are classes."""
+"""Layers that feed class labels into the networks of a conditional model."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Concatenation(nn.Module):
-    """Appends an embedding of the labels to vectors (B, n), if there are classes."""
+    """Appends an embedding of the labels to vectors (B, n); does nothing without classes."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.extra = classes
-        """How many numbers are appended: as many as there are classes"""
+        """Number of appended components: one per class"""
         self.embedding = nn.Embedding(classes, classes) if classes else None
 
     def forward(self, vectors: Tensor, labels: Tensor | None) -> Tensor:
-        """(B, n), classes (B,) or shares of each class (B, classes) -> (B, n + extra)"""
+        """vectors (B, n), labels (B,) or shares of each class (B, classes) -> (B, n + extra)"""
         if self.embedding is None:
             return vectors
         assert labels is not None
@@ -24,7 +24,7 @@ class Concatenation(nn.Module):
 
 
 class Projection(nn.Module):
-    """The last layer of D: w . h + b, and e(y) . h of the class (Miyato and Koyama 2018, eq. 3)."""
+    """The last layer of D: w . h + b, with classes + e(y) . h (Miyato and Koyama 2018, eq. 3)."""
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Projection(nn.Module):
         self.embedding = nn.Embedding(classes, features) if classes else None
 
     def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
-        """(B, features), (B,) -> logits (B,)"""
+        """features (B, features), labels (B,) -> logits (B,)"""
         logits: Tensor = self.linear(features).squeeze(1)
         if self.embedding is None:
             return logits
@@ -42,7 +42,7 @@ class Projection(nn.Module):
 
 
 class Chain(nn.Module):
-    """A generator that is one chain of layers, over z and an embedding of the labels."""
+    """A generator that applies one sequence of layers to z and an embedding of the labels."""
 
     layers: nn.Sequential
 

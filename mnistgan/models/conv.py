@@ -1,6 +1,7 @@
-"""A small convolutional pair that two CPU cores train in minutes.
+"""A small pair of convolutional networks that two CPU cores train in minutes.
 
-With classes, G takes an embedding of the label beside z, and D projects its features onto one.
+With classes, G takes an embedding of the label next to z, and D adds the projection of its features
+onto an embedding of the label.
 """
 
 from torch import Tensor, nn

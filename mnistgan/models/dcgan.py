@@ -1,6 +1,7 @@
-"""The deep convolutional pair (Radford et al. 2015), its 32x32 output cropped to 28x28.
+"""The deep convolutional pair (Radford et al. 2015), with its 32x32 output cropped to 28x28.
 
-With classes, G takes an embedding of the label beside z, and D projects onto one.
+With classes, G takes an embedding of the label next to z, and D adds the projection of its features
+onto an embedding of the label.
 """
 
 from itertools import pairwise
@@ -26,7 +27,7 @@ class Generator(Chain):
         for before, after in pairwise((c512, c256, c128, c64)):
             up = nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False)
             layers += [up, *_norm_relu(after)]
-        # The padding of a transposed convolution cuts: two pixels from each side.
+        # The padding of a transposed convolution crops: here two pixels from each side.
         crop = nn.ConvTranspose2d(c64, sizes.channels, 1, padding=2, bias=False)
         self.layers = nn.Sequential(*layers, crop, nn.Tanh())
         self.layers.apply(_init_weights)
@@ -65,7 +66,7 @@ def _norm_relu(channels: int) -> list[nn.Module]:
 
 
 def _init_weights(module: nn.Module) -> None:
-    """Weights N(0, 0.02), scales of BatchNorm N(1, 0.02) (Radford et al. 2015, section 4)."""
+    """Weights ~ N(0, 0.02), BatchNorm scales ~ N(1, 0.02) (Radford et al. 2015, section 4)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):

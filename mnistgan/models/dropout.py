@@ -1,4 +1,4 @@
-"""Dropout whose masks cost a fraction of torch's on the CPU."""
+"""Dropout with masks that are cheaper on the CPU than those of torch."""
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +8,9 @@ from torch.nn import functional
 class Dropout(nn.Dropout):
     """Zeroes elements with probability p, and divides the rest by 1 - p (Srivastava et al. 2014).
 
-    On the CPU torch draws a double for each element, on one core: a fifth of a step of `mlp`. Here
-    each draw of 64 bits makes four masks, so that p is one of 65,536 values.
+    On the CPU, torch draws one double per element on a single core, which takes a fifth of a
+    training step of `mlp`. Here one draw of 64 bits serves four elements, so p is rounded to a
+    multiple of 1 / 65,536.
     """
 
     def forward(self, x: Tensor) -> Tensor:

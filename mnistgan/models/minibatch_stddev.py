@@ -1,4 +1,4 @@
-"""What lets D see that images are alike: statistics of the batch beside the features of each."""
+"""Minibatch standard deviation, which lets D notice that the images of a batch are alike."""
 
 import torch
 from torch import Tensor, nn
@@ -6,14 +6,14 @@ from torch import Tensor, nn
 from mnistgan.config import STDDEV_GROUP
 
 EPSILON = 1e-8
-"""Under the root, whose slope has no bound at zero"""
+"""Added under the square root, whose gradient is infinite at zero"""
 
 
 class MinibatchStdDev(nn.Module):
-    """Appends a channel that tells how much the images of a group differ.
+    """Appends a channel that measures how much the images of a group differ.
 
-    The standard deviation of each feature over the group, averaged over features and places
-    (Karras et al. 2018, section 3; groups of four as in Karras et al. 2020).
+    Its value is the standard deviation of each feature over the group, averaged over features and
+    positions (Karras et al. 2018, section 3; groups of four as in Karras et al. 2020).
     """
 
     def forward(self, features: Tensor) -> Tensor:

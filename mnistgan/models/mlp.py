@@ -1,7 +1,7 @@
-"""The fully connected pair: three hidden layers each, PyTorch's default initialisation.
+"""The fully connected pair: three hidden layers each, PyTorch's default initialization.
 
-With classes it is the conditional pair of Mirza and Osindero 2014: an embedding of the label beside
-z in G and beside the pixels in D.
+With classes it is the conditional pair of Mirza and Osindero 2014: an embedding of the label is
+appended to z in G and to the pixels in D.
 """
 
 from itertools import pairwise
@@ -33,7 +33,7 @@ class Generator(Chain):
 
 
 class Discriminator(nn.Module):
-    """Images (B, C, 28, 28) -> 1024 -> 512 -> 256 -> logits (B,), with dropout after each."""
+    """Images (B, C, 28, 28) -> 1024 -> 512 -> 256 -> logits (B,), dropout after each layer."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The sizes that a configuration and a data set give to a network of any architecture."""
+"""The sizes of a network, taken from the configuration and the data set."""
 
 from typing import NamedTuple
 
@@ -8,13 +8,13 @@ IMAGE_SIZE = 28
 class Sizes(NamedTuple):
     z_dim: int
     channels: int
-    """Of an image"""
+    """Number of channels of an image"""
     width: float
-    """Multiplies hidden widths and channel counts"""
+    """Factor on hidden widths and channel counts"""
     classes: int
-    """0: unconditional"""
+    """Number of classes; 0 for an unconditional network"""
     minibatch_stddev: bool = False
-    """Whether D sees how much images of its batch differ"""
+    """Whether D has a MinibatchStdDev layer"""
 
     def scaled(self, *widths: int) -> list[int]:
         """Each width times `width`, rounded, at least 1."""

@@ -1,9 +1,9 @@
-"""Spectral normalisation (Miyato et al. 2018) that divides a layer's output, not its weight.
+"""Spectral normalization (Miyato et al. 2018) that divides a layer's output, not its weight.
 
 With s the largest singular value of W: (W x + b) / s + b (1 - 1 / s) = (W / s) x + b.
-This needs no divided copy of the weight, but autograd keeps the output as it was before the
-division. For a batch of 64 that is less than the weight of a large linear layer, and more than that
-of a first convolution.
+This needs no divided copy of the weight, but autograd saves the output before the division. For a
+batch of 64, this output is smaller than the weight of a large linear layer, but larger than the
+weight of a first convolution.
 """
 
 from typing import Any
@@ -14,9 +14,10 @@ from torch.nn.functional import normalize
 
 
 def spectral_norm(layer: nn.Module) -> None:
-    """Make a linear, convolutional or embedding layer act as if by its weight / singular value.
+    """Make a layer act as if its weight were divided by its largest singular value.
 
-    A convolution's weight counts as the matrix (outputs, inputs * height * width).
+    layer: linear, convolutional or embedding. The weight of a convolution is taken as a matrix
+    (outputs, inputs * height * width).
     """
     rows = len(layer.get_parameter("weight"))
     layer.register_buffer("u", normalize(torch.randn(rows), dim=0))
@@ -24,7 +25,7 @@ def spectral_norm(layer: nn.Module) -> None:
 
 
 def largest_singular_value(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """One power iteration from u (rows,): the value, differentiable, and the next u.
+    """One power iteration from u (rows,): the singular value, differentiable, and the next u.
 
     Miyato et al. 2018, algorithm 1 and equations 20 to 22.
     """

@@ -1,1 +1,1 @@
-"""The step of the game, and what it is made of."""
+"""One training step and its parts: losses, penalties, optimizers, averaging."""

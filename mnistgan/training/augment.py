@@ -1,6 +1,6 @@
-"""What is done to real and to generated images alike, before D sees them; G learns through it.
+"""Differentiable augmentation: the same for real and generated images, before D sees them.
 
-Digits are never mirrored: a mirrored digit is none.
+Images are never mirrored, because a mirrored digit is not a digit.
 """
 
 import torch
@@ -11,9 +11,10 @@ BACKGROUND = -1.0
 
 
 def translate(images: Tensor, most: int, rng: torch.Generator) -> Tensor:
-    """Move each of images (B, C, H, W) by up to `most` pixels each way; background flows in.
+    """Shift each image by up to `most` pixels in each direction and fill in background.
 
-    Zhao et al. 2020, "translation", here with the digits' background for zero.
+    images: (B, C, H, W). This is "translation" of Zhao et al. 2020, but it fills with the
+    background of the digits where they fill with zeros.
     """
     if most == 0:
         return images
@@ -23,12 +24,15 @@ def translate(images: Tensor, most: int, rng: torch.Generator) -> Tensor:
     columns = offsets[1] + torch.arange(width, device=images.device)
     padded = pad(images, (most,) * 4, value=BACKGROUND)
     index = torch.arange(count, device=images.device)[:, None, None]
-    # Indices apart from each other put the channels last.
+    # Advanced indices separated by a slice come first, so the channels end up last.
     return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def add_noise(images: Tensor, deviation: float, rng: torch.Generator) -> Tensor:
-    """Instance noise; `deviation` in units of [-1, 1] (Sønderby et al. 2017, section 3)."""
+    """Add Gaussian noise to images (Sønderby et al. 2017, section 3).
+
+    deviation: the standard deviation, in units of [-1, 1].
+    """
     if deviation == 0:
         return images
     noise = torch.randn(images.shape, generator=rng, device=images.device)

@@ -6,10 +6,10 @@ from torch import nn
 
 @torch.no_grad()
 def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
-    """ema <- decay * ema + (1 - decay) * network, of weights and of BatchNorm's statistics.
+    """ema <- decay * ema + (1 - decay) * network, for weights and BatchNorm statistics.
 
-    The statistics belong to the weights, and those of a few batches alone are noisy. Integer
-    buffers are copied.
+    The statistics are averaged because they belong to the weights and are noisy over a few batches.
+    Integer buffers are copied.
     """
     averages, values = ema.state_dict().values(), network.state_dict().values()
     for average, value in zip(averages, values, strict=True):
@@ -20,8 +20,8 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
 
 
 def warm_decay(decay: float, step: int) -> float:
-    """min(decay, (1 + t) / (10 + t)): weights from before the training are soon forgotten.
+    """min(decay, (1 + step) / (10 + step)): a short average at first, so the initial weights fade.
 
-    As tf.train.ExponentialMovingAverage does with `num_updates`.
+    The same formula as tf.train.ExponentialMovingAverage with `num_updates`.
     """
     return min(decay, (1 + step) / (10 + step))

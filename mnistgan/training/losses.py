@@ -1,4 +1,4 @@
-"""Adversarial losses: named pairs of functions of the logits on real and on generated images."""
+"""Adversarial losses by name: a pair of functions of the logits of real and generated images."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,21 +16,21 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Loss:
-    """An adversarial loss: what D and what G minimize, and all facts about it."""
+    """An adversarial loss: the functions that D and G minimize, and its properties."""
 
     discriminator: LossFunction
     """(real logits (B,), fake logits (B,)) -> scalar"""
     generator: LossFunction
     """(real logits (B,), fake logits (B,)) -> scalar"""
     d_output: Literal["probability", "logit"] = "logit"
-    """What D's output is reported as: sigmoid(logit), or the logit itself"""
+    """How D's output is reported: as sigmoid(logit), or as the logit itself"""
     generator_sees_real: bool = False
     """Whether G's loss depends on the real logits"""
     requires: Mapping[str, str] = field(default_factory=dict)
-    """Keys of the section `loss` that must be set, each with the value in the paper"""
+    """Keys of the section `loss` that must be set, each with the value used in the paper"""
     largest_gap: float | None = None
-    """The distance between D's means on real and on generated images above which D is hardly ever
-    wrong; None if D's scale has no meaning"""
+    """The difference between D's mean outputs on real and on generated images above which D is
+    almost never wrong; None if the scale of D's output has no meaning"""
 
 
 def bce_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -39,12 +39,12 @@ def bce_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 
 def bce_generator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """-E[log D(G(z))], the non-saturating form (Goodfellow et al. 2014, section 3)."""
+    """-E[log D(G(z))], the non-saturating loss (Goodfellow et al. 2014, section 3)."""
     return softplus(-fake_logits).mean()
 
 
 def minimax_generator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """E[log(1 - D(G(z)))], which saturates where D is sure (Goodfellow et al. 2014, eq. 1)."""
+    """E[log(1 - D(G(z)))], which saturates if D is confident (Goodfellow et al. 2014, eq. 1)."""
     return -softplus(fake_logits).mean()
 
 
@@ -127,7 +127,7 @@ def _misplaced_clip(name: str, weight_clip: float | None) -> str | None:
 def _misplaced_smoothing(name: str, amount: float) -> str | None:
     smoothed = [other for other, loss in LOSSES.items() if loss.d_output == "probability"]
     if amount > 0 and name in LOSSES and name not in smoothed:
-        return f"label_smoothing needs a D whose output is a probability: {' or '.join(smoothed)}"
+        return f"label_smoothing needs a probability from D; expected {' or '.join(smoothed)}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""How much memory a training needs, told from the sizes alone, before any of it is taken."""
+"""An estimate of the memory that a training needs, from shapes alone, before it starts."""
 
 import torch
 from torch import Tensor
@@ -9,24 +9,27 @@ from mnistgan.models import build_discriminator, build_generator
 from mnistgan.training.losses import LOSSES
 
 COPIES_OF_A_WEIGHT = 4
-"""Itself, its gradient and the two moments that Adam and its kin remember."""
+"""The weight, its gradient and the two moments that Adam and similar optimizers keep"""
 
 
 def training_bytes(config: Config, channels: int, classes: int) -> int:
-    """An estimate of the bytes that a step takes at its peak, from shapes alone.
+    """An estimate of the peak memory of one training step in bytes, from shapes alone.
 
-    Counted: four copies of each weight, the averaged generator, and what autograd keeps of the
-    forward passes of one update, whichever keeps more: D's on real and generated images (with G's
-    pass if training.reuse_fakes), or G's through both networks. What autograd keeps includes
-    weights, which are counted again in each pass. bf16 halves what autograd keeps.
+    The estimate counts four copies of each weight, the averaged generator, and the tensors that
+    autograd saves in the forward passes of the larger update. D's update saves them for real and
+    generated images (and for G's pass if training.reuse_fakes is set); G's update saves them for
+    both networks. They include the weights, which are counted again in each pass. bf16 halves
+    their size.
 
-    Not counted: for loss.r1, loss.r2 and loss.gradient_penalty, what autograd keeps of the first
-    backward pass for the second one; the additional forward pass of loss.gradient_penalty; what
-    model.spectral_norm keeps, which is the output of each layer of D before the division;
-    gradients of activations; the data set; torch itself.
+    The estimate leaves out:
+    - the tensors saved in the first backward pass for the second one, with loss.r1, loss.r2 and
+      loss.gradient_penalty;
+    - the additional forward pass of loss.gradient_penalty;
+    - the output of each layer of D before the division, with model.spectral_norm;
+    - the gradients of activations, the data set, and torch itself.
     """
     batch = config.data.batch_size
-    # Spectral normalisation calls torch.autocast, which fails on the meta device.
+    # Spectral normalization calls torch.autocast, which fails on the meta device.
     model = config.model.model_copy(update={"spectral_norm": False})
     with torch.device("meta"):  # computes shapes only
         generator = build_generator(model, channels, classes)
@@ -47,7 +50,7 @@ def training_bytes(config: Config, channels: int, classes: int) -> int:
 
 
 def _kept_for_backward(network: torch.nn.Module, *inputs: Tensor) -> tuple[int, Tensor]:
-    """The bytes that autograd keeps of a forward pass, and what comes out."""
+    """The bytes that autograd saves in a forward pass, and the output of the network."""
     kept = 0
 
     def count(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Optimizers by name, and the learning rates over a training."""
+"""Optimizers by name, and learning-rate schedules."""
 
 import copy
 import inspect
@@ -29,17 +29,18 @@ OPTIMIZERS: Table[type[torch.optim.Optimizer]] = Table(
         "sgd": torch.optim.SGD,
     },
 )
-"""Those of torch.optim that need no closure, take dense gradients and weights of any shape"""
+"""The optimizers of torch.optim that need no closure and accept dense gradients and weights of any
+shape"""
 IMPLEMENTATION = {"foreach", "capturable", "differentiable", "maximize"}
-"""Arguments that choose how torch computes an update; a configuration cannot set them."""
+"""Arguments that choose how torch computes an update; a configuration cannot set them"""
 
 
 def build_optimizer(
     config: OptimizerConfig, lr: float, network: nn.Module
 ) -> torch.optim.Optimizer:
-    """The optimizer that `config` names, over the weights of `network`.
+    """The optimizer that `config` names, for the weights of `network`.
 
-    Raises ConfigError if it does not take one of the arguments.
+    Raises ConfigError if the optimizer rejects one of the arguments.
     """
     kind: Any = OPTIMIZERS[config.name]
     known = inspect.signature(kind).parameters.keys() - {"params", "lr", *IMPLEMENTATION}
@@ -48,7 +49,7 @@ def build_optimizer(
     unknown = config.arguments.keys() - (known - offered.keys())
     if unknown:
         raise ConfigError(
-            f"{config.name} has no {', '.join(sorted(unknown))}; it takes "
+            f"{config.name} has no argument {', '.join(sorted(unknown))}; expected one of "
             f"{', '.join(sorted(known - offered.keys()))}"
         )
     try:
@@ -56,14 +57,14 @@ def build_optimizer(
             network.parameters(), lr=lr, **arguments, **config.arguments
         )
         if config.arguments:
-            stepped(optimizer)  # some look at their arguments in the first step only
+            stepped(optimizer)  # some optimizers check their arguments only in the first step
         return optimizer
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
         raise ConfigError(f"{config.name}: {error}") from None
 
 
 def learning_rate_factor(config: OptimizerConfig, progress: float) -> float:
-    """What the learning rates are multiplied by at `progress`, 0..1, of the training."""
+    """The factor on the learning rates at `progress` (0..1) of the training."""
     fallen = max(0.0, min(1.0, (progress - config.decay_from) / (1 - config.decay_from)))
     factors = {
         "constant": 1.0,
@@ -79,7 +80,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def stepped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """A copy, with weights of its own, that has taken a step: its state has the usual structure."""
+    """A copy with its own weights that has taken one step, so that its state is complete."""
     twin = copy.deepcopy(optimizer)
     for group in twin.param_groups:
         for weight in group["params"]:

@@ -1,4 +1,4 @@
-"""What bounds D beside its loss: penalties on its gradients, smoothed labels, clipped weights."""
+"""Regularization of D: gradient penalties, label smoothing and weight clipping."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +13,7 @@ Discriminator = Callable[[Tensor], Tensor]
 
 
 class PenaltyWeights(NamedTuple):
-    """The weights of the penalties at one step; 0 for those that are left out."""
+    """The weights of the penalties at one step; a weight of 0 switches a penalty off."""
 
     r1: float
     r2: float
@@ -22,7 +22,10 @@ class PenaltyWeights(NamedTuple):
 
 
 def penalty_weights(config: LossConfig, step: int) -> PenaltyWeights:
-    """R1 and R2 act at every k-th step only, with k times the weight (Karras et al. 2020, 3.1)."""
+    """The weights at `step`.
+
+    R1 and R2 apply only at every k-th step, with k times the weight (Karras et al. 2020, 3.1).
+    """
     every = config.penalty_every_steps
     scale = every if step % every == 0 else 0
     return PenaltyWeights(
@@ -41,7 +44,7 @@ def penalty(
 ) -> Tensor:
     """The weighted sum of all penalties, a scalar.
 
-    `real` and `fake` (B, C, H, W) need gradients if R1 and R2 are among them.
+    real, fake: (B, C, H, W). `real` must require gradients for R1, `fake` for R2.
     """
     terms: tuple[tuple[float, Callable[[], Tensor]], ...] = (
         (weights.r1, lambda: zero_centred_penalty(real_logits, real)),
@@ -57,7 +60,7 @@ def penalty(
 
 
 def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
-    """E[|grad D(x)|^2] / 2 over images (B, C, H, W) that `logits` (B,) were computed from.
+    """E[|grad D(x)|^2] / 2 over the images (B, C, H, W) from which `logits` (B,) were computed.
 
     R1 at real images, R2 at generated ones (Mescheder et al. 2018, eq. 9 and 10).
     """
@@ -67,7 +70,7 @@ def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
 def gradient_penalty(
     discriminator: Discriminator, real: Tensor, fake: Tensor, rng: torch.Generator
 ) -> Tensor:
-    """E[(|grad D(x)| - 1)^2] at points x between real and generated images, drawn by `rng`.
+    """E[(|grad D(x)| - 1)^2] at random points x between real and generated images.
 
     Gulrajani et al. 2017, equation 3 and algorithm 1.
     """
@@ -79,7 +82,7 @@ def gradient_penalty(
 
 
 def label_smoothing(real_logits: Tensor) -> Tensor:
-    """What smoothing the label of real images adds to D's cross-entropy, per unit of smoothing.
+    """The term that one-sided label smoothing adds to D's cross-entropy, per unit of smoothing.
 
     (1 - a) softplus(-l) + a softplus(l) = softplus(-l) + a l (Salimans et al. 2016, section 3.4).
     """
@@ -88,7 +91,7 @@ def label_smoothing(real_logits: Tensor) -> Tensor:
 
 @torch.no_grad()
 def clip_weights(network: nn.Module, bound: float | None) -> None:
-    """Clamp every weight to [-bound, bound] (Arjovsky et al. 2017, algorithm 1), if given."""
+    """Clamp every weight to [-bound, bound], if given (Arjovsky et al. 2017, algorithm 1)."""
     if bound is None:
         return
     for weight in network.parameters():
@@ -96,6 +99,6 @@ def clip_weights(network: nn.Module, bound: float | None) -> None:
 
 
 def _gradients(logits: Tensor, images: Tensor) -> Tensor:
-    """(B, C * H * W), themselves differentiable."""
+    """The gradients (B, C * H * W) of `logits` at `images`; they can be differentiated again."""
     (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradients.flatten(1)

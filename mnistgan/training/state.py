@@ -1,4 +1,4 @@
-"""Checks of a training state that comes from a file, before it is loaded."""
+"""Checks of a training state from a file, made before it is loaded."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from mnistgan.training.optimizers import stepped
 from mnistgan.training.window import QUANTITIES
 
 DEVICES = ("cpu", "cuda", "mps")
-"""Types of device that a training may have run on"""
+"""Device types that a training may have run on"""
 
 
 def check_state(
@@ -22,13 +22,13 @@ def check_state(
 ) -> None:
     """Compare `state` with a trainer's `own` state: keys, shapes, types and ranges.
 
-    `images` counts the data set. Raises CheckpointError with the first difference.
+    images: the size of the data set. Raises CheckpointError with the first difference.
     """
     if state.keys() != own.keys():
         raise misfit("trainer", f"keys {sorted(map(str, state))}", f"{sorted(own)}")
     if state["device"] not in DEVICES:
         raise misfit("device", type(state["device"]).__name__, f"one of {', '.join(DEVICES)}")
-    # Generators of another device have states of another size, which are not used.
+    # The random state of another device type has another size and is not used.
     rngs = {"noise_rng", "default_rng"} if state["device"] != own["device"] else set()
     for key in own.keys() - {*optimizers, "window"} - rngs:
         check_like(state[key], own[key], key)
@@ -46,14 +46,14 @@ def check_state(
 
 
 def default_rng(device: torch.device) -> torch.Generator:
-    """The generator that dropout draws from."""
+    """The random generator that dropout uses on `device`."""
     if device.type == "cuda":
         return torch.cuda.default_generators[device.index or 0]
     return torch.default_generator
 
 
 def _check_window(window: Any, step: int) -> None:
-    """A row for each step since the last line of the metrics."""
+    """Check that the window is (N, QUANTITIES) and has at most one row per step."""
     rows = window.shape[:1] if isinstance(window, Tensor) else (0,)
     check_like(window, torch.empty(*rows, QUANTITIES, device="meta"), "window")
     if not 0 <= step < 2**53:
@@ -66,11 +66,11 @@ def _check_rng(state: Tensor) -> None:
     try:
         torch.Generator().set_state(state)
     except RuntimeError:
-        raise misfit("random states", "others", "those of a generator") from None
+        raise misfit("random states", "other data", "states of a torch.Generator") from None
 
 
 def _check_optimizer(state: Any, optimizer: torch.optim.Optimizer, key: str) -> None:
-    """The same settings; no state yet, or one of the same structure for each weight."""
+    """Check for the same settings, and for an empty state or one of the same structure."""
     if not isinstance(state, dict) or not isinstance(state.get("state"), dict):
         raise misfit(key, type(state).__name__, "the state of an optimizer")
     template = stepped(optimizer).state_dict()

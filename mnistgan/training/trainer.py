@@ -1,4 +1,4 @@
-"""The two networks, one step of their game, and its complete state."""
+"""The two networks, one step of their training, and the complete training state."""
 
 import copy
 import math
@@ -25,15 +25,16 @@ class Trainer:
     """Generator, discriminator, their optimizers, the batches and all random states.
 
     Two trainers with the same configuration, images, device and number of threads take the same
-    steps, to the bit on the CPU; so does one that loaded the state of another.
+    steps. On the CPU the steps are identical to the bit. A trainer that loads the state of another
+    continues with the same steps.
     """
 
     def __init__(
         self, config: Config, images: Tensor, labels: Tensor, device: torch.device
     ) -> None:
-        """images: the whole data set, (N, C, 28, 28) uint8; labels: (N,), their classes from 0 on.
+        """images: the whole data set, (N, C, 28, 28) uint8; labels: (N,), classes from 0 on.
 
-        Raises ConfigError if the optimizer does not take one of its arguments.
+        Raises ConfigError if the optimizer rejects one of its arguments.
         """
         seed = config.training.seed
         torch.manual_seed(seed)
@@ -64,12 +65,12 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        """The share of the scheduled steps that are done, 0..1; above 1 for a longer training."""
+        """The share of the scheduled steps taken so far: 0..1, or above 1 if training is longer."""
         return self.step / self.scheduled_steps
 
     @property
     def averaged_generator(self) -> nn.Module:
-        """The generator that pictures are drawn from: the moving average, if there is one."""
+        """The generator that draws the samples: the moving average if there is one, else G."""
         return self.generator if self.ema is None else self.ema
 
     def train_step(self) -> None:
@@ -92,7 +93,7 @@ class Trainer:
             _minimize(d_loss + d_penalty, self.d_optimizer)
             clip_weights(self.discriminator, self.config.loss.weight_clip)
 
-        # Update G: raise D's logits on generated images, while D is held fixed.
+        # Update G: raise D's logits on generated images; D's weights are fixed.
         self.discriminator.requires_grad_(False)
         new_fake = self.augment(self._generate_for_generator(generated, labels))
         g_logits = self._logits_for_generator(real, new_fake, real_logits, labels)
@@ -100,29 +101,29 @@ class Trainer:
         _minimize(g_loss, self.g_optimizer)
         self.discriminator.requires_grad_(True)
 
-        # Average G's weights, and record the step; nothing is read back from the device here.
+        # Average G's weights and record the step, without waiting for the device.
         if self.ema is not None and self.ema_decay is not None:
             update_ema(self.ema, self.generator, warm_decay(self.ema_decay, self.step))
         self.step += 1
         self.window.append(self._measure(d_loss, g_loss, real_logits, fake_logits))
 
     def generate(self, labels: Tensor) -> Tensor:
-        """G's images of fresh noise, of the classes `labels` (B,): (B, C, 28, 28)."""
+        """G's images (B, C, 28, 28) from fresh noise, for the classes `labels` (B,)."""
         with self.autocast:
             images: Tensor = self.generator(self.noise(), labels)
         return images.float()
 
     def logits(self, images: Tensor, labels: Tensor) -> Tensor:
-        """D's logits (B,), in float32 whatever precision D computes in."""
+        """D's logits (B,), always in float32."""
         with self.autocast:
             logits: Tensor = self.discriminator(images, labels)
         return logits.float()
 
     def discriminate(self, real: Tensor, fake: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """D's logits of two batches: in one pass, which reads and updates its weights once.
+        """D's logits of two batches, computed in one forward pass because that is faster.
 
-        If D normalizes over the batch, it sees them apart, as in Radford et al. 2015: together they
-        would be another game.
+        If D normalizes over the batch, each batch has its own pass, as in Radford et al. 2015:
+        joint statistics would change the training.
         """
         if self.normalizes_batch:
             return self.logits(real, labels), self.logits(fake, labels)
@@ -136,7 +137,7 @@ class Trainer:
         return torch.randn(shape, generator=self.noise_rng, device=self.device)
 
     def augment(self, images: Tensor) -> Tensor:
-        """Images (B, C, 28, 28) as D sees them; the instance noise decreases to 0."""
+        """Images (B, C, 28, 28) as D sees them; the instance noise decreases to 0 over training."""
         config = self.config.augment
         moved = translate(images, config.translation, self.noise_rng)
         deviation = config.instance_noise * max(0.0, 1 - self.progress)
@@ -148,13 +149,13 @@ class Trainer:
             return self.generate(labels)
 
     def _generate_for_generator(self, generated: Tensor, labels: Tensor) -> Tensor:
-        """Images for G's update: those that D has just seen, or new ones."""
+        """Images for G's update: the last ones that D saw if reuse_fakes is set, else new ones."""
         return generated if self.config.training.reuse_fakes else self.generate(labels)
 
     def _logits_for_generator(
         self, real: Tensor, fake: Tensor, real_logits: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """D's logits after its update; those of real images are new only if G's loss needs them."""
+        """D's logits after its update, recomputed for real images only if G's loss uses them."""
         if self.loss.generator_sees_real:
             return self.discriminate(real.detach(), fake, labels)
         return real_logits.detach(), self.logits(fake, labels)
@@ -167,7 +168,7 @@ class Trainer:
     def _measure(
         self, d_loss: Tensor, g_loss: Tensor, real_logits: Tensor, fake_logits: Tensor
     ) -> Tensor:
-        """The logged quantities (4,) of one step, still on the device."""
+        """The logged quantities (4,) of one step, on the device."""
         outputs = torch.stack((real_logits.detach(), fake_logits.detach()))  # (2, B)
         if self.loss.d_output == "probability":
             outputs = outputs.sigmoid()
@@ -177,7 +178,7 @@ class Trainer:
     def means(self) -> StepMeans:
         """The means over the steps in the window. This waits for the device.
 
-        Raises NonFiniteError, naming the first step whose losses are not finite.
+        Raises NonFiniteError, naming the first step at fault, if a quantity is not finite.
         """
         return self.window.means(self.step)
 
@@ -189,7 +190,7 @@ class Trainer:
             for name, tensor in network.state_dict().items():
                 if not tensor.isfinite().all():
                     raise NonFiniteError(
-                        f"step {self.step}: weights that are not finite, {name} of {owner}"
+                        f"step {self.step}: the weights are not finite: {name} of {owner}"
                     )
 
     def state_dict(self) -> dict[str, Any]:
@@ -211,9 +212,9 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from the `state` of another trainer.
 
-        The random streams of another type of device cannot be resumed: they start anew, from the
-        seed and the step. Raises CheckpointError, before anything has changed, if `state` does not
-        belong to this configuration.
+        Random states cannot move to another device type. In that case the random generators start
+        again from the seed plus the step. Raises CheckpointError, before anything has changed, if
+        `state` does not belong to this configuration.
         """
         optimizers = {"g_optimizer": self.g_optimizer, "d_optimizer": self.d_optimizer}
         check_state(state, self.state_dict(), optimizers, images=len(self.batches.order))
@@ -236,12 +237,12 @@ class Trainer:
 
 
 def steps_per_epoch(config: Config, images: int) -> int:
-    """ceil(N / (batch size * n_critic)): the steps in which D sees each of N `images` once."""
+    """ceil(images / (batch size * n_critic)): the steps in which D sees each image once."""
     return math.ceil(images / (config.data.batch_size * config.training.n_critic))
 
 
 def _minimize(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """One step of an optimizer down the gradient of `loss`, a scalar."""
+    """One optimizer step on `loss`, a scalar."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
