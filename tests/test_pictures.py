@@ -163,7 +163,7 @@ def test_one_judge_needs_no_title_and_of_many_the_latest_are_shown() -> None:
     lines = [scored(step, name) for step, name in enumerate("0123456789", start=1)]
     panels = draw([RunCurves("exp1", "bce", None, lines)]).axes[2:]
     assert [panel.get_title(loc="left")[-1] for panel in panels] == [*"23456789"]
-    assert panels[0].get_title(loc="right") == "scores by 2 earlier judges are left out"
+    assert panels[0].get_title(loc="right") == "scores of 2 earlier judges are not shown"
 
 
 def test_plots_of_the_same_run_are_equal_byte_for_byte() -> None:

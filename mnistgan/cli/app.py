@@ -1,4 +1,4 @@
-"""The application, and the one place where an error becomes a message and an exit code."""
+"""The Typer application, and the only place that turns errors into messages and exit codes."""
 
 import shlex
 import sys
@@ -13,7 +13,7 @@ from mnistgan.terminal import console
 
 
 class Group(TyperGroup):
-    """The error boundary: whatever a user can cause becomes one message and an exit code."""
+    """The error boundary: turns each error that a user can cause into a message and exit code 1."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -42,7 +42,7 @@ class Group(TyperGroup):
 
 
 def _lacks_memory(error: Exception) -> bool:
-    """Whether Python, a device or the CPU ran out of memory; torch has no type for the last."""
+    """Whether Python, a device or the CPU ran out of memory. For the CPU, torch has no own type."""
     device_error = getattr(sys.modules.get("torch"), "OutOfMemoryError", ())
     return isinstance(error, (MemoryError, device_error)) or "DefaultCPUAllocator: " in str(error)
 
