@@ -115,7 +115,7 @@ def test_each_kind_of_output_of_d_has_a_panel_of_its_own(mnistgan: Cli) -> None:
     figure = draw([RunCurves(name, "bce", kind, records) for name, kind in kinds.items()])
     _, beliefs, logits = figure.axes
     assert [beliefs.get_ylabel(), logits.get_ylabel()] == [
-        "D's belief that a digit is real",
+        "D's probability that an image is real",
         "D's mean logit",
     ]
     assert beliefs.get_ylim() == (0, 1)
@@ -135,7 +135,7 @@ def test_outputs_of_an_unknown_kind_are_plotted_as_such(mnistgan: Cli, info: str
     assert result.exit_code == 0, result.stderr
     text = Path("a.svg").read_text()
     assert "D's mean output" in text
-    assert "belief" not in text
+    assert "probability" not in text
 
 
 def test_scores_by_different_judges_share_no_panel(mnistgan: Cli) -> None:

@@ -49,7 +49,7 @@ def interpolate(
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
 ) -> None:
-    """Interpolate between digits in the latent space.
+    """Interpolate between images in the latent space.
 
     mnistgan interpolate --ckpt latest.pt --out walk.gif
     """

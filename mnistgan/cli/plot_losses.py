@@ -17,7 +17,10 @@ def plot_losses(
     ],
     out: Annotated[
         str | None,
-        typer.Option(help="A .png or .svg file. Default: losses.png in the run folder, or here."),
+        typer.Option(
+            help="A .png or .svg file. Default: losses.png in the run folder, or in the "
+            "current folder for several runs."
+        ),
     ] = None,
     runs: RunsOption = Path("runs"),
 ) -> None:

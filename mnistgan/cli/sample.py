@@ -27,7 +27,7 @@ def sample(
             "-n",
             min=1,
             max=1_000_000,
-            help="Number of images (64), of images per digit of a range (10), or of lines (1).",
+            help="Number of images (default: 64), images per digit of a range (10) or lines (1).",
         ),
     ] = None,
     seed: Annotated[
@@ -55,7 +55,7 @@ def sample(
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
 ) -> None:
-    """Draw digits from a trained generator.
+    """Draw images from a trained generator.
 
     mnistgan sample --ckpt latest.pt --n 64
     """

@@ -36,7 +36,7 @@ def train(
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the new run. Default: exp1, exp2, ...")
+        str | None, typer.Option(help="Name of the new run. Default: the next of exp1, exp2, ...")
     ] = None,
     runs: RunsOption = Path("runs"),
     resume: Annotated[
@@ -45,7 +45,7 @@ def train(
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed that replaces training.seed.", **SEED_RANGE)
+        int | None, typer.Option(help="Seed to use instead of training.seed.", **SEED_RANGE)
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not download data.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only.")] = False,

@@ -67,7 +67,7 @@ def interpolate(
     stops = len(sampler.classes) if classes else 0
     steps = steps or min(_usual_steps(stops, moving), MAX_DIGITS // count)
     if count * steps > MAX_DIGITS:
-        raise OutputError(f"{count:,} x {steps:,} images are more than the limit of {MAX_DIGITS:,}")
+        raise OutputError(f"{count:,} x {steps:,} images are more than {MAX_DIGITS:,}")
 
     z, end = _noise(sampler, from_seed, count), _noise(sampler, to_seed, count)
     labels = torch.cat([sampler.labels_in_turn(block) for block in _blocks(count)])[:count]

@@ -45,13 +45,13 @@ def make_gif(given: str, *, runs: Path, fps: float, out: str | None) -> Animated
 
 
 def _read_all(paths: list[Path]) -> list[Image.Image]:
-    """Read the pictures. Raises RunError if their sizes differ or they are too many."""
+    """Read the pictures. Raises RunError if their sizes differ or if there are too many."""
     pictures = []
     for path in paths:
         pictures.append(_read(path))
         size, first = pictures[-1].size, pictures[0].size
         if size != first:
-            raise RunError(f"{path}: has {size} pixels, but the pictures before it have {first}")
+            raise RunError(f"{path}: is {size} pixels, but the pictures before it are {first}")
         if len(paths) * size[0] * size[1] > MAX_PIXELS:
             raise RunError(
                 f"{path.parent}: {len(paths):,} pictures of {size[0]} x {size[1]} pixels are too "

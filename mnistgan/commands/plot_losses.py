@@ -23,13 +23,13 @@ METADATA: dict[str, dict[str, Any]] = {".png": {}, ".svg": {"Date": None}}
 """Metadata by suffix. Without the date that matplotlib adds to an SVG, the same plot gives the same
 bytes."""
 OUTPUT_LABELS: dict[str | None, str] = {
-    "probability": "D's belief that a digit is real",
+    "probability": "D's probability that an image is real",
     "logit": "D's mean logit",
     None: "D's mean output",
 }
 """Axis label by `d_output` in run.json; None if it is unknown"""
 MAX_JUDGES = 8
-"""Maximum number of judges whose scores are shown, the latest first"""
+"""Maximum number of judges whose scores are shown: the latest ones"""
 BLUE, ORANGE = "#2563eb", "#ea580c"
 RUN_COLORS = (
     BLUE,

@@ -1,4 +1,4 @@
-"""Measure the scores of real digits again with the same judge, for example for a new score."""
+"""Measure the scores of real digits again with the same judge, as after adding a score."""
 
 from dataclasses import dataclass
 from pathlib import Path

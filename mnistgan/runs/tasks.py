@@ -23,7 +23,7 @@ from mnistgan.training.trainer import Trainer
 EVALUATION_SAMPLES = 2_560
 """Samples per score of a run: quick to draw, and enough to rank its checkpoints"""
 EVALUATION_SEED = 2**63 - 1
-"""Seed of these samples, which `evaluate` is unlikely to use for its own"""
+"""Seed of these samples: the largest, so that `evaluate` normally scores other samples"""
 LEAST_SHARE = 0.01
 """Share of these samples that a class needs to count as drawn, because a judge misreads some"""
 PREVIEW_SECONDS = 3.0
