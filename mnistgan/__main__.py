@@ -1,4 +1,4 @@
-"""`mnistgan`, and `python -m mnistgan`."""
+"""Entry point of `mnistgan` and `python -m mnistgan`."""
 
 import io
 import sys
@@ -8,7 +8,7 @@ from mnistgan.signals import leave, leave_on_signals
 
 
 class Messages(io.TextIOWrapper):
-    """A text stream that drops what cannot be written: a full or closed log stops no work."""
+    """A text stream that drops text it cannot write, so a full or closed log stops no work."""
 
     def write(self, text: str) -> int:
         with suppress(OSError):
@@ -21,10 +21,10 @@ class Messages(io.TextIOWrapper):
 
 
 def main() -> None:
-    """Run the program; Ctrl-C and SIGTERM end it quietly, also while it is still starting."""
+    """Run the program. Ctrl-C and SIGTERM end it without a traceback, even while it starts."""
     try:
         leave_on_signals()
-        # An encoding that lacks an é is no reason to fail. A closed stream is None.
+        # Replace characters that the encoding lacks instead of failing. A closed stream is None.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")
         if isinstance(sys.stderr, io.TextIOWrapper):

@@ -121,7 +121,7 @@ def test_coloured_digits_walk_too(mnistgan: Cli) -> None:
     [
         (["--classes"], "the model is unconditional"),
         (["--classes", "--to-seed", "3"], "leave out --to-seed"),
-        (["--fps", "10"], "--fps is of an animation"),
+        (["--fps", "10"], "--fps: applies to animations only"),
         (["--out", "walk.mp4"], "expected a name ending in .png or .gif or .webp"),
         (["--out", "folder.gif"], "is a folder"),
         (["--n", "1000", "--steps", "1000"], "are more than 100,000"),

@@ -115,7 +115,7 @@ def test_probabilities_and_logits_get_separate_panels(mnistgan: Cli) -> None:
     figure = draw([RunCurves(name, "bce", kind, records) for name, kind in kinds.items()])
     _, beliefs, logits = figure.axes
     assert [beliefs.get_ylabel(), logits.get_ylabel()] == [
-        "D's belief that a digit is real",
+        "D's probability that an image is real",
         "D's mean logit",
     ]
     assert beliefs.get_ylim() == (0, 1)
@@ -135,7 +135,7 @@ def test_unknown_output_kind_is_labeled_as_output(mnistgan: Cli, info: str | Non
     assert result.exit_code == 0, result.stderr
     text = Path("a.svg").read_text()
     assert "D's mean output" in text
-    assert "belief" not in text
+    assert "probability" not in text
 
 
 def test_each_judge_gets_its_own_panel(mnistgan: Cli) -> None:
@@ -163,7 +163,7 @@ def test_single_judge_has_no_title_and_only_eight_judges_are_shown() -> None:
     lines = [scored(step, name) for step, name in enumerate("0123456789", start=1)]
     panels = draw([RunCurves("exp1", "bce", None, lines)]).axes[2:]
     assert [panel.get_title(loc="left")[-1] for panel in panels] == [*"23456789"]
-    assert panels[0].get_title(loc="right") == "scores by 2 earlier judges are left out"
+    assert panels[0].get_title(loc="right") == "scores of 2 earlier judges are not shown"
 
 
 def test_plots_of_the_same_run_are_identical_files() -> None:

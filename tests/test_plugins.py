@@ -50,7 +50,7 @@ def test_resume_needs_the_plugins_of_the_run_and_warns_of_changes(mnistgan: Cli)
     Path("my_loss.py").write_text(source + "# another comment\n")
     resumed = mnistgan(*words, "--plugin", "my_loss.py")
     assert resumed.exit_code == 0, resumed.output
-    assert "plugin my_loss.py: is another file than the one" in resumed.stderr
+    assert "plugin my_loss.py: differs from the file" in resumed.stderr
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_resume_is_refused_if_another_process_trained_meanwhile() -> None:
     run = train_tiny(stop_after=6)
     stale = resumed_session(run)
     resume_tiny(run)
-    with pytest.raises(RunError, match="another process has trained it meanwhile"):
+    with pytest.raises(RunError, match="was trained by another process in the meantime"):
         drive(stale)
     assert load_checkpoint(run / "latest.pt")["trainer"]["step"] == 12
 
@@ -307,7 +307,9 @@ def test_resume_refuses_new_options_and_changed_settings(mnistgan: Cli) -> None:
     state = load_checkpoint(run / "latest.pt")
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("lr: 0.0002", "lr: 0.0003"))
-    with pytest.raises(RunError, match=r"differs from what latest.pt .* optimizer.lr"):
+    with pytest.raises(
+        RunError, match=r"differs from the configuration in latest.pt: .*optimizer.lr"
+    ):
         resume_tiny(run)
     (run / "config.yaml").write_text(text)
 

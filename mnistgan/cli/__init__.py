@@ -1,6 +1,6 @@
-"""The command line: arguments come in, a command runs, a few lines go out.
+"""The command line: parse the arguments, run one command, print a few lines.
 
-Each module imports its command inside a function, so that `--help` starts without torch.
+Each module imports its command inside a function, so that `--help` does not import torch.
 """
 
 from mnistgan.cli import evaluate, interpolate, make_gif, plot_losses, sample, train

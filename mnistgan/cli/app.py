@@ -1,4 +1,4 @@
-"""The application, and the one place where an error becomes a message and an exit code."""
+"""The Typer application, and the only place that turns errors into messages and exit codes."""
 
 import shlex
 import sys
@@ -13,7 +13,7 @@ from mnistgan.terminal import console
 
 
 class Group(TyperGroup):
-    """The error boundary: whatever a user can cause becomes one message and an exit code."""
+    """The error boundary: turns each error that a user can cause into a message and exit code 1."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -35,14 +35,12 @@ class Group(TyperGroup):
         except (MemoryError, RuntimeError) as error:
             if not _lacks_memory(error):
                 raise
-            console.error(
-                "there is not enough memory; a smaller data.batch_size, model.width or --n may fit"
-            )
+            console.error("not enough memory; try a smaller data.batch_size, model.width or --n")
         sys.exit(1)
 
 
 def _lacks_memory(error: Exception) -> bool:
-    """Whether Python, a device or the CPU ran out of memory; torch has no type for the last."""
+    """Whether Python, a device or the CPU lacks memory. torch has no error type for the CPU."""
     device_error = getattr(sys.modules.get("torch"), "OutOfMemoryError", ())
     return isinstance(error, (MemoryError, device_error)) or "DefaultCPUAllocator: " in str(error)
 
@@ -52,7 +50,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Train, sample, draw and animate GANs on MNIST.",
+    help="Train, sample, plot, animate and score GANs on MNIST.",
 )
 
 
@@ -68,4 +66,4 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Train, sample, draw and animate GANs on MNIST."""
+    """Train, sample, plot, animate and score GANs on MNIST."""

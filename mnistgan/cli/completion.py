@@ -1,4 +1,4 @@
-"""Shell completion. Nothing here needs torch."""
+"""Shell completion. This module does not need torch."""
 
 from typing import get_args
 
@@ -7,12 +7,12 @@ from mnistgan.names import names_for
 
 
 def complete_preset(incomplete: str) -> list[str]:
-    """The presets, for `--config`."""
+    """Names of presets that begin with `incomplete`, for `--config`."""
     return [name for name in presets() if name.startswith(incomplete)]
 
 
 def complete_override(incomplete: str) -> list[str]:
-    """`loss.adversarial=` for a beginning of a key, and its values behind the `=`."""
+    """Complete a key, as in `loss.adversarial=`, or its value after the `=`."""
     key, equals, _ = incomplete.partition("=")
     if not equals:
         known = [f"{name}=" for name in flatten(Config().to_mapping())]
@@ -22,7 +22,7 @@ def complete_override(incomplete: str) -> list[str]:
 
 
 def _values(key: str) -> list[str]:
-    """The names or the literals that a key may have."""
+    """The names or literals that are allowed as the value of a key."""
     section, _, name = key.partition(".")
     fields = getattr(Config.model_fields.get(section), "annotation", Config).model_fields
     literals = get_args(fields[name].annotation) if name in fields else ()

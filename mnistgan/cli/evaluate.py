@@ -1,4 +1,4 @@
-"""`mnistgan evaluate`."""
+"""Command line of `mnistgan evaluate`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,38 +16,49 @@ from mnistgan.terminal.tables import show_evaluation
 @app.command()
 def evaluate(
     target: Annotated[
-        str, typer.Argument(help="A run, a checkpoint, an .npz, .npy or IDX file, a PNG folder.")
+        str,
+        typer.Argument(
+            help="A run, a checkpoint, an .npz, .npy or IDX file, or a folder of PNG files."
+        ),
     ],
     n: Annotated[
         int | None,
         typer.Option(
-            "--n", min=100, max=100_000, help="How many digits. Default: 10,000; stacked: 26,000."
+            "--n",
+            min=100,
+            max=100_000,
+            help="Number of samples. Default: 10,000, or 26,000 for stacked-mnist.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the samples of a generator.", **SEED_RANGE)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the generated samples.", **SEED_RANGE)] = 0,
     dataset: Annotated[
         str | None,
-        typer.Option(help="The real digits. Default: the run's data set, or mnist."),
+        typer.Option(
+            help="Data set of real images to compare with. Default: the run's own, or mnist."
+        ),
     ] = None,
     cas: Annotated[
-        bool, typer.Option("--cas", help="Also train classifiers on the samples, test on real.")
+        bool,
+        typer.Option(
+            "--cas", help="Also train a classifier on samples and test it on real images."
+        ),
     ] = False,
     panel: Annotated[
         str | None,
-        typer.Option(help="A .png of samples beside the nearest training digits."),
+        typer.Option(help="Write a .png of samples beside their nearest training images."),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object instead of a table.")
+        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
     ] = False,
     out: Annotated[
         str | None,
-        typer.Option(help="Also write the JSON object into this .json file."),
+        typer.Option(help="Also write the JSON object to this .json file."),
     ] = None,
     runs: RunsOption = Path("runs"),
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
 ) -> None:
-    """Score digits: how real, how varied, how readable, and whether they are copies.
+    """Score how realistic, varied and readable samples are, and whether they are copies.
 
     mnistgan evaluate runs/exp1
     """

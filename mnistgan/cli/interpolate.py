@@ -1,4 +1,4 @@
-"""`mnistgan interpolate`."""
+"""Command line of `mnistgan interpolate`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,34 +20,36 @@ from mnistgan.terminal import console
 @app.command()
 def interpolate(
     ckpt: CheckpointOption = "latest.pt",
-    n: Annotated[int, typer.Option("--n", "-n", min=1, max=1_000, help="How many walks.")] = 9,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, max=1_000, help="Number of walks.")] = 9,
     steps: Annotated[
         int | None,
-        typer.Option(min=2, max=10_000, help="Columns, or frames. Default: enough to look smooth."),
+        typer.Option(min=2, max=10_000, help="Columns or frames. Default: enough to look smooth."),
     ] = None,
     from_seed: Annotated[
-        int, typer.Option(help="Walk i begins at its picture i.", **SEED_RANGE)
+        int, typer.Option(help="Seed of the first image of each walk.", **SEED_RANGE)
     ] = 0,
     to_seed: Annotated[
         int | None,
-        typer.Option(help="And ends at the z of this one's. Default: the next.", **SEED_RANGE),
+        typer.Option(
+            help="Seed of the last image of each walk. Default: from-seed + 1.", **SEED_RANGE
+        ),
     ] = None,
     classes: Annotated[
         bool,
-        typer.Option("--classes", help="Through all digits in one style, by a conditional model."),
+        typer.Option("--classes", help="Walk through all classes (needs a conditional model)."),
     ] = False,
     fps: Annotated[
-        float | None, typer.Option(min=0.1, max=50, help="Frames a second. Default: 20.")
+        float | None, typer.Option(min=0.1, max=50, help="Frames per second. Default: 20.")
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option(help="NAME.png: walks in rows; NAME.gif, NAME.webp: an animation that loops."),
+        typer.Option(help="NAME.png for walks in rows, NAME.gif or NAME.webp for an animation."),
     ] = None,
     runs: RunsOption = Path("runs"),
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
 ) -> None:
-    """Walk from digit to digit through the latent space.
+    """Interpolate between images in the latent space.
 
     mnistgan interpolate --ckpt latest.pt --out walk.gif
     """

@@ -1,4 +1,4 @@
-"""`mnistgan make-gif`."""
+"""Command line of `mnistgan make-gif`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +12,15 @@ from mnistgan.terminal import console
 
 @app.command()
 def make_gif(
-    run: Annotated[str, typer.Argument(help="A run folder, or its name.")],
-    fps: Annotated[float, typer.Option(min=0.1, max=50, help="Pictures a second.")] = 5.0,
-    out: Annotated[str | None, typer.Option(help="A .gif or .webp file.")] = None,
+    run: Annotated[str, typer.Argument(help="A run folder or the name of a run.")],
+    fps: Annotated[float, typer.Option(min=0.1, max=50, help="Pictures per second.")] = 5.0,
+    out: Annotated[
+        str | None,
+        typer.Option(help="A .gif or .webp file. Default: training.gif in the run folder."),
+    ] = None,
     runs: RunsOption = Path("runs"),
 ) -> None:
-    """Animate the pictures of a run: watch it learn.
+    """Animate how the samples of a run change during the training.
 
     mnistgan make-gif runs/exp1
     """

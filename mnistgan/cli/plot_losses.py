@@ -1,4 +1,4 @@
-"""`mnistgan plot-losses`."""
+"""Command line of `mnistgan plot-losses`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,12 +13,18 @@ from mnistgan.terminal import console
 @app.command()
 def plot_losses(
     run: Annotated[
-        list[str], typer.Argument(metavar="RUN...", help="Run folders, or their names.")
+        list[str], typer.Argument(metavar="RUN...", help="Run folders or names of runs.")
     ],
-    out: Annotated[str | None, typer.Option(help="A .png or .svg file.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="A .png or .svg file. Default: losses.png in the run folder, or in the "
+            "current folder for several runs."
+        ),
+    ] = None,
     runs: RunsOption = Path("runs"),
 ) -> None:
-    """Draw the losses and D's outputs of one run, or of several in one picture.
+    """Plot losses, D's outputs and scores of one run, or of several runs in one picture.
 
     mnistgan plot-losses runs/exp1
     """

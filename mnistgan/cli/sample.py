@@ -1,4 +1,4 @@
-"""`mnistgan sample`."""
+"""Command line of `mnistgan sample`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -27,36 +27,39 @@ def sample(
             "-n",
             min=1,
             max=1_000_000,
-            help="How many: digits (64), of each of a range (10), lines of text (1).",
+            help="Number of images (default: 64), images per digit of a range (10) or lines (1).",
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(help="Picture i of a seed is always the same.", **SEED_RANGE)
+        int, typer.Option(help="Seed of z. Image i of a seed is always the same.", **SEED_RANGE)
     ] = 0,
     digit: Annotated[
         str | None,
-        typer.Option(help="Only this one, or such as 0-9 in rows, by a conditional model."),
+        typer.Option(help="One digit, or a range such as 0-9 in rows (needs a conditional model)."),
     ] = None,
     class_name: Annotated[
         str | None,
         typer.Option("--class", help="Only this one by its name, such as sneaker."),
     ] = None,
     text: Annotated[
-        str | None, typer.Option(help="Such as 2024-11: a line of digits in one handwriting.")
+        str | None,
+        typer.Option(help="Text such as 2024-11, drawn as a line of digits in one handwriting."),
     ] = None,
     truncation: Annotated[
         float | None,
-        typer.Option(min=0.01, max=100, help="Redraw components of z beyond this: less varied."),
+        typer.Option(min=0.01, max=100, help="Redraw components of z beyond this absolute value."),
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option(help="NAME.png: a grid; NAME.npz: an array; NAME/: a folder of PNG files."),
+        typer.Option(
+            help="NAME.png for a grid, NAME.npz for an array, NAME/ for a folder of PNG files."
+        ),
     ] = None,
     runs: RunsOption = Path("runs"),
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
 ) -> None:
-    """Draw digits from a trained generator.
+    """Draw images from a trained generator.
 
     mnistgan sample --ckpt latest.pt --n 64
     """

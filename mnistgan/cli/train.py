@@ -1,4 +1,4 @@
-"""`mnistgan train`."""
+"""Command line of `mnistgan train`."""
 
 from pathlib import Path
 from shlex import quote
@@ -24,39 +24,40 @@ def train(
         list[str] | None,
         typer.Argument(
             metavar="[KEY=VALUE]...",
-            help="Changes, such as training.epochs=2.",
+            help="Changes to the configuration, such as training.epochs=2.",
             autocompletion=complete_override,
         ),
     ] = None,
     config: Annotated[
         str | None,
         typer.Option(
-            help="A YAML file, or the name of a preset. Default: fast.",
+            help="A YAML file or the name of a preset. Default: fast.",
             autocompletion=complete_preset,
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the new run. Default: exp1, exp2, ...")
+        str | None, typer.Option(help="Name of the new run. Default: the next of exp1, exp2, ...")
     ] = None,
     runs: RunsOption = Path("runs"),
     resume: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Go on with this run instead.")
+        str | None, typer.Option(metavar="RUN", help="Resume this run instead of starting one.")
     ] = None,
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
     seed: Annotated[
-        int | None, typer.Option(help="Instead of the configuration's seed.", **SEED_RANGE)
+        int | None, typer.Option(help="Seed to use instead of training.seed.", **SEED_RANGE)
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not download data.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only.")] = False,
     no_preview: Annotated[
-        bool, typer.Option("--no-preview", help="Show no digits beside the bars.")
+        bool, typer.Option("--no-preview", help="Do not show samples beside the bars.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan, check all, write nothing.")
+        bool,
+        typer.Option("--dry-run", help="Check everything and show the plan, but write nothing."),
     ] = False,
 ) -> None:
-    """Train a GAN into a new run folder, or go on with a run.
+    """Train a GAN in a new run folder, or resume a run.
 
     mnistgan train --config mlp training.epochs=5 data.batch_size=64
     """
@@ -64,7 +65,7 @@ def train(
     beside = {"--config": config, "--name": name, "--seed": seed}
     refused = [option for option, value in beside.items() if value is not None]
     if resume is not None and refused:
-        raise MnistganError(f"--resume takes all from the run; leave out {', '.join(refused)}")
+        raise MnistganError(f"--resume: keeps the run's settings; leave out {', '.join(refused)}")
 
     from mnistgan.runs.building import DataAccess
     from mnistgan.runs.opening import new_run, resumed_run
@@ -98,7 +99,7 @@ def train(
         return
     if summary.is_finished:
         console.result(
-            f"{summary.folder} is finished at step {summary.step:,}; to resume: "
+            f"{summary.folder} is finished at step {summary.step:,}; to train longer: "
             f"mnistgan train --resume {quote(str(summary.folder))} {summary.binding_key}=..."
         )
         return

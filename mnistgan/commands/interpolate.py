@@ -1,4 +1,4 @@
-"""Walk through the latent space of a generator, or through its classes: a grid or an animation."""
+"""Interpolate in the latent space of a generator or through its classes, as grid or animation."""
 
 import math
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from mnistgan.sampling import BLOCK, Sampler, check_conditional, draw, open_gene
 
 FPS = 20.0
 MAX_DIGITS = 100_000
-"""In all columns or frames together."""
+"""Maximum number of images in all columns or frames together"""
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,17 @@ def interpolate(
     out: str | None,
     device: str,
 ) -> Interpolated:
-    """Draw `count` walks of `steps` digits: rows of a .png, or side by side in a .gif or .webp.
+    """Draw `count` walks of `steps` images: rows of a .png, or side by side in a .gif or .webp.
 
-    Walk i goes from picture i of `from_seed` to the z of picture i of `to_seed` (default: the next
-    seed) on a sphere; in an animation, back again. With `classes` its z stays what it is and it
-    goes through all classes; in an animation, in a circle.
+    Walk i interpolates spherically from the z of image i of `from_seed` to the z of image i of
+    `to_seed` (default: `from_seed` + 1). An animation also goes back. With `classes`, z is constant
+    and the walk goes through all classes; an animation returns to the first class.
 
-    Raises RunError, CheckpointError, DeviceError, ConfigError for the classes of an unconditional
-    model, and OutputError for a place or a suffix that cannot be written.
+    Raises RunError, CheckpointError, DeviceError, ConfigError if `classes` is used with an
+    unconditional model, and OutputError if `out` cannot be written.
     """
     if classes and to_seed is not None:
-        raise ConfigError("--classes keeps one style: leave out --to-seed")
+        raise ConfigError("--classes: keeps z constant; leave out --to-seed")
     to_seed = from_seed + 1 if to_seed is None else to_seed
     path = find_checkpoint(ckpt, runs)
     kind = f"classes-seed{from_seed}" if classes else f"seeds{from_seed}-{to_seed}"
@@ -59,7 +59,7 @@ def interpolate(
     target = check_output(default if out is None else out, (".png", *SUFFIXES), reads=path)
     moving = target.suffix.lower() != ".png"
     if fps is not None and not moving:
-        raise ConfigError(f"--fps is of an animation, and {target} is a picture")
+        raise ConfigError(f"--fps: applies to animations only, and {target} is a picture")
     opened = open_generator(path, device)
     sampler = opened.sampler
     if classes:
@@ -67,7 +67,7 @@ def interpolate(
     stops = len(sampler.classes) if classes else 0
     steps = steps or min(_usual_steps(stops, moving), MAX_DIGITS // count)
     if count * steps > MAX_DIGITS:
-        raise OutputError(f"{count:,} x {steps:,} digits are more than {MAX_DIGITS:,}")
+        raise OutputError(f"{count:,} x {steps:,} images are more than {MAX_DIGITS:,}")
 
     z, end = _noise(sampler, from_seed, count), _noise(sampler, to_seed, count)
     labels = torch.cat([sampler.labels_in_turn(block) for block in _blocks(count)])[:count]
@@ -89,42 +89,42 @@ def interpolate(
 
 
 def _usual_steps(stops: int, moving: bool) -> int:
-    """Enough to look smooth; through `stops` classes, one between two in a picture."""
+    """Default number of steps. With `stops` classes, a picture has one step between two classes."""
     if stops:
         return 12 * stops if moving else 2 * stops - 1
     return 60 if moving else 10
 
 
 def _blocks(count: int) -> range:
-    """Those that pictures 0 .. count - 1 lie in."""
+    """Indices of the blocks of noise that contain images 0 .. count - 1."""
     return range(-(-count // BLOCK))
 
 
 def _noise(sampler: Sampler, seed: int, count: int) -> Tensor:
-    """z (count, z_dim) of pictures 0 .. count - 1 of `seed`."""
+    """z (count, z_dim) of images 0 .. count - 1 of `seed`."""
     return torch.cat([sampler.noise(seed, block) for block in _blocks(count)])[:count]
 
 
 def _shares(steps: int, moving: bool) -> list[float]:
-    """How far along each step is: evenly from 0 to 1, or there and back, slow where it turns."""
+    """Position of each step in [0, 1]: evenly spaced, or to 1 and back on a cosine if `moving`."""
     if moving:
         return [(1 - math.cos(2 * math.pi * step / steps)) / 2 for step in range(steps)]
     return [step / max(1, steps - 1) for step in range(steps)]
 
 
 def _class_shares(sampler: Sampler, steps: int, moving: bool) -> Iterator[Tensor]:
-    """The shares of each class (classes,) at each step, from the first to the last or around."""
+    """Weight of each class (classes,) at each step; if `moving`, back to the first class."""
     stops = len(sampler.classes)
     corners = one_hot(torch.tensor(sampler.classes)).float()
     for step in range(steps):
         place = step * stops / steps if moving else step * (stops - 1) / max(1, steps - 1)
         before, share = int(place), place % 1
         if moving:
-            share = share * share * (3 - 2 * share)  # slow where a digit is whole
+            share = share * share * (3 - 2 * share)  # slower near each single class
         yield torch.lerp(corners[before % stops], corners[(before + 1) % stops], share)
 
 
 def _frames(pictures: Iterator[Tensor]) -> Iterator[np.ndarray]:
-    """One grid (H, W) or (H, W, 3) uint8 after the other."""
+    """Yield grids (H, W) or (H, W, 3) uint8."""
     for images in pictures:
         yield np.asarray(enlarge(to_picture(to_grid(images))))

@@ -1,4 +1,4 @@
-"""Animate the fixed-noise grids of a run: watch it learn."""
+"""Animate the fixed-noise grids of a run."""
 
 import warnings
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from mnistgan.runs.folder import RunFolder, check_output
 LAST_FRAME_SECONDS = 2.0
 CAPTION_HEIGHT = 28
 MAX_PIXELS = 2**29
-"""Of all pictures together: 9,000 grids of 64 digits"""
+"""Maximum of all pictures together: 9,000 grids of 64 images"""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,10 @@ class Animated:
 
 
 def make_gif(given: str, *, runs: Path, fps: float, out: str | None) -> Animated:
-    """Write the animation, `fps` frames a second, in a loop that rests on its last frame.
+    """Write a looping animation with `fps` frames per second and a longer last frame.
 
-    Raises RunError for what is no run or has no pictures yet, OutputError for another suffix.
+    Raises RunError if `given` is not a run or has no pictures yet, and OutputError if the suffix is
+    unknown.
     """
     run = RunFolder.open(given, runs)
     target = check_output(run.animation if out is None else out, SUFFIXES)
@@ -37,19 +38,20 @@ def make_gif(given: str, *, runs: Path, fps: float, out: str | None) -> Animated
     if not grids:
         raise RunError(f"{run.path}: has no pictures in {run.samples.name} yet; train it first")
     seconds = [1 / fps] * (len(grids) - 1) + [max(1 / fps, LAST_FRAME_SECONDS)]
-    pictures = _read_all([path for _, path in grids])  # before a writer is open, which would write
+    # Read before the writer is open: it would write a file even if a picture is bad.
+    pictures = _read_all([path for _, path in grids])
     write_animation(target, _frames(grids, pictures), seconds)
     return Animated(run.path, len(grids), target)
 
 
 def _read_all(paths: list[Path]) -> list[Image.Image]:
-    """The pictures, all of one size."""
+    """Read the pictures. Raises RunError if their sizes differ or if there are too many."""
     pictures = []
     for path in paths:
         pictures.append(_read(path))
         size, first = pictures[-1].size, pictures[0].size
         if size != first:
-            raise RunError(f"{path}: is {size}, the pictures before it are {first} pixels")
+            raise RunError(f"{path}: is {size} pixels, but the pictures before it are {first}")
         if len(paths) * size[0] * size[1] > MAX_PIXELS:
             raise RunError(
                 f"{path.parent}: {len(paths):,} pictures of {size[0]} x {size[1]} pixels are too "
@@ -59,7 +61,7 @@ def _read_all(paths: list[Path]) -> list[Image.Image]:
 
 
 def _frames(grids: list[tuple[float, Path]], pictures: list[Image.Image]) -> Iterator[np.ndarray]:
-    """One captioned picture (H, W) or (H, W, 3) uint8 after the other."""
+    """Yield captioned frames (H, W) or (H, W, 3) uint8."""
     font = ImageFont.load_default(size=16)
     decimals = max(len(path.stem.partition(".")[2]) for _, path in grids)
     for (epoch, _), picture in zip(grids, pictures, strict=True):
@@ -81,6 +83,6 @@ def _read(path: Path) -> Image.Image:
     try:
         picture = read_png(path)
     except DataError as error:
-        raise RunError(f"{error}; delete it to go without") from None
-    with warnings.catch_warnings(action="ignore"):  # about transparency, which is dropped
+        raise RunError(f"{error}; delete it to continue without it") from None
+    with warnings.catch_warnings(action="ignore"):  # about transparency, which we drop
         return picture.convert("L" if picture.mode == "L" else "RGB")

@@ -1,4 +1,4 @@
-"""Draw the losses of one or more runs from their metrics.jsonl."""
+"""Plot the losses of one or more runs from their metrics.jsonl."""
 
 import warnings
 from collections import defaultdict
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".svg")
 METADATA: dict[str, dict[str, Any]] = {".png": {}, ".svg": {"Date": None}}
-"""The same plot gives the same bytes: without the date that matplotlib adds to an SVG"""
+"""Metadata by suffix. Without the date that matplotlib adds to an SVG, the same plot gives the same
+bytes."""
 OUTPUT_LABELS: dict[str | None, str] = {
-    "probability": "D's belief that a digit is real",
+    "probability": "D's probability that an image is real",
     "logit": "D's mean logit",
     None: "D's mean output",
 }
-"""By `d_output` of run.json; None where that does not tell"""
+"""Axis label by `d_output` in run.json; None if it is unknown"""
 MAX_JUDGES = 8
-"""Whose scores are shown: the latest ones"""
+"""Maximum number of judges whose scores are shown: the latest ones"""
 BLUE, ORANGE = "#2563eb", "#ea580c"
 RUN_COLORS = (
     BLUE,
@@ -44,7 +45,7 @@ RUN_COLORS = (
 
 @dataclass(frozen=True)
 class Curve:
-    """One quantity over epochs: every line of the metrics, and their means in windows."""
+    """One quantity by epoch: the value of each line of metrics, and means over windows."""
 
     epochs: list[float]
     values: list[float]
@@ -54,13 +55,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class RunCurves:
-    """What is drawn of one run."""
+    """Data of one run to plot."""
 
     name: str
     loss: str
     """The name of the adversarial loss"""
     d_output: str | None
-    """What d_real and d_fake are: a key of OUTPUT_LABELS"""
+    """Kind of `d_real` and `d_fake`: a key of OUTPUT_LABELS"""
     records: Sequence[MetricsRecord]
 
 
@@ -71,9 +72,11 @@ class Plotted:
 
 
 def plot_losses(given: Sequence[str], *, runs: Path, out: str | None) -> Plotted:
-    """Write the plot of the losses and of D's outputs. One run: into it; several: overlaid.
+    """Write the plot of losses, D's outputs and scores. Several runs are overlaid.
 
-    Raises RunError for what is no run or has no metrics yet, OutputError for another suffix.
+    The default file is losses.png: in the run folder for one run, in the current folder for
+    several. Raises RunError if a run does not exist or has no metrics yet, and OutputError if the
+    suffix is unknown.
     """
     import matplotlib.style
 
@@ -82,7 +85,7 @@ def plot_losses(given: Sequence[str], *, runs: Path, out: str | None) -> Plotted
     target = check_output(default if out is None else out, SUFFIXES)
     curves = [_read(run) for run in opened]
     suffix = target.suffix.lower()
-    # Saving needs the style too: it holds the salt of the ids in an SVG.
+    # Saving needs the style too: it contains the salt for the ids in an SVG.
     with matplotlib.style.context(STYLE), warnings.catch_warnings(), atomic_write(target) as file:
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a run may be named 実験
         draw(curves).savefig(file, format=suffix[1:], dpi=150, metadata=METADATA[suffix])
@@ -90,11 +93,12 @@ def plot_losses(given: Sequence[str], *, runs: Path, out: str | None) -> Plotted
 
 
 def draw(runs: Sequence[RunCurves]) -> "Figure":
-    """A figure of panels that share their epochs, in the current style of matplotlib.
+    """A figure of panels with a common epoch axis, in the current style of matplotlib.
 
-    The losses are in the first. Numbers that cannot be compared never share a panel: there is one
-    for each kind of D's output, and one for the scores by each judge.
-    One run: colours tell G from D. Several: colours tell the runs, dashes tell G from D.
+    The first panel shows the losses. Values that cannot be compared have separate panels: one for
+    each kind of D's output, and one for the scores of each judge.
+    For one run, colors distinguish G and D. For several, colors distinguish the runs, and the
+    lines of G are dashed.
     """
     from matplotlib.figure import Figure
 
@@ -143,7 +147,7 @@ STYLE: dict[str, Any] = {
 
 
 def to_curve(records: Sequence[MetricsRecord], quantity: str) -> Curve:
-    """The lines of `quantity` and their means: by epoch, or in 20 windows of a short run."""
+    """Values of `quantity`, and their means per epoch or, for a short run, in 20 windows."""
     epochs = [record.epoch for record in records]
     values = [float(getattr(record, quantity)) for record in records]
     width = 1.0 if epochs[-1] >= 5 else max(epochs[-1] / 20, 1e-9)
@@ -196,7 +200,7 @@ def _finish_scores(scores: Mapping[str | None, "Axes"], left_out: int) -> None:
             axes.set_title(f"judge {_plain((judge or 'unknown')[:12])}", loc="left")
     if left_out:
         next(iter(scores.values())).set_title(
-            f"scores by {left_out} earlier judges are left out", loc="right"
+            f"scores of {left_out} earlier judges are not shown", loc="right"
         )
 
 
@@ -218,13 +222,13 @@ def _scored(run: RunCurves) -> list[MetricsRecord]:
 def _read(run: RunFolder) -> RunCurves:
     records = run.read_metrics()
     if not records:
-        raise RunError(f"{run.path}: has no losses yet; they come every output.log_every_steps")
+        raise RunError(f"{run.path}: has no losses yet; wait for output.log_every_steps steps")
     loss = run.read_config().loss.adversarial
     return RunCurves(_plain(str(run.path)), loss, _d_output(run), records)
 
 
 def _d_output(run: RunFolder) -> str | None:
-    """What run.json says of D's output; None where it is damaged or says nothing of it."""
+    """Kind of D's output from run.json; None if the file is damaged or the kind unknown."""
     try:
         said = run.read_info().get("d_output")
     except RunError:
@@ -233,7 +237,7 @@ def _d_output(run: RunFolder) -> str | None:
 
 
 def _plain(text: str) -> str:
-    """`text` without what fonts or XML cannot hold, and with no formula: a run may be named $x$."""
+    """Replace unprintable characters in `text`, and escape $: a run may be named $x$."""
     printable = "".join(
         mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text
     )

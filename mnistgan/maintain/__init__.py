@@ -1,1 +1,1 @@
-"""Commands of the maintainers: python -m mnistgan.maintain."""
+"""Commands for maintainers: python -m mnistgan.maintain."""

@@ -1,4 +1,4 @@
-"""`python -m mnistgan.maintain`: how the files that ship are made."""
+"""`python -m mnistgan.maintain`: makes the files that ship with the package."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,9 +8,9 @@ import typer
 from mnistgan.cli.app import Group
 from mnistgan.terminal import console
 
-DatasetOption = Annotated[str, typer.Option(help="A data set by name.")]
-NameOption = Annotated[str, typer.Option(help="Name of the files.")]
-OutOption = Annotated[Path, typer.Option(help="Folder to write them into.", file_okay=False)]
+DatasetOption = Annotated[str, typer.Option(help="Name of the data set.")]
+NameOption = Annotated[str, typer.Option(help="Name of the judge's files, without a suffix.")]
+OutOption = Annotated[Path, typer.Option(help="Folder to write the files to.", file_okay=False)]
 
 app = typer.Typer(cls=Group, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -26,7 +26,7 @@ def train_judge(
     name: NameOption = "mnist-judge-v1",
     out: OutOption = Path("judges"),
 ) -> None:
-    """Train the judge that `evaluate` scores with, from the whole data set.
+    """Train the judge that `evaluate` scores with, on the whole data set.
 
     python -m mnistgan.maintain train-judge --out judges
     """
@@ -46,11 +46,11 @@ def train_judge(
 
 @app.command()
 def write_documents(
-    folder: Annotated[Path, typer.Option(help="The documentation.", file_okay=False)] = Path(
+    folder: Annotated[Path, typer.Option(help="Folder of the documents.", file_okay=False)] = Path(
         "docs"
     ),
 ) -> None:
-    """Write the generated parts of the documentation again."""
+    """Update the generated parts of the documentation."""
     from mnistgan.maintain.documents import documents
 
     for path, text in documents(folder):
@@ -64,11 +64,13 @@ def measure_reference(
     name: NameOption = "mnist-judge-v1",
     judges: Annotated[
         Path | None,
-        typer.Option(help="Folder of the judge. Default: that of the package.", file_okay=False),
+        typer.Option(
+            help="Folder of the judge. Default: the folder in the package.", file_okay=False
+        ),
     ] = None,
     out: OutOption = Path("judges"),
 ) -> None:
-    """Measure the scores of real digits again, with the judge as it is.
+    """Measure the scores of real digits again without training the judge.
 
     python -m mnistgan.maintain measure-reference --out judges
     """

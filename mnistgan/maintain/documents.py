@@ -20,7 +20,7 @@ def configuration_tables() -> str:
 
 
 def json_schema() -> str:
-    """The JSON Schema of a configuration file, with the names that the tables hold."""
+    """The JSON Schema of a configuration file, with the names in the tables as examples."""
     schema = Config.model_json_schema()
     for key in TABLES:
         section, name = key.split(".")
@@ -30,7 +30,7 @@ def json_schema() -> str:
 
 
 def replaced(document: str, name: str, text: str) -> str:
-    """`document` with `text` between the marks of a generated part."""
+    """Replace the text between the marks of the generated part `name`."""
     start, end = MARKS[0].format(name=name), MARKS[1]
     before, _, rest = document.partition(start)
     _, _, after = rest.partition(end)
@@ -38,7 +38,7 @@ def replaced(document: str, name: str, text: str) -> str:
 
 
 def documents(folder: Path) -> Iterator[tuple[Path, str]]:
-    """The generated documents below `docs/`, and what they should contain."""
+    """(path, expected contents) of each document in `folder` with generated parts."""
     configuration = folder / "configuration.md"
     text = configuration.read_text(encoding="utf-8")
     yield configuration, replaced(text, "configuration", configuration_tables())
@@ -64,7 +64,7 @@ def _shown(value: Any) -> str:
 
 
 def _allowed(section: str, key: str, field: FieldInfo) -> str:
-    """The names, literals or range of a key."""
+    """Allowed names, literals or range of a key."""
     names = names_for(f"{section}.{key}")
     if names:
         return ", ".join(f"`{name}`" for name in names)

@@ -1,4 +1,4 @@
-"""Measure what a judge sees in real digits again: after a new score, without a new judge."""
+"""Measure the scores of real digits again with the same judge, as after adding a score."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +16,19 @@ from mnistgan.evaluation.reference import (
 )
 
 THREADS = 2
-"""That the reference of MNIST was measured with: the last digits depend on the order of sums"""
+"""Number of threads that the reference of MNIST was measured with. It affects the order of sums,
+and with it the last digits."""
 
 
 @dataclass(frozen=True)
 class Remeasured:
     reference: Reference
     differences: list[str] | None
-    """From the reference beside the judge; None if there is none"""
+    """Differences from the old reference beside the judge, or None if there is no old reference"""
 
 
 def remeasure(dataset: str, name: str, judges: Path, out: Path) -> Remeasured:
-    """Write the three files of a judge into `out`, with its weights as they are in `judges`.
+    """Write the three files of a judge to `out`, with the weights from `judges`.
 
     Raises DataError if the data set or the judge cannot be loaded.
     """

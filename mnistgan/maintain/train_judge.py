@@ -1,4 +1,4 @@
-"""Train the judge of a data set: for the maintainers, and for whoever wants to check it."""
+"""Train the judge of a data set. For maintainers, and for everyone who wants to check it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Trained:
 
 
 def train_judge(dataset: str, name: str, out: Path) -> Iterator[JudgeEpoch | Trained]:
-    """Write NAME.safetensors and NAME-reference.safetensors into `out`.
+    """Write NAME.safetensors and NAME-reference.safetensors to `out`.
 
     Raises DataError if the data set cannot be loaded.
     """

@@ -1,1 +1,1 @@
-"""A training on disk: its folder, its session, its loop."""
+"""Runs: the run folder, the session that trains it, and the training loop."""

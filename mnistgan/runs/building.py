@@ -1,4 +1,4 @@
-"""From a configuration to a trainer in memory: rules, data, what `auto` stands for, networks."""
+"""Build a trainer in memory from a configuration: rules, data, values for `auto`, networks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,20 +27,20 @@ from mnistgan.training.optimizers import OPTIMIZER_RULES
 from mnistgan.training.trainer import Trainer, steps_per_epoch
 
 RUN_RULES = (*DATASET_RULES, *ARCHITECTURE_RULES, *LOSS_RULES, *OPTIMIZER_RULES)
-"""What the entries of the tables ask of a configuration that is going to be trained"""
+"""Rules of the table entries that a configuration must satisfy before it is trained"""
 
 
 @dataclass(frozen=True)
 class DataAccess:
-    """How the images of a data set may be fetched."""
+    """How the images of a data set may be loaded."""
 
     offline: bool = False
     dry_run: bool = False
     announce: Callable[[str], None] = lambda text: None
-    """Receives a line before a download begins"""
+    """Called with a line of text before a download begins"""
 
     def load(self, config: Config, split: Split = "train") -> Dataset:
-        """One split of the data set of a configuration. Raises DataError."""
+        """Load one split of the data set of `config`. Raises DataError if it cannot be loaded."""
         return load_dataset(
             config.data.dataset,
             split,
@@ -52,16 +52,16 @@ class DataAccess:
 
 
 def length_of(config: Config, images: int) -> Length:
-    """`training.epochs` over N `images`, or `training.max_steps` if that is less."""
+    """Length of `training.epochs` over N `images`, limited by `training.max_steps`."""
     per_epoch = steps_per_epoch(config, images)
     steps = config.training.epochs * per_epoch
     return Length(min(steps, config.training.max_steps or steps), per_epoch)
 
 
 def resolve(config: Config, dataset: Dataset, device: torch.device) -> Config:
-    """The configuration with the values that each `auto` stands for; a resume keeps them."""
+    """Replace each `auto` in a configuration by a value, which a resume keeps."""
     channels, classes = dataset.images.shape[1], len(dataset.class_counts)
-    with torch.device("meta"):  # sizes only
+    with torch.device("meta"):  # only shapes are needed
         networks = (
             build_generator(config.model, channels, classes),
             build_discriminator(config.model, channels, classes),
@@ -76,14 +76,14 @@ def resolve(config: Config, dataset: Dataset, device: torch.device) -> Config:
 
 
 def build_trainer(config: Config, dataset: Dataset, device: torch.device) -> Trainer:
-    """A trainer at step 0. Raises ConfigError if the free memory is too small for it."""
+    """Build a trainer at step 0. Raises ConfigError if there is not enough free memory."""
     needed = training_bytes(config, dataset.images.shape[1], len(dataset.class_counts))
     available = available_bytes(device)
     if needed > available:
         raise ConfigError(
-            f"this training needs {needed / 2**30:.1f} GiB at least, {device} has "
-            f"{available / 2**30:.1f} GiB free: make data.batch_size, model.width or "
-            "model.z_dim smaller"
+            f"this training needs at least {needed / 2**30:.1f} GiB, but {device} has "
+            f"{available / 2**30:.1f} GiB free; reduce data.batch_size, model.width or "
+            "model.z_dim"
         )
     torch.set_num_threads(resolve_threads(config.training.threads))
     return Trainer(config, dataset.images, dataset.labels, device)

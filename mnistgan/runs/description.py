@@ -1,4 +1,4 @@
-"""What a run says of itself: the contents of run.json and of its checkpoints."""
+"""The contents of run.json and of the checkpoints of a run."""
 
 import platform
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def checkpoint_state(
 
 
 def best_in(state: State) -> Best:
-    """The best score in a checkpoint. Raises CheckpointError."""
+    """Read the best score from a checkpoint. Raises CheckpointError if it is malformed."""
     best = entry(state, "best", dict)
     unscored = best.get("judge_sha256") is None
     judge = None if unscored else entry(best, "judge_sha256", str)
@@ -47,7 +47,7 @@ def best_in(state: State) -> Best:
 
 
 def describe(config: Config, dataset: Dataset, trainer: Trainer) -> dict[str, Any]:
-    """The contents of run.json without its sessions: what is the same in all of them."""
+    """The contents of run.json that all sessions share, with an empty list of sessions."""
     return {
         "created": _now(),
         "seed": config.training.seed,
@@ -64,7 +64,7 @@ def describe(config: Config, dataset: Dataset, trainer: Trainer) -> dict[str, An
 
 
 def describe_session(config: Config, trainer: Trainer, plugins: Sequence[Plugin]) -> dict[str, Any]:
-    """The program, the machine and the settings that the run is trained with from this step on."""
+    """Versions, machine and settings of a session that starts at the current step."""
     device = trainer.device
     return {
         "started": _now(),
@@ -85,5 +85,5 @@ def describe_session(config: Config, trainer: Trainer, plugins: Sequence[Plugin]
 
 
 def _now() -> str:
-    """ISO 8601 in UTC, so that the order of the texts is the order of the times."""
+    """The current time as ISO 8601 in UTC; such strings sort by time."""
     return datetime.now(UTC).isoformat(timespec="microseconds")

@@ -1,4 +1,4 @@
-"""What a training reports while it runs: plain values. Nothing here needs torch."""
+"""Events that a training reports while it runs, as plain values without torch."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Length(NamedTuple):
-    """How long a training is."""
+    """Length of a training."""
 
     total_steps: int
     steps_per_epoch: int
@@ -25,14 +25,14 @@ class Length(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What is about to be trained, on what, and into which folder."""
+    """Model, data, device and folder of a training that is about to start."""
 
     config: Config
     length: Length
     step: int
-    """Where the training starts: 0, or the step of a resumed run"""
+    """First step of the training: 0, or the step of a resumed run"""
     folder: Path
-    """For a new run the next free one, unless another process claims it first"""
+    """Run folder; for a new run the next free name, unless another process claims it first"""
     data: str
     """The source of the images, in words"""
     images: int
@@ -40,9 +40,9 @@ class TrainingSummary:
     d_parameters: int
     device: str
     binding_key: str
-    """The configuration key that ends this training"""
+    """The configuration key that limits the length of this training"""
     notes: tuple[str, ...]
-    """Warnings that should stay on the screen"""
+    """Warnings that should stay visible"""
 
     @property
     def is_finished(self) -> bool:
@@ -51,12 +51,12 @@ class TrainingSummary:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is after a step."""
+    """Progress of a training after a step."""
 
     step: int
     length: Length
     stopping: bool = False
-    """Whether the user asked for a stop"""
+    """Whether the user requested a stop"""
 
     @property
     def epoch(self) -> float:
@@ -82,7 +82,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class JudgeTrained:
-    """One epoch of the judge that a run scores itself with."""
+    """One epoch of training the judge that scores the samples of this run."""
 
     epoch: int
     epochs: int
@@ -112,12 +112,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class Previewed:
-    """The fixed noise, drawn by the generator as it is now."""
+    """Samples of the current generator, always from the same noise."""
 
     digits: "np.ndarray"
     """(N, 28, 28) uint8, or (N, 28, 28, 3)"""
     health: str
-    """How the training stands, in one line"""
+    """Health of the training, in one line"""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class EpochEnded:
 
 @dataclass(frozen=True)
 class Finished:
-    """The last step was reached, or a stop was asked for; everything is saved."""
+    """The last step was reached or a stop was requested, and everything is saved."""
 
     folder: Path
     step: int

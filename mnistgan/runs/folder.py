@@ -1,15 +1,15 @@
-"""The run directory: what `train` writes, and the one thing that the other commands read.
+"""The run folder: `train` writes it, and the other commands read it.
 
 config.yaml         the complete configuration; its presence makes a folder a run
 run.json            seed, data set with its SHA-256, what D's output means, and one entry for each
                     session (a start or a resume): versions, device, threads
-metrics.jsonl       one object every `output.log_every_steps`
-latest.pt           all that is needed to go on; previous.pt is the one before
-best.pt             the one with the lowest Fréchet distance, where the run scores itself
-checkpoints/        the epochs that `output.keep_every_epochs` asks for
-samples/            the same noise, drawn again and again
+metrics.jsonl       one JSON object every `output.log_every_steps` steps
+latest.pt           everything needed to resume; previous.pt is the checkpoint before it
+best.pt             the checkpoint with the lowest Fréchet distance, if the run scores itself
+checkpoints/        the checkpoints that `output.keep_every_epochs` keeps
+samples/            grids of samples, always from the same noise
 generated/, losses.png, training.gif, evaluations.jsonl
-                    made by the other commands, safe to delete
+                    written by the other commands, safe to delete
 """
 
 import json
@@ -37,19 +37,19 @@ from mnistgan.runs.metrics import MetricsRecord, append_line, keep_records, read
 
 NUMBERED = re.compile(r"exp(\d+)")
 MAX_NAME_BYTES = 255
-"""Of a file name, on all common file systems"""
+"""Maximum length of a file name on all common file systems"""
 MAX_INFO_BYTES = 2**20
-"""Of run.json, which has 1 KiB"""
+"""Maximum size of run.json, which normally has about 1 KiB"""
 TRAINING_FILES = (
     *("config.yaml", "run.json", "metrics.jsonl", "latest.pt", "previous.pt", "best.pt"),
     *("samples/epoch_*.png", "checkpoints/epoch_*.pt"),
 )
-"""What only a training writes, as patterns below its run folder"""
+"""Files that only a training writes, as patterns relative to the run folder"""
 EPOCH_STEM = re.compile(r"epoch_(\d{3,}(?:\.\d+)?)")
 
 
 class RunFolder:
-    """The paths of one run, and its small text files. Nothing here needs torch."""
+    """The paths of one run and access to its small text files. Does not need torch."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -70,10 +70,10 @@ class RunFolder:
 
     @classmethod
     def create(cls, runs: Path, name: str | None, config: Config) -> "RunFolder":
-        """Claim `runs/NAME`, or the next free `runs/expN`, and write its config.yaml first of all.
+        """Create `runs/NAME`, or the next free `runs/expN`, and write its config.yaml first.
 
-        Making the folder is the claim: two trainings started at once never share one. Raises
-        RunError where the name is taken or is no plain folder name.
+        Creating the folder claims it, so two trainings started at once never share a folder.
+        Raises RunError if the name is taken or is not a plain folder name.
         """
         runs.mkdir(parents=True, exist_ok=True)
         while True:
@@ -82,14 +82,14 @@ class RunFolder:
                 path.mkdir()
                 break
             except FileExistsError:
-                continue  # another training was faster: a number has a next one, a name is refused
+                continue  # another training was faster: try the next number, or refuse the name
         run = cls(path)
         run.write_config(config)
         return run
 
     @staticmethod
     def next_path(runs: Path, name: str | None) -> Path:
-        """`runs/NAME`, or the number after the highest in `runs`. Raises RunError as `create`."""
+        """`runs/NAME`, or the number after the highest in `runs`. Raises RunError like `create`."""
         if name is None:
             names = (path.name for path in runs.glob("exp*"))
             taken = [int(match[1]) for name in names if (match := NUMBERED.fullmatch(name))]
@@ -98,14 +98,14 @@ class RunFolder:
             raise RunError(f"--name {name!r}: {problem}")
         if os.path.lexists(runs / name):
             raise RunError(
-                f"{runs / name}: exists already; choose another --name, or go on with it: "
+                f"{runs / name}: exists already; choose another --name, or resume it: "
                 f"mnistgan train --resume {runs / name}"
             )
         return runs / name
 
     @classmethod
     def open(cls, run: str | Path, runs: Path) -> "RunFolder":
-        """A run by its folder, or by its name below `runs`. Raises RunError for anything else."""
+        """Open a run by its folder or its name in `runs`. Raises RunError if it is not a run."""
         for path in (Path(run), runs / run):
             if (path / "config.yaml").is_file():
                 return cls(path)
@@ -117,7 +117,7 @@ class RunFolder:
 
     @classmethod
     def containing(cls, checkpoint: Path) -> "RunFolder | None":
-        """The run that a checkpoint lies in, or None for a checkpoint outside any run."""
+        """The run that contains a checkpoint, or None if it lies outside any run."""
         folder = checkpoint.absolute().parent
         if folder.name == "checkpoints":
             folder = folder.parent
@@ -126,12 +126,12 @@ class RunFolder:
 
     @classmethod
     def drawings_folder(cls, checkpoint: Path) -> Path:
-        """A run's `generated/`; for a checkpoint outside a run, the current folder."""
+        """`generated/` of the run of a checkpoint, or the current folder if there is no run."""
         run = cls.containing(checkpoint)
         return run.generated if run else Path()
 
     def read_config(self) -> Config:
-        """The configuration that the run was made with. Raises ConfigError if it was damaged."""
+        """The configuration of the run. Raises ConfigError if config.yaml is damaged."""
         return check_config(read_yaml(self.config), str(self.config))
 
     def write_config(self, config: Config) -> None:
@@ -139,7 +139,7 @@ class RunFolder:
             file.write(config.to_yaml().encode())
 
     def read_info(self) -> dict[str, Any]:
-        """The contents of run.json. Raises RunError where it is missing or damaged."""
+        """The contents of run.json. Raises RunError if it is missing or damaged."""
         try:
             info = json.loads(read_bounded(self.info, MAX_INFO_BYTES))
         except OSError as error:
@@ -148,7 +148,7 @@ class RunFolder:
             problem = "is nested too deep" if isinstance(error, RecursionError) else error
             raise RunError(f"{self.info}: cannot be read: {problem}") from None
         if not isinstance(info, dict):
-            raise RunError(f"{self.info}: expected one object, found {type(info).__name__}")
+            raise RunError(f"{self.info}: expected one JSON object, got {type(info).__name__}")
         if not isinstance(info.setdefault("sessions", []), list):
             raise RunError(f"{self.info}: sessions: expected a list")
         return info
@@ -158,7 +158,10 @@ class RunFolder:
             file.write((json.dumps(info, indent=2) + "\n").encode())
 
     def read_metrics(self) -> list[MetricsRecord]:
-        """All whole lines, none before the first. Raises RunError if a line is damaged."""
+        """All complete lines of metrics.jsonl, or [] if the file does not exist yet.
+
+        Raises RunError if a line is damaged.
+        """
         try:
             return read_records(self.metrics)
         except FileNotFoundError:
@@ -173,7 +176,7 @@ class RunFolder:
         append_line(self.evaluations, json.dumps(record))
 
     def truncate_metrics(self, last_step: int) -> None:
-        """Drop the lines past `last_step`, and a torn one: a resume never leaves a step twice.
+        """Drop lines after `last_step` and an incomplete last line, so no step occurs twice.
 
         Raises RunError, before anything is written, if a line is damaged.
         """
@@ -181,10 +184,10 @@ class RunFolder:
             keep_records(self.metrics, last_step)
 
     def remove_temporary_files(self) -> None:
-        """Remove what killed trainings have left in this run.
+        """Remove temporary files that killed trainings have left in this run.
 
-        The caller holds the lock, so no living process writes the files of this training. Temporary
-        files of other names belong to other commands, which may be at work: they stay.
+        The caller holds the lock, so no other process writes the files of this training. All other
+        temporary files stay, because the commands that write them may still be running.
         """
         for folder in (self.path, self.samples, self.checkpoints):
             for path in folder.glob(".*.tmp"):
@@ -193,7 +196,7 @@ class RunFolder:
                     path.unlink(missing_ok=True)
 
     def sample_grids(self) -> list[tuple[float, Path]]:
-        """(epoch, picture) of the fixed-noise grids, in the order of their epochs."""
+        """(epoch, path) of each fixed-noise grid, sorted by epoch."""
         return sorted(
             (float(match[1]), path)
             for path in self.samples.glob("epoch_*.png")
@@ -202,9 +205,9 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run while training it. The lock dies with its holder; the file may remain.
+        """Lock the run while training it. The lock ends with its process; its file may remain.
 
-        Raises RunError where another process holds it.
+        Raises RunError if another process holds the lock.
         """
         lock = FileLock(self.path / ".lock")
         try:
@@ -220,12 +223,12 @@ class RunFolder:
     def check_in_place(self) -> None:
         """Raise RunError if the folder is no longer the one that was locked.
 
-        A training whose folder was deleted or moved must not write into another one of its name.
+        If the folder was deleted or moved, the training must not write to a new one of that name.
         """
         if self._identity() != self.locked_folder:
             raise RunError(
                 f"{self.path}: this run folder was deleted or moved during its training; the "
-                "training stopped, and nothing was written since"
+                "training stopped and has written nothing since"
             )
 
     def _identity(self) -> tuple[int, int] | None:
@@ -237,7 +240,7 @@ class RunFolder:
 
 
 def is_training_file(path: Path) -> bool:
-    """Whether `path` is one of TRAINING_FILES in a run, which a config.yaml makes a folder."""
+    """Whether `path` is one of TRAINING_FILES in a folder with a config.yaml (a run)."""
     return any(
         path.match(pattern) and (path.parents[pattern.count("/")] / "config.yaml").is_file()
         for pattern in TRAINING_FILES
@@ -245,7 +248,7 @@ def is_training_file(path: Path) -> bool:
 
 
 def check_output(out: str | Path, suffixes: Sequence[str], reads: Path | None = None) -> Path:
-    """As `check_output_file`; raises OutputError also if `out` is a file that a training writes."""
+    """Like `check_output_file`, but also raise OutputError if a training writes this file."""
     path = check_output_file(out, suffixes, reads)
     if is_training_file(resolve_target(path)):
         raise OutputError(f"{shown_path(out)}: is written by the training; choose another name")
@@ -253,7 +256,7 @@ def check_output(out: str | Path, suffixes: Sequence[str], reads: Path | None = 
 
 
 def epoch_stem(epoch: float) -> str:
-    """`epoch_020`, or `epoch_000.250` for a fraction; in numeric order also where read back."""
+    """`epoch_020`, or `epoch_000.250` for a fraction. The name can be parsed back to the epoch."""
     if epoch == int(epoch):
         return f"epoch_{int(epoch):03d}"
     whole, _, fraction = f"{epoch:.6f}".partition(".")
@@ -261,9 +264,9 @@ def epoch_stem(epoch: float) -> str:
 
 
 def find_checkpoint(given: str, runs: Path) -> Path:
-    """The file that `--ckpt` means: a path, a run, or a bare file name in the newest run.
+    """Resolve `--ckpt`: a path, a run, or the name of a file in the newest run that has it.
 
-    Raises RunError that says where it looked.
+    Raises RunError, naming the places that were searched, if there is no such checkpoint.
     """
     for path in (Path(given), runs / given):
         if path.is_file():
@@ -280,13 +283,13 @@ def find_checkpoint(given: str, runs: Path) -> Path:
         if holders:
             return max(holders, key=_created).path / given
     raise RunError(
-        f"{given}: there is no such checkpoint, neither here nor in a run of {runs}; "
+        f"{given}: there is no such checkpoint, neither here nor in a run in {runs}; "
         "train one with: mnistgan train --config mlp"
     )
 
 
 def _name_problem(name: str) -> str | None:
-    """Why `name` cannot be that of a new folder; None if it can."""
+    """Why `name` is not allowed for a new folder, or None if it is."""
     if not name:
         return "is empty"
     if name.startswith("."):
@@ -303,7 +306,7 @@ def _runs_in(runs: Path) -> list[RunFolder]:
 
 
 def _created(run: RunFolder) -> str:
-    """ISO 8601 in UTC, so that the order of the texts is the order of the times."""
+    """Time of creation as ISO 8601 in UTC, which sorts by time; "" if unknown."""
     try:
         created = run.read_info().get("created")
     except RunError:
@@ -312,5 +315,5 @@ def _created(run: RunFolder) -> str:
 
 
 def _relative(path: Path) -> Path:
-    """The short form for messages, where `path` lies below the current folder."""
+    """`path` relative to the current folder if it lies below it, for short messages."""
     return Path(os.path.relpath(path)) if path.is_relative_to(Path.cwd()) else path

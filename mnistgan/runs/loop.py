@@ -1,4 +1,4 @@
-"""The loop of a training: take a step, then run the tasks that are due."""
+"""The training loop: take a step, then run the tasks that are due."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
@@ -8,13 +8,13 @@ from mnistgan.training.trainer import Trainer
 
 
 class Task(Protocol):
-    """Something that happens after some of the steps."""
+    """Work to do after some of the steps."""
 
     def due(self, progress: Progress) -> bool:
         """Whether to run after this step."""
 
     def run(self, progress: Progress) -> Iterator[Event]:
-        """Do it, and yield what there is to report."""
+        """Do the work and yield the events to report."""
 
 
 def run(

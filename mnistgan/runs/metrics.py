@@ -1,4 +1,4 @@
-"""metrics.jsonl: one JSON object in each line, appended while a run is trained."""
+"""metrics.jsonl: one JSON object per line, appended while a run is trained."""
 
 import io
 from pathlib import Path
@@ -13,39 +13,39 @@ from mnistgan.reading import append_regular, read_bounded
 FLOAT32_MAX = 3.4028235e38
 Float32 = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 MAX_BYTES = 2**28
-"""More than a million lines, each of which takes ten times its size in memory"""
+"""Maximum size of the file: over a million lines, which take ten times as much in memory"""
 
 
 class MetricsRecord(BaseModel):
-    """One line of metrics.jsonl: means since the line before, over every step in between."""
+    """One line of metrics.jsonl: means over all steps since the previous line."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     step: int = Field(ge=0, le=2**53)
-    """Updates of G so far"""
+    """Number of updates of G so far"""
     epoch: float = Field(ge=0, le=2**53)
     d_loss: Float32
     g_loss: Float32
     d_real: Float32
-    """D(x): a probability or a mean logit, as `d_output` of run.json says"""
+    """D(x): a probability or a mean logit, depending on `d_output` in run.json"""
     d_fake: Float32
-    """D(G(z)) before G's update, in the same unit"""
+    """D(G(z)) before G's update, in the unit of `d_real`"""
     images_per_second: float = Field(ge=0, le=FLOAT32_MAX)
     frechet_distance: Float32 | None = None
-    """Of a few samples to training images, at the steps of `output.evaluate_every_epochs`; it ranks
-    the checkpoints of a run only"""
+    """Fréchet distance between a few samples and training images, at the steps of
+    `output.evaluate_every_epochs`. It only ranks the checkpoints of one run."""
     classes_drawn: int | None = Field(None, ge=0)
-    """How many classes the judge finds in those samples, without strays"""
+    """Number of classes that the judge finds in these samples, ignoring rare misreadings"""
     judge_sha256: str | None = None
-    """Of the judge in whose features the distance is measured"""
+    """SHA-256 of the judge whose features the distance uses"""
 
 
 def read_records(path: Path) -> list[MetricsRecord]:
-    """All whole lines; a last line torn by a killed process is skipped.
+    """All complete lines; skip a last line that a killed process left incomplete.
 
-    Raises RunError, naming the line, if one is damaged, and OSError.
+    Raises RunError, naming the line, if a line is damaged, and OSError if reading fails.
     """
-    # A last line without its newline was never finished.
+    # A last line without a newline is incomplete.
     return [
         _parse(path, number, line[:-1])
         for number, line in enumerate(io.BytesIO(read_bounded(path, MAX_BYTES)), start=1)
@@ -54,7 +54,7 @@ def read_records(path: Path) -> list[MetricsRecord]:
 
 
 def keep_records(path: Path, last_step: int) -> None:
-    """Drop the lines past `last_step`, and a torn one.
+    """Drop the lines after `last_step` and an incomplete last line.
 
     Raises RunError, before anything is written, if a line is damaged.
     """
@@ -67,12 +67,12 @@ def keep_records(path: Path, last_step: int) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add one line and hand it to the system at once: a killed process loses nothing."""
+    """Append one line without buffering, so that a killed process loses nothing."""
     try:
         with append_regular(path) as file:
             file.write(f"{line}\n".encode())
     except OSError as error:
-        error.filename = str(path)  # a full disk does not say which file it was
+        error.filename = str(path)  # the error of a full disk lacks the file name
         raise
 
 

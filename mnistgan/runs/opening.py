@@ -1,4 +1,4 @@
-"""Sessions: a new one from a configuration, or one that resumes a run. Nothing is written here."""
+"""Open a session for a new run or for resuming a run. Nothing is written here."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,8 +37,8 @@ def new_run(
 ) -> Session:
     """Check a configuration, load its data and build its networks. Writes no run.
 
-    `source` is a YAML file or the name of a preset. Raises ConfigError, DataError and DeviceError,
-    and RunError if the name is taken.
+    `source` is a YAML file or the name of a preset. Raises ConfigError, DataError, DeviceError, and
+    RunError if the name is taken.
     """
     check_single_process()
     config = load_config(source, overrides, RUN_RULES)
@@ -59,10 +59,10 @@ def resumed_run(
     access: DataAccess,
     plugins: tuple[Plugin, ...] = (),
 ) -> Session:
-    """Build the training of a run as it stood at its latest checkpoint. Writes nothing.
+    """Restore the training of a run from its latest checkpoint. Writes nothing.
 
-    The configuration is the run's own; only RESUMABLE_KEYS may be overridden. All files that the
-    resume will change are checked here. Raises RunError, ConfigError, DataError, DeviceError and
+    The configuration is that of the run; only RESUMABLE_KEYS may be overridden. All files that the
+    session will change are checked here. Raises RunError, ConfigError, DataError, DeviceError and
     CheckpointError.
     """
     check_single_process()
@@ -82,7 +82,7 @@ def resumed_run(
     if not folder.latest.exists():
         if folder.previous.exists():
             raise RunError(
-                f"{folder.latest}: is missing; to resume from the one before it: "
+                f"{folder.latest}: is missing; to resume from the checkpoint before it: "
                 f"cp {folder.previous} {folder.latest}"
             )
         dataset = access.load(config)
@@ -105,10 +105,10 @@ def resumed_run(
 
 
 def _check_plugins(folder: RunFolder, plugins: Sequence[Plugin]) -> tuple[str, ...]:
-    """Compare the plugins of a run's last session with those that are loaded.
+    """Compare the plugins of a run's last session with the loaded plugins.
 
-    Returns a warning for each that has changed. Raises RunError if run.json is damaged, and
-    MissingPluginError.
+    Returns a warning for each plugin that has changed. Raises RunError if run.json is damaged, and
+    MissingPluginError if a plugin is not loaded.
     """
     sessions = folder.read_info()["sessions"] if folder.info.exists() else []
     last = sessions[-1] if sessions and isinstance(sessions[-1], dict) else {}
@@ -116,34 +116,34 @@ def _check_plugins(folder: RunFolder, plugins: Sequence[Plugin]) -> tuple[str, .
     check_loaded(str(folder.path), before, plugins)
     now = {plugin.name: plugin.sha256 for plugin in plugins}
     return tuple(
-        f"plugin {plugin.name}: is another file than the one that this run was trained with"
+        f"plugin {plugin.name}: differs from the file that this run was trained with"
         for plugin in before
         if now[plugin.name] != plugin.sha256
     )
 
 
 def _check_same_data(dataset: Dataset, sha256: str, folder: RunFolder) -> None:
-    """Raise RunError if a run was trained on other images than `dataset`."""
+    """Raise RunError if the run was trained on different images than `dataset`."""
     if not dataset.is_placeholder and dataset.sha256 != sha256:
         raise RunError(
             f"{folder.path}: was trained on other images than those of {dataset.source}; "
-            "name the folder of the first ones: data.root=FOLDER"
+            "give the folder of its images: data.root=FOLDER"
         )
 
 
 def _check_belongs(state: State, config: Config, folder: RunFolder) -> None:
-    """Compare a checkpoint's own configuration with the run's."""
+    """Raise RunError if the configuration of a checkpoint differs from that of its run."""
     own = check_config(entry(state, "config", dict), "its configuration")
     differing = differing_keys(own, config)
     if differing:
         raise RunError(
-            f"{folder.config}: differs from what {folder.latest.name} was trained with in "
-            f"{', '.join(differing)}; put the old values back"
+            f"{folder.config}: differs from the configuration in {folder.latest.name}: "
+            f"{', '.join(differing)}; restore the old values"
         )
 
 
 def _inexact(state: State, device: torch.device) -> list[str]:
-    """Why the rest of this run may differ, in its bits, from an uninterrupted run."""
+    """Warnings if the rest of this run may not equal an uninterrupted run to the bit."""
     then, now = entry(entry(state, "trainer", dict), "device", str), device.type
     version = entry(state, "torch_version", str)[:40]
     notes = []
@@ -167,6 +167,6 @@ def _rescheduled(before: Config, now: Config) -> list[str]:
         return []
     what = " and ".join(words for words, applies in schedules.items() if applies)
     return [
-        f"{what} over training.epochs, {before.training.epochs} before and "
-        f"{now.training.epochs} now: this is not what one long training would have been"
+        f"{what} over training.epochs, which changed from {before.training.epochs} to "
+        f"{now.training.epochs}: the result differs from that of one long training"
     ]

@@ -1,4 +1,4 @@
-"""A training and the run folder that it writes."""
+"""A session: a training and the run folder that it writes."""
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -36,13 +36,13 @@ from mnistgan.sampling import Sampler
 from mnistgan.training.trainer import Trainer
 
 REFERENCE_IMAGES = 10_000
-"""Training images that the samples of a run that scores itself are compared with. The judge has
-seen these; the test images stay unseen."""
+"""Number of training images that samples are compared with if a run scores itself. The test images
+stay unseen."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """A training that is checked and built in memory. `run` writes its folder."""
+    """A training that is checked and built in memory. `run` writes the run folder."""
 
     config: Config
     dataset: Dataset
@@ -50,13 +50,13 @@ class Session:
     access: DataAccess
     runs: Path
     name: str | None
-    """Of a new run; None for the next number"""
+    """Name of a new run, or None for the next number"""
     notes: tuple[str, ...] = ()
-    """Warnings that should stay on the screen"""
+    """Warnings that should stay visible"""
     resumed: RunFolder | None = None
     """The run being resumed, or None"""
     read_at: int | None = None
-    """When the checkpoint that was read had been written, by the clock of the file system"""
+    """When the loaded checkpoint was written, by the clock of the file system, in ns"""
     best: Best = NO_BEST
     plugins: tuple[Plugin, ...] = ()
 
@@ -65,7 +65,7 @@ class Session:
         return length_of(self.config, len(self.dataset.images))
 
     def summary(self) -> TrainingSummary:
-        """What the session is going to do, as plain values."""
+        """Plan of the session as plain values."""
         epochs = self.config.training.epochs * self.length.steps_per_epoch
         return TrainingSummary(
             config=self.config,
@@ -88,16 +88,16 @@ class Session:
     ) -> Iterator[Event]:
         """Train, and write the run folder. `stop` is called after each step.
 
-        Yields what happens, as it happens; with `preview` also samples, which changes nothing else.
-        Raises NonFiniteError, naming the last good checkpoint, OutputError, and RunError if another
-        process trains this run.
+        Yields the events of the training; with `preview` also samples, which does not affect the
+        training. Raises NonFiniteError, naming the last good checkpoint, OutputError if a file
+        cannot be written, and RunError if another process trains this run.
         """
         keep_freed_memory()
         folder = self.resumed or RunFolder.create(self.runs, self.name, self.config)
         with folder.lock():
             if written_at(folder.latest) != self.read_at:
                 raise RunError(
-                    f"{folder.path}: another process has trained it meanwhile; try again"
+                    f"{folder.path}: was trained by another process in the meantime; try again"
                 )
             try:
                 yield from self._train(folder, stop, preview)
@@ -105,13 +105,13 @@ class Session:
                 good = folder.latest if folder.latest.exists() else "none"
                 raise NonFiniteError(
                     f"{error}: the training stopped; last good checkpoint: {good}; a new run with "
-                    "a smaller optimizer.lr may do better"
+                    "a smaller optimizer.lr may help"
                 ) from None
             except OSError as error:
                 folder.check_in_place()
                 raise OutputError(
                     f"{error.filename or folder.path}: {error.strerror}: the training stopped; "
-                    "what was saved is whole; to resume: "
+                    "the saved files are intact; to resume: "
                     f"mnistgan train --resume {folder.path}"
                 ) from None
 
@@ -140,7 +140,7 @@ class Session:
         pictures: DrawPictures,
         preview: bool,
     ) -> list[Task]:
-        """In the order in which they run; the checkpoint comes last."""
+        """The tasks in the order in which they run; the checkpoint comes last."""
         config, trainer, images = self.config, self.trainer, self.dataset.images
 
         def state() -> State:
@@ -168,7 +168,7 @@ class Session:
         ]
 
     def sampler(self) -> Sampler:
-        """The generator as it is at each moment, and what its pictures are drawn from."""
+        """A sampler that always uses the current weights of the averaged generator."""
         model, counts = self.config.model, self.dataset.class_counts
         return Sampler(self.trainer.averaged_generator, model.z_dim, counts, model.temperature)
 
@@ -184,7 +184,7 @@ class Session:
         )
 
     def _scorer(self, board: Board) -> Generator[JudgeTrained, None, ScoreSamples | None]:
-        """The task of a run that scores itself, else None. Its judge may have to be trained."""
+        """The scoring task, or None if the run does not score itself. May train the judge first."""
         every = self.config.output.evaluate_every_epochs
         if every is None:
             return None
@@ -215,9 +215,9 @@ class Session:
         )
 
     def _prepare(self, folder: RunFolder) -> None:
-        """Describe a new run; bring a resumed one back to the state of its checkpoint.
+        """Write run.json; bring the files of a resumed run back to the state of its checkpoint.
 
-        That leaves no later metrics and no half-written files. All files were checked before.
+        Removes later metrics and half-written files. `resumed_run` has checked all files before.
         """
         known = self.resumed is not None and folder.info.exists()
         info = folder.read_info() if known else describe(self.config, self.dataset, self.trainer)
@@ -230,5 +230,5 @@ class Session:
 
 
 def written_at(path: Path) -> int | None:
-    """When a file was last written, by the clock of its file system; None if there is none."""
+    """Time of the last change of a file in ns, by its file system; None if it does not exist."""
     return path.stat().st_mtime_ns if path.exists() else None

@@ -1,4 +1,4 @@
-"""What happens between the steps of a training: score, log, preview, pictures, checkpoints."""
+"""Tasks between the steps of a training: scores, metrics, previews, pictures, checkpoints."""
 
 import math
 import time
@@ -21,16 +21,16 @@ from mnistgan.training.health import LEAST_SPREAD, health, spread
 from mnistgan.training.trainer import Trainer
 
 EVALUATION_SAMPLES = 2_560
-"""Of a run that scores itself: quick to draw, and enough to rank its own checkpoints"""
+"""Samples per score of a run: quick to draw, and enough to rank its checkpoints"""
 EVALUATION_SEED = 2**63 - 1
-"""Of their noise: not a seed whose samples `evaluate` would score afterwards"""
+"""Seed of these samples: the largest, so that `evaluate` normally scores other samples"""
 LEAST_SHARE = 0.01
-"""Of those samples, for a class to count as drawn: a judge misreads some"""
+"""Share of these samples that a class needs to count as drawn, because a judge misreads some"""
 PREVIEW_SECONDS = 3.0
 PREVIEW_SHARE = 0.01
-"""Of the time of a training, at most, that drawing previews takes"""
+"""Maximum share of the training time that drawing previews takes"""
 REAL_IMAGES = 1_000
-"""Whose spread a preview compares with"""
+"""Number of real images whose spread a preview compares with"""
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,19 @@ class Score:
 
     step: int
     frechet_distance: float
-    """To training images, which the judge has seen: it ranks the checkpoints of a run only"""
+    """Distance to training images, which the judge has seen, so it only ranks checkpoints"""
     classes_drawn: int
     judge_sha256: str
 
 
 @dataclass
 class Board:
-    """What the tasks of one training tell each other."""
+    """State that the tasks of one training share."""
 
     best: Best = NO_BEST
     scores: list[Score] = field(default_factory=list)
     record: MetricsRecord | None = None
-    """The last line of the metrics"""
+    """The last line of metrics.jsonl"""
 
     def score_at(self, step: int) -> Score | None:
         return self.scores[-1] if self.scores and self.scores[-1].step == step else None
@@ -70,12 +70,12 @@ class Board:
 
 @dataclass(frozen=True)
 class ScoreSamples:
-    """Scores a few samples, always of the same noise."""
+    """Scores a few samples, always from the same noise."""
 
     judge: Judge
     judge_sha256: str
     features: Tensor
-    """(N, 64), of training images"""
+    """Features of training images (N, 64)"""
     sampler: Sampler
     device: torch.device
     every_epochs: float
@@ -158,7 +158,7 @@ class KeepBest:
 
 
 class ShowPreview:
-    """Draws some samples when it is time to; that changes nothing else."""
+    """Draws samples for the live display from time to time; does not affect the training."""
 
     def __init__(
         self,
@@ -170,16 +170,16 @@ class ShowPreview:
         conditional: bool,
         board: Board,
     ) -> None:
-        """real: the training images (N, C, 28, 28) uint8 and their labels (N,)."""
+        """real: training images (N, C, 28, 28) uint8 and their labels (N,)."""
         self.sampler = sampler
         self.seed = seed
         self.device = device
         self.loss = loss
         self.board = board
         self.has_begun = False
-        # The variety within classes, if G is told them and a block has two images of each.
+        # Measure variety within classes if G is conditional and a block has two images per class.
         self.by_class = conditional and 2 * len(sampler.classes) <= BLOCK
-        every = max(1, len(real[0]) // REAL_IMAGES)  # they may be sorted by class
+        every = max(1, len(real[0]) // REAL_IMAGES)  # the data may be sorted by class
         self.real_spread = self._spread(real[0][::every], real[1][::every])
         self.due_at = time.monotonic()
 
@@ -190,7 +190,7 @@ class ShowPreview:
         started_at = time.monotonic()
         ((images, labels),) = generate(self.sampler, BLOCK, self.seed, self.device)
         pixels = to_uint8(images)
-        # Real images that are all equal are no reason to stop.
+        # max(): real images may all be equal, with a spread of 0.
         variety = self._spread(pixels, labels) / max(1.0, self.real_spread)
         self.has_begun |= variety >= LEAST_SPREAD or progress.epoch >= 1
         now = time.monotonic()
@@ -212,7 +212,7 @@ class ShowPreview:
 
 @dataclass(frozen=True)
 class DrawPictures:
-    """Draws the grid of the run's own noise: at its interval, and at the last step."""
+    """Draws the grid of samples of the run's seed: at its interval and at the last step."""
 
     folder: RunFolder
     sampler: Sampler
@@ -230,7 +230,7 @@ class DrawPictures:
         yield from ()
 
     def write(self, epoch: float) -> None:
-        """Write `samples/epoch_NNN.png` of the generator as it is now."""
+        """Write `samples/epoch_NNN.png` with the current generator."""
         pixels = draw(self.sampler, self.count, self.seed, self.device)
         self.folder.check_in_place()
         self.folder.samples.mkdir(exist_ok=True)
@@ -238,7 +238,7 @@ class DrawPictures:
 
 
 class SaveCheckpoint:
-    """Saves latest.pt: at its interval, at the end of an epoch, and where the training ends."""
+    """Saves latest.pt: at its interval, after each epoch, and when the training ends."""
 
     def __init__(self, folder: RunFolder, output: OutputConfig, state: Callable[[], State]) -> None:
         self.folder = folder
@@ -266,6 +266,6 @@ class SaveCheckpoint:
 def draw(
     sampler: Sampler, count: int, seed: int, device: torch.device, in_proportion: bool = False
 ) -> Tensor:
-    """Pictures 0 .. count - 1 of a seed: (count, C, 28, 28) uint8."""
+    """Images 0 .. count - 1 of a seed: (count, C, 28, 28) uint8."""
     blocks = generate(sampler, count, seed, device, in_proportion=in_proportion)
     return torch.cat([to_uint8(images) for images, _ in blocks])

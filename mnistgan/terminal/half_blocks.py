@@ -1,4 +1,4 @@
-"""Small pictures in a terminal: half blocks, each of which shows two pixels."""
+"""Small pictures in a terminal, made of half blocks that show two pixels each."""
 
 from functools import lru_cache
 from itertools import groupby, zip_longest
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 DIGIT_WIDTH, DIGIT_HEIGHT = 14, 7
-"""In characters"""
+"""Size of a digit in characters"""
 MIDDLE_GRAY = 100
 Pixel = tuple[int, ...]
 """(gray,) or (red, green, blue)"""
 
 
 class Beside:
-    """Lines that were drawn once, to the left of what changes: a redraw costs little."""
+    """Prerendered lines to the left of content that changes, so that a redraw is cheap."""
 
     def __init__(self, left: list[list[Segment]], width: int, right: RenderableType) -> None:
         self.left, self.width, self.right = left, width, right
@@ -38,15 +38,16 @@ class Beside:
 def half_blocks(
     digits: "np.ndarray", across: int, down: int, colorless: bool
 ) -> list[list[Segment]]:
-    """Rows of digits (N, 28, 28) or (N, 28, 28, 3) uint8 at half their size, as lines.
+    """Draw images (N, 28, 28) or (N, 28, 28, 3) uint8 at half their size, as lines of text.
 
-    Two pixels make a character. Where it has to be `colorless`, a pixel is on or off.
+    A character shows two pixels. With `colorless`, each pixel is either on or off.
     """
     import numpy as np
 
     shown = digits[: across * down].reshape(-1, 14, 2, 14, 2, digits[0].size // 784)
-    shown = 17 * np.round(shown.mean(axis=(2, 4)) / 17).astype(int)  # few shades: equal neighbours
-    shown = np.pad(shown, ((0, 0), (0, 0), (0, 1), (0, 0)))  # a gap to the right
+    # Few shades, so that neighbors are equal.
+    shown = 17 * np.round(shown.mean(axis=(2, 4)) / 17).astype(int)
+    shown = np.pad(shown, ((0, 0), (0, 0), (0, 1), (0, 0)))  # a gap on the right
     lines = []
     for start in range(0, len(shown), across):
         row = np.concatenate(list(shown[start : start + across]), axis=1)
@@ -61,7 +62,7 @@ def half_blocks(
 
 @lru_cache(4096)
 def _half_block(top: Pixel, bottom: Pixel, colorless: bool, count: int) -> Segment:
-    """Characters that show two pixels each."""
+    """`count` equal characters, each of which shows two pixels."""
     if colorless:
         lit = 2 * int(fmean(top) > MIDDLE_GRAY) + int(fmean(bottom) > MIDDLE_GRAY)
         return Segment(" ▄▀█"[lit] * count)

@@ -1,4 +1,4 @@
-"""Progress of the work: bars on a terminal, plain lines in a log."""
+"""Progress display: bars on a terminal, plain lines in a log."""
 
 import atexit
 import os
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
 
 REDRAW_SECONDS = 0.4
 BARS_WIDTH = 46
-"""What the bars and the numbers need, in characters"""
+"""Width of the bars and the numbers in characters"""
 
 
 @contextmanager
 def training_progress(
     summary: TrainingSummary, quiet: bool, preview: bool
 ) -> Iterator["TrainingProgress"]:
-    """Bars on a terminal, one plain line an epoch elsewhere, nothing where it has to be quiet.
+    """Show bars on a terminal, one plain line per epoch elsewhere, and nothing if `quiet`.
 
-    With `preview`, digits beside the bars where there is room.
+    With `preview`, the bars also show samples if there is room.
     """
     if quiet:
         yield TrainingProgress(summary)
@@ -66,7 +66,7 @@ def _redraws() -> bool:
 
 @contextmanager
 def _cursor_restored() -> Iterator[None]:
-    """Show the cursor, which bars hide, also if a signal ends the program inside the block."""
+    """Restore the cursor that the bars hide, even if a signal ends the program in the block."""
     atexit.register(_show_cursor)
     try:
         yield
@@ -75,12 +75,12 @@ def _cursor_restored() -> Iterator[None]:
 
 
 def _show_cursor() -> None:
-    # Not through rich or the buffers of Python: the signal may have come in the middle of those.
+    # Bypass rich and the buffers of Python: the signal may have interrupted a write to them.
     os.write(sys.stderr.fileno(), b"\x1b[?25h\n")
 
 
 class TrainingProgress:
-    """Follows the events of a training; this one shows nothing."""
+    """Follows the events of a training and shows nothing; subclasses display them."""
 
     wants_previews = False
 
@@ -91,7 +91,7 @@ class TrainingProgress:
         self.epoch_records: list[MetricsRecord] = []
 
     def follow(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Pass the events on, and show them."""
+        """Show each event and pass it on."""
         for event in events:
             self.show(event)
             yield event
@@ -132,12 +132,12 @@ class TrainingProgress:
 
     @property
     def seconds_left(self) -> float:
-        """At the mean pace so far."""
+        """Estimated remaining time, from the mean pace so far."""
         done = max(1, self.step - self.first_step)
         return (self.summary.length.total_steps - self.step) * self.elapsed_seconds / done
 
     def epoch_text(self) -> str:
-        """The means of the epoch so far."""
+        """Means of the metrics over the current epoch so far."""
         records = self.epoch_records
         if not records:
             return ""
@@ -151,10 +151,10 @@ class TrainingProgress:
 
 
 class PlainProgress(TrainingProgress):
-    """One line an epoch, for logs."""
+    """One line per epoch, for logs."""
 
     def on_judge(self, epoch: int, epochs: int) -> None:
-        note(f"a judge of this data set is trained first, once: epoch {epoch}/{epochs}")
+        note(f"training a judge for this data set (only once): epoch {epoch}/{epochs}")
 
     def on_started(self, folder: Path, step: int) -> None:
         note(f"run     {folder}" + (f", from step {step:,}" if step else ""))
@@ -168,9 +168,9 @@ class PlainProgress(TrainingProgress):
 
 
 class LiveProgress(PlainProgress):
-    """Two bars and lines of numbers that stay in place, and a line an epoch above them.
+    """Two bars and numbers that stay in place, with one line per epoch above them.
 
-    Beside them some digits, where the terminal is wide and high enough for those.
+    Samples appear beside the bars if the terminal is large enough.
     """
 
     def __init__(self, summary: TrainingSummary, wants_previews: bool) -> None:
@@ -187,7 +187,7 @@ class LiveProgress(PlainProgress):
         epochs = max(1, round(summary.length.epochs))
         self.epoch_bar = self.bars.add_task("epoch", total=epochs)
         self.step_bar = self.bars.add_task("step", total=summary.length.steps_per_epoch)
-        self.line = Text("the first numbers come soon", style="dim")
+        self.line = Text("waiting for the first metrics", style="dim")
         self.live = Live(self._draw(), console=messages, auto_refresh=False, transient=True)
         self.drawn_at = 0.0
         self.score = ""
@@ -235,13 +235,13 @@ class LiveProgress(PlainProgress):
         if self.preview is not None:
             lines.append(Text(self.preview.health))
         width = sum(segment.cell_length for segment in self.digits[0]) if self.digits else 0
-        if not self.digits or messages.width - width < BARS_WIDTH:  # it may be narrower by now
+        if not self.digits or messages.width - width < BARS_WIDTH:  # may have become narrower
             return Group(*lines)
         return Beside(self.digits, width, Group(*lines))
 
 
 def follow_work(work: "Iterable[Working | Evaluated]") -> "Evaluated":
-    """Draw a bar for each part of the work on a terminal; returns its result, the last item."""
+    """Draw a bar for each part of the work on a terminal. Returns the last item, the result."""
     from mnistgan.commands.evaluate import Evaluated
 
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
@@ -273,14 +273,14 @@ def metrics_text(
 
 
 def clock(seconds: float) -> str:
-    """1:02:03, or 2:03 below an hour."""
+    """Format as 1:02:03, or as 2:03 below one hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def training_summary(finished: Finished, seconds: float, quiet: bool) -> None:
-    """What exists now, and what to try next."""
+    """Print which files exist now and which commands to try next."""
     folder = finished.folder
     done = "finished" if finished.complete else "stopped, saved"
     result(f"{done} at step {finished.step:,} after {clock(seconds)}: {folder}")

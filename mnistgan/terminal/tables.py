@@ -1,4 +1,4 @@
-"""Tables: the plan of a training, the scores of an evaluation."""
+"""Tables: the plan of a training and the scores of an evaluation."""
 
 import json
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
-    """The scores beside those of real digits, and one sentence; or one JSON object."""
+    """Print the scores beside those of real digits and a verdict, or one JSON object."""
     if as_json:
         results.print(json.dumps(evaluation.to_json()), markup=False)
         return
@@ -39,7 +39,7 @@ def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
 
 
 def plan_table(summary: TrainingSummary) -> Table:
-    """What is about to be trained, on what, and how long."""
+    """Plan of a training: data, model, loss, optimizer, length and device."""
     config, length = summary.config, summary.length
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
@@ -69,7 +69,7 @@ def _counted(count: object, noun: str) -> str:
 
 
 def _chosen(section: BaseModel, *shown: str) -> str:
-    """The values of a section that differ from the defaults, without those `shown` already."""
+    """Values of a section that differ from the defaults, except for the keys in `shown`."""
     values = section.model_dump(mode="json", exclude_defaults=True, exclude=set(shown))
     return "".join(
         f", {name}" if value is True else f", {name} {value}" for name, value in values.items()
