@@ -1,3 +1,3 @@
-"""Train, sample, draw and animate GANs on MNIST."""
+"""Train, sample, plot, animate and score GANs on MNIST."""
 
 __version__ = "0.1.0"

@@ -251,7 +251,7 @@ def _kept(evaluation: Evaluation, run: RunFolder | None, notes: list[str]) -> Ev
         return Evaluated(evaluation, tuple(notes), None)
     try:
         run.append_evaluation(evaluation.to_json())
-    except OSError as error:  # somebody else's run: the result is none the worse
+    except OSError as error:  # a read-only run, for example: the result is still valid
         problem = f"{run.evaluations}: not written: {error.strerror}"
         return Evaluated(evaluation, (*notes, problem), None)
     return Evaluated(evaluation, tuple(notes), run.evaluations)

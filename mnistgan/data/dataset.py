@@ -97,7 +97,7 @@ class DatasetEntry:
     judged_as: str | None = None
     """The data set whose judge looks at each channel; None: this one's own"""
     evaluation_samples: int = 10_000
-    """Samples that `evaluate` draws, unless it is told how many"""
+    """Number of samples that `evaluate` draws by default"""
 
     def names_of(self, count: int) -> tuple[str, ...]:
         """Names of the first `count` classes."""

@@ -1,8 +1,8 @@
 """The scores of generated digits: pure functions of features (N, D) and class probabilities (N, C).
 
-All compute in float64 on the CPU, whatever they are given. Those that take features or
-probabilities raise ValueError where there are too few rows of them (one is enough where no number
-is told), and NonFiniteError where a value is not finite.
+All compute in float64 on the CPU. Functions of features or probabilities raise ValueError if there
+are too few rows (the docstring says how many; one is enough otherwise), and NonFiniteError if a
+value is not finite.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What scores are held against: the real digits of a data set, in the eyes of one judge.
+"""References: the real images of a data set as one judge sees them, which scores compare with.
 
 On disk that is NAME.safetensors, the weights of the judge, NAME-reference.safetensors, what it sees
 in real digits, and NAME.sha256, their checksums. Those for MNIST ship with the package.
