@@ -4,7 +4,7 @@ import atexit
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from shlex import quote
@@ -141,13 +141,7 @@ class TrainingProgress:
         records = self.epoch_records
         if not records:
             return ""
-        return metrics_text(
-            d_loss=fmean(record.d_loss for record in records),
-            g_loss=fmean(record.g_loss for record in records),
-            d_real=fmean(record.d_real for record in records),
-            d_fake=fmean(record.d_fake for record in records),
-            images_per_second=fmean(record.images_per_second for record in records),
-        )
+        return metrics_text(records)
 
 
 class PlainProgress(TrainingProgress):
@@ -204,7 +198,7 @@ class LiveProgress(PlainProgress):
             self._redraw()
 
     def on_measured(self, record: MetricsRecord) -> None:
-        text = metrics_text(**record.model_dump(include=METRICS))
+        text = metrics_text([record])
         if record.frechet_distance is not None:
             self.score = f"  Fréchet {record.frechet_distance:.2f}"
         text = f"{text}{self.score}  {clock(self.seconds_left)} left"
@@ -260,15 +254,21 @@ def follow_work(work: "Iterable[Working | Evaluated]") -> "Evaluated":
     raise AssertionError("the work ended without a result")
 
 
-METRICS = {"d_loss", "g_loss", "d_real", "d_fake", "images_per_second"}
+SHOWN = {
+    "d_loss": "D {:.3f}",
+    "g_loss": "G {:.3f}",
+    "d_real": "D(x) {:.2f}",
+    "d_fake": "D(G(z)) {:.2f}",
+    "images_per_second": "{:,.0f} images/s",
+}
+"""Metrics on the terminal, and their formats"""
 
 
-def metrics_text(
-    *, d_loss: float, g_loss: float, d_real: float, d_fake: float, images_per_second: float
-) -> str:
-    return (
-        f"D {d_loss:.3f}  G {g_loss:.3f}  D(x) {d_real:.2f}  D(G(z)) {d_fake:.2f}  "
-        f"{images_per_second:,.0f} images/s"
+def metrics_text(records: Sequence[MetricsRecord]) -> str:
+    """The means of the shown metrics over some records, at least one, in one line."""
+    return "  ".join(
+        form.format(fmean(getattr(record, name) for record in records))
+        for name, form in SHOWN.items()
     )
 
 
