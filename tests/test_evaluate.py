@@ -154,8 +154,8 @@ def bad_samples() -> dict[str, str]:
         "labels.npz": "expected 200 whole numbers as labels",
         "classes.npz": "expected labels in 0..9, found 0 to 199",
         "cut.npz": "cannot be read",
-        "cut.npy": "cannot be read: it promises 156800 bytes, found 872",
-        "cut-idx3-ubyte": "its header promises",
+        "cut.npy": "cannot be read: its header says 156800 bytes, found 872",
+        "cut-idx3-ubyte": "its header says",
         "text.npz": "cannot be read",
         "rgb": "expected a gray picture of 28 x 28 pixels, found RGB of 28 x 28",
         "large": "found L of 32 x 32",
@@ -261,7 +261,7 @@ def test_classes_are_called_by_their_names(
     [
         (np.arange(520) % 26, "tells 10 classes apart"),
         (np.arange(520) % 2, "found 2 classes, 260 digits of the rarest"),
-        (np.arange(100) % 10, "needs 128 training digits at least, there are 100"),
+        (np.arange(100) % 10, "needs at least 128 training digits, found 100"),
     ],
 )
 def test_digits_that_no_judge_can_learn_are_refused(

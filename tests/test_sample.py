@@ -174,7 +174,7 @@ def test_a_conditional_generator_draws_the_class_that_is_asked_for(mnistgan: Cli
     assert result.stdout == "runs/by-class/generated/latest-n2-seed0-digit3.png\n"
     result = mnistgan("sample", "--digit", 10)
     assert result.exit_code == 1
-    assert "has learned no 10; its classes are 0, 1, 2," in result.stderr
+    assert "has no class 10; its classes are 0, 1, 2," in result.stderr
 
 
 def test_a_range_of_digits_stands_in_rows_of_one_noise(mnistgan: Cli) -> None:
@@ -218,7 +218,7 @@ def test_a_text_is_written_in_one_hand_a_line(mnistgan: Cli) -> None:
         (["--digit", "-3"], "--digit -3: expected one such as 7"),
         (["--digit", "0-9999"], "--digit 0-9999: expected one such as 7"),
         (["--digit", "0-9", "--n", "100001"], "1,000,010 digits are more than 1,000,000"),
-        (["--digit", "8-12"], "has learned no 10, 11, 12; its classes are 0, 1"),
+        (["--digit", "8-12"], "has no class 10, 11, 12; its classes are 0, 1"),
         (["--digit", "9" * 5000], "expected one such as 7"),
         (["--digit", "1", "--text", "1"], "choose one"),
         (["--text", "1a"], "--text '1a': expected digits"),
@@ -321,8 +321,8 @@ def test_a_class_is_asked_for_by_its_name(mnistgan: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--class", "tsi"], "has learned no class 'tsi'; did you mean tsu?; its classes are o, "),
-        (["--class", "../x\n"], "has learned no class '../x\\n'; its classes are o, ki, su, tsu,"),
+        (["--class", "tsi"], "has no class 'tsi'; did you mean tsu?; its classes are o, "),
+        (["--class", "../x\n"], "has no class '../x\\n'; its classes are o, ki, su, tsu,"),
         (["--class", "tsu", "--digit", "3"], "--digit and --class: choose one"),
         (["--class", "tsu", "--text", "3"], "--class and --text: choose one"),
     ],

@@ -68,7 +68,7 @@ def spoilt(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     }
 
 
-def test_what_spoils_digits_is_seen_by_the_metric_that_should_see_it(
+def test_each_defect_changes_the_scores_that_measure_it(
     quarter: Reference, digits: tuple[Tensor, Tensor]
 ) -> None:
     def scored(images: Tensor) -> Scores:
@@ -84,11 +84,11 @@ def test_what_spoils_digits_is_seen_by_the_metric_that_should_see_it(
     assert min(real["precision"], real["recall"], real["coverage"]) > 0.6
     assert real["unreadable"] < 0.02
     assert real["missing_classes"] == []
-    # Everything that was spoilt is further away.
+    # Every defect increases the distances.
     assert all(other["frechet_distance"] > real["frechet_distance"] for other in bad.values())
     assert all(bad[name]["kernel_distance"] > real["kernel_distance"] + 0.01 for name in bad
                if name not in ("binarised", "no sevens"))  # fmt: skip
-    # What cannot be read is told apart from what is merely one-sided.
+    # Each defect lowers the scores that measure it: readability, or variety.
     assert bad["uniform noise"]["unreadable"] > 0.99
     assert bad["shuffled"]["unreadable"] > 0.9
     for name in ("noisy", "blurred", "shuffled"):

@@ -1,4 +1,4 @@
-"""Score digits: those of a generator, or samples that any program wrote."""
+"""Score digits of a generator, or samples written by any program."""
 
 import hashlib
 import json
@@ -35,13 +35,13 @@ from mnistgan.evaluation.scores import Scorer, Seen, score
 from mnistgan.evaluation.verdicts import verdict
 from mnistgan.files import atomic_write
 from mnistgan.images import to_grid, to_uint8, write_png
-from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint
+from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint, is_run
 from mnistgan.sampling import BLOCK, OpenedGenerator, generate, open_generator
 
 FEWEST = 100
-"""Below that the distances mean nothing at all."""
+"""Minimum number of samples; the distances of fewer are meaningless"""
 ENOUGH = 5_000
-"""Below that the Fréchet distance is larger than it should be, and is warned of."""
+"""Below this number, the Fréchet distance is biased upwards and `evaluate` warns"""
 PANEL_PAIRS = 64
 
 
@@ -50,23 +50,23 @@ class Evaluated:
     evaluation: Evaluation
     notes: tuple[str, ...]
     written: Path | None
-    """Where the result was kept"""
+    """The file that the result was appended to"""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The images to score, and where they are from."""
+    """The images to score, and their source."""
 
     images: Tensor
     """(N, C, 28, 28) uint8"""
     labels: Tensor | None
-    """(N,), the classes that were asked for"""
+    """(N,), the requested classes"""
     origin: Origin
 
 
 @dataclass(frozen=True)
 class SampleFile:
-    """Images that any program wrote. They belong to no run."""
+    """Images written by any program. They belong to no run."""
 
     target: str
     images: Tensor
@@ -101,7 +101,7 @@ class SampleFile:
 
 @dataclass(frozen=True)
 class TrainedGenerator:
-    """A generator that draws as many images as are asked for."""
+    """A trained generator, which draws any number of images."""
 
     opened: OpenedGenerator
 
@@ -122,7 +122,7 @@ class TrainedGenerator:
         return RunFolder.containing(self.opened.path)
 
     def draw(self, count: int, seed: int) -> Generator[Working, None, Samples]:
-        """Pictures 0 .. count - 1 of `seed`, with classes as often as in the training images."""
+        """Draw images 0 .. count - 1 of `seed`, with the class frequencies of the training set."""
         opened = self.opened
         blocks, asked = [], []
         for images, classes in generate(
@@ -150,7 +150,7 @@ def evaluate(
 ) -> Iterator[Working | Evaluated]:
     """Score `count` samples of a run, a checkpoint or a file; the last item is the result.
 
-    None means as many as the entry of the data set says.
+    `count` defaults to `evaluation_samples` of the data set.
 
     Appends the result to the run's evaluations.jsonl. Raises RunError, CheckpointError, DataError,
     DeviceError and OutputError.
@@ -181,12 +181,12 @@ def evaluate(
 
 
 def check_record(out: str) -> Path:
-    """The path of a file for `write_record`. Raises OutputError where none can be written."""
+    """Check the path of a file for `write_record`. Raises OutputError if it cannot be written."""
     return check_output(out, (".json",))
 
 
 def write_record(path: Path, evaluation: Evaluation) -> None:
-    """The result as one JSON object in a file."""
+    """Write the result as one JSON object."""
     with atomic_write(path) as file:
         file.write((json.dumps(evaluation.to_json(), indent=2) + "\n").encode())
 
@@ -194,7 +194,10 @@ def write_record(path: Path, evaluation: Evaluation) -> None:
 def _beside_real(
     seen: Seen, images: Tensor, name: str, root: Path | None, panel: Path | None, cas: bool
 ) -> Generator[Working, None, Seen]:
-    """What is seen of images (N, 1, 28, 28) beside the real images of a data set."""
+    """Add nearest training digits and, with `cas`, accuracies of classifiers to `seen`.
+
+    Also writes the panel. images: (N, 1, 28, 28) uint8
+    """
     training = load_real(name, "train", root)
     yield Working("looking for copies", 0, 1)
     neighbours = nearest_neighbours(images, training.images)
@@ -246,7 +249,7 @@ def _notes(evaluation: Evaluation, entry: DatasetEntry) -> list[str]:
 
 
 def _kept(evaluation: Evaluation, run: RunFolder | None, notes: list[str]) -> Evaluated:
-    """The result, appended to the run's evaluations if the samples are a run's."""
+    """Append the result to the evaluations of the run that the samples come from, if any."""
     if run is None:
         return Evaluated(evaluation, tuple(notes), None)
     try:
@@ -258,16 +261,16 @@ def _kept(evaluation: Evaluation, run: RunFolder | None, notes: list[str]) -> Ev
 
 
 def _panel(images: Tensor, training: Tensor, neighbours: Neighbours) -> Tensor:
-    """Pairs of a sample and its nearest training digit, eight in a row: (1, H, W) uint8."""
+    """Pairs of a sample and its nearest training digit, eight per row: (1, H, W) uint8."""
     nearest = training[neighbours.indices[:PANEL_PAIRS, 0]]
     pairs = torch.stack((images[:PANEL_PAIRS], nearest), dim=1).flatten(0, 1)
     return to_grid(pairs, columns=16)
 
 
 def _is_samples(target: str) -> bool:
-    """Whether `target` holds samples, and is not a run or a checkpoint."""
+    """Whether `target` holds samples and is not a run."""
     path = Path(target)
-    return path.exists() and not (path / "config.yaml").exists() and is_sample_file(path)
+    return path.exists() and not is_run(path) and is_sample_file(path)
 
 
 def _check_channels(target: str, found: int, dataset: str, expected: int) -> None:

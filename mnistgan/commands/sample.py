@@ -24,11 +24,11 @@ from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint
 from mnistgan.sampling import OpenedGenerator, check_conditional, generate, open_generator
 
 MAX_GRID = 10_000
-"""Digits in one picture; in a square, 3,000 x 3,000 pixels."""
+"""Maximum number of digits in one picture; a square of them has 3,000 x 3,000 pixels"""
 MAX_DIGITS = 1_000_000
-"""In all files and arrays together: 784 MB"""
+"""Maximum number of digits in all files and arrays together: 784 MB"""
 UNUSUAL = re.compile(r"[^\w.-]")
-"""Characters that the name of a picture does without"""
+"""Characters that are replaced in the name of a picture"""
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Layout:
-    """How digits lie in a grid."""
+    """Arrangement of digits in a grid."""
 
     columns: int | None = None
     """None: a square"""
     text: str = ""
-    """Each row shows it: a digit for a digit, and a gap for any other character"""
+    """Text of each row: one image per digit, and a gap for any other character"""
 
 
 def sample(
@@ -61,14 +61,14 @@ def sample(
     out: str | None,
     device: str,
 ) -> Sampled:
-    """Write `count` pictures of `seed`, as the suffix of `out` says.
+    """Write `count` images of `seed` in the format given by the suffix of `out`.
 
-    `digit` is one class or a range such as 0-9: `count` of each (default: 64, of a range 10), the
-    same noise in each row. `class_name` is one class by its name. `text` is written `count` times
-    (default: once), each line of one noise.
+    `digit` is one class, or a range such as 0-9, drawn `count` times each (default: 64, or 10 for a
+    range), with the same noise in each row. `class_name` is one class by its name. `text` is drawn
+    `count` times (default: once), with the same noise for all digits of a line.
 
-    Raises RunError, CheckpointError, DeviceError, ConfigError for what is no digit of this model,
-    and OutputError for a place or a suffix that cannot be written.
+    Raises RunError, CheckpointError, DeviceError, ConfigError if the model lacks a requested class,
+    and OutputError if `out` cannot be written.
     """
     asked = {"--digit": digit, "--class": class_name, "--text": text}
     options = [option for option, value in asked.items() if value is not None]
@@ -112,7 +112,7 @@ def sample(
 
 
 def _digits(given: str) -> list[int]:
-    """`7` or `0-9` as classes."""
+    """Parse `7` or `0-9` into classes. Raises ConfigError if it is neither."""
     found = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", given, re.ASCII)
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
     if first > last:
@@ -121,18 +121,18 @@ def _digits(given: str) -> list[int]:
 
 
 def _written(text: str) -> list[int]:
-    """The digits of a text."""
+    """The digits of a text. Raises ConfigError if it has other characters than those allowed."""
     if not re.fullmatch(r"[- \d]*\d[- \d]*", text, re.ASCII):
         raise ConfigError(f"--text {text!r}: expected digits, with hyphens and spaces between them")
     return [int(character) for character in text if character.isdigit()]
 
 
 def _class_called(name: str, opened: OpenedGenerator) -> int:
-    """The class of that name. Raises ConfigError if the model has learned none."""
+    """The class of that name. Raises ConfigError if the model has no such class."""
     known = {opened.class_names[label]: label for label in opened.sampler.classes}
     if name not in known:
         raise ConfigError(
-            f"{opened.path} has learned no class {name[:60]!r}{did_you_mean(name, known)}; its "
+            f"{opened.path} has no class {name[:60]!r}{did_you_mean(name, known)}; its "
             f"classes are {_listed(known)}"
         )
     return known[name]
@@ -142,30 +142,30 @@ def _check_classes(digits: list[int], classes: Sequence[int], path: Path) -> Non
     unknown = sorted(set(digits) - set(classes))
     if unknown:
         raise ConfigError(
-            f"{path} has learned no {', '.join(map(str, unknown[:10]))}; its classes are "
+            f"{path} has no class {', '.join(map(str, unknown[:10]))}; its classes are "
             f"{_listed(classes)}"
         )
 
 
 def _listed(classes: Collection[object]) -> str:
-    """The first 20 of them."""
+    """The first 20 values, separated by commas."""
     return ", ".join(map(str, islice(classes, 20))) + (" ..." if len(classes) > 20 else "")
 
 
 def _lines(digits: list[int], pictures: Callable[[int], "Blocks"]) -> "Blocks":
-    """Line after line, all digits of line i drawn from noise i."""
+    """Yield the images line by line; all digits of line i are drawn from noise i."""
     drawn = {label: torch.cat([images for images, _ in pictures(label)]) for label in set(digits)}
     lines = torch.stack([drawn[label] for label in digits], dim=1)  # (lines, digits, C, 28, 28)
     yield lines.flatten(0, 1), torch.tensor(digits).repeat(len(lines))
 
 
 Blocks = Iterator[tuple[Tensor, Tensor | None]]
-"""Images (B, C, 28, 28) uint8, and the classes that were asked for, if any were"""
+"""Images (B, C, 28, 28) uint8, and the requested classes (B,) of a conditional model"""
 Writer = Callable[[Path, Blocks, Layout], None]
 
 
 def _writer(out: str, checkpoint: Path, cells: int) -> tuple[Path, Writer]:
-    """The path that `out` names and the function that writes it, after its refusals."""
+    """The path of `out` and its writer. Raises OutputError if `out` cannot be written."""
     if names_folder(out, tuple(WRITERS)):
         return check_output_folder(out), _write_folder
     target = check_output(out, tuple(WRITERS), reads=checkpoint)
@@ -199,7 +199,7 @@ def _write_arrays(out: Path, blocks: Blocks, layout: Layout) -> None:
 
 
 def _write_folder(out: Path, blocks: Blocks, layout: Layout) -> None:
-    """One PNG a digit, in a folder that is filled only when all are there."""
+    """Write one PNG per digit. The folder appears only when all files are complete."""
     with new_folder(out) as folder:
         images = (image for block, _ in blocks for image in block)
         for index, image in enumerate(images):

@@ -1,4 +1,4 @@
-"""Digits in memory: read and checked, and dealt out in shuffled batches."""
+"""Data sets: load them, check them, and draw shuffled batches from them."""
 
 from mnistgan.data.batches import Batches, to_unit_range
 from mnistgan.data.dataset import (

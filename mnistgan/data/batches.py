@@ -7,19 +7,19 @@ from torch import Tensor
 
 
 def to_unit_range(images: Tensor) -> Tensor:
-    """0..255 to a new float32 tensor in [-1, 1], the range of a generator's tanh."""
+    """0..255 to a new float32 tensor in [-1, 1], the range of the generator's tanh."""
     return images.to(torch.float32, copy=True).div_(127.5).sub_(1)
 
 
 class Batches:
-    """Deals images in batches of one size; each pass over the set is shuffled anew.
+    """Draws batches of one size from shuffled passes over a data set.
 
-    A batch that begins at the end of one pass goes on at the start of the next, so that every batch
-    is full and every image is seen once in each pass.
+    A batch that begins at the end of one pass continues at the start of the next. So every batch
+    is full, and every image is drawn once in each pass.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, batch_size: int, seed: int) -> None:
-        """images: (N, C, H, W) uint8, labels: (N,), on the device that batches are wanted on."""
+        """images: (N, C, H, W) uint8, labels: (N,), both on the device of the batches."""
         self.images = images
         self.labels = labels
         self.batch_size = batch_size
@@ -41,7 +41,7 @@ class Batches:
         return to_unit_range(self.images[indices]), self.labels[indices]
 
     def state_dict(self) -> dict[str, Any]:
-        """The random state that the current pass was shuffled from, and how far it has come."""
+        """The random state before the shuffle of the current pass, and the position in the pass."""
         return {"pass_rng": self.pass_rng, "position": self.position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

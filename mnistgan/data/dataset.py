@@ -1,4 +1,4 @@
-"""A data set: what a table entry says about it, and one split of it in memory."""
+"""A data set: its entry in the table, and one of its splits in memory."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from mnistgan.config import MAX_CLASSES
 
 Split = Literal["train", "test"]
 MAX_NAME_LENGTH = 40
-"""Of a class"""
+"""Maximum length of the name of a class"""
 
 
 def are_class_names(names: Sequence[object]) -> bool:
@@ -33,22 +33,22 @@ class Dataset:
     images: Tensor
     """(N, C, 28, 28) uint8; 0 = background, 255 = ink"""
     labels: Tensor
-    """(N,) int64, from 0 on"""
+    """(N,) int64, starting at 0"""
     source: str
     """Where the images came from, in words"""
     class_names: tuple[str, ...]
-    """Of the classes 0 to the highest in `labels`"""
+    """The names of the classes 0 to the highest in `labels`"""
     is_placeholder: bool = False
     """Whether the images are blank, because a dry run does not download the real ones"""
 
     @cached_property
     def class_counts(self) -> list[int]:
-        """How many images of each class there are."""
+        """Number of images of each class."""
         return self.labels.bincount().tolist()
 
     @cached_property
     def sha256(self) -> str:
-        """Of the pixels and the classes, in order: the same for the same digits from anywhere."""
+        """Hash of pixels and labels in order. It does not depend on the source of the images."""
         digest = hashlib.sha256(self.images.numpy().data)
         digest.update(self.labels.numpy().data)
         return digest.hexdigest()
@@ -56,12 +56,12 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Access:
-    """Where the images of a data set may be read, and whether they may be downloaded."""
+    """Where to look for the images of a data set, and whether they may be downloaded."""
 
     root: Path | None
-    """The folder that the user names"""
+    """The folder that the user named"""
     cache: Path
-    """The folder that downloads go to"""
+    """The folder for downloads"""
     offline: bool = False
     dry_run: bool = False
     """Download nothing, and return blank images in place of those that would be downloaded"""
@@ -88,14 +88,14 @@ class DatasetEntry:
     load: Callable[[Split, Access], Loaded]
     """Raises DataError if no source has the files or a file is damaged"""
     class_names: tuple[str, ...] | None
-    """None: the classes are called by their numbers"""
+    """None: the names of the classes are their numbers"""
     channels: int = 1
     ships: bool = False
     """Whether the images are part of this package, so that `load` needs no folder"""
     scorer: Literal["features", "modes"] = "features"
-    """What `evaluate` scores: the features of the images, or how many of the classes occur"""
+    """What `evaluate` scores: the features of the images, or the number of classes that occur"""
     judged_as: str | None = None
-    """The data set whose judge looks at each channel; None: this one's own"""
+    """The data set whose judge is applied to each channel; None: this data set"""
     evaluation_samples: int = 10_000
     """Number of samples that `evaluate` draws by default"""
 

@@ -96,7 +96,7 @@ DATASETS: Table[DatasetEntry] = Table(
             ships=True,
             scorer="modes",
             judged_as="mnist",
-            evaluation_samples=26_000,  # the published numbers of modes were counted on so many
+            evaluation_samples=26_000,  # the number used in the literature
         ),
     },
 )
@@ -110,7 +110,7 @@ def dataset_entry(name: str) -> DatasetEntry:
 
 
 def default_dataset(channels: int) -> str:
-    """The data set that images of so many channels are taken for: the first in the table.
+    """The data set assumed for images with `channels` channels: the first such in the table.
 
     channels: 1 or 3
     """
@@ -127,13 +127,13 @@ def load_dataset(
     dry_run: bool = False,
     announce: Callable[[str], None] = lambda text: None,
 ) -> Dataset:
-    """One split of a named data set, or of a folder of IDX files, from the first source.
+    """Load one split of a named data set, or of a folder of IDX files.
 
-    `root` is a folder laid out as torchvision does, or one that holds the files themselves; None:
-    $MNISTGAN_DATA. Without either, MNIST comes from this package. Other sets come from `cache`, a
-    folder of the same layout (None: the user's), which a download fills unless `offline`.
-    `announce` receives a line before a download begins; a `dry_run` downloads nothing and returns
-    blank images in the place of those that it would fetch.
+    `root` is a folder with torchvision's layout, or one that holds the files directly. The default
+    is $MNISTGAN_DATA. Without either, MNIST comes from this package, and other sets come from
+    `cache`, a folder with torchvision's layout (default: the user's cache). Files missing there are
+    downloaded unless `offline`. `announce` receives a line before a download begins. A `dry_run`
+    downloads nothing and returns blank images instead of those that it would download.
 
     Raises DataError if no source has the files or a file is damaged.
     """
@@ -145,7 +145,7 @@ def load_dataset(
 
 @lru_cache
 def load_shipped(name: str, split: Split) -> Dataset:
-    """One split of a data set that ships in this package. It is read once per process."""
+    """Load one split of a data set that ships with this package, once per process."""
     return _load(name, split, Access(root=None, cache=locations.cache(), offline=True))
 
 

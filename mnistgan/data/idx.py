@@ -15,15 +15,15 @@ from mnistgan.reading import open_bounded
 GZIP_MAGIC = b"\x1f\x8b"
 DTYPES: dict[int, np.dtype[Any]] = {0x08: np.dtype(np.uint8), 0x0C: np.dtype(">i4")}
 MAX_BYTES = 2**31
-"""Of a file and of the array in it: 2.7 million digits"""
+"""Maximum size of a file and of its array; enough for 2.7 million digits"""
 CHUNK_BYTES = 2**20
 
 
 def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
-    """The array in an IDX file of bytes or of 32-bit integers.
+    """Read the array in an IDX file of bytes or 32-bit integers.
 
-    `sha256` is that of the decompressed file, header included. Raises DataError, naming the file,
-    for a wrong magic number, size or checksum and for damaged gzip.
+    `sha256` is the expected hash of the decompressed file with its header. Raises DataError, naming
+    the file, if the magic number, the size, the checksum or the gzip data is wrong.
     """
     try:
         with open_bounded(path, MAX_BYTES) as raw:
@@ -40,19 +40,19 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     if len(payload) != expected or extra:
         found = f"more than {expected}" if extra else str(len(payload))
-        raise DataError(f"{path}: damaged: its header promises {expected} bytes, found {found}")
+        raise DataError(f"{path}: damaged: its header says {expected} bytes, found {found}")
     digest = hashlib.sha256(header)
     digest.update(payload)
     if sha256 is not None and digest.hexdigest() != sha256:
         raise DataError(
             f"{path}: its contents are not those of the published file (SHA-256 differs): it is "
-            "damaged, or belongs to another data set; fetch it again"
+            "damaged, or belongs to another data set; download it again"
         )
     return np.frombuffer(payload, dtype).reshape(shape)
 
 
 def read_up_to(file: IO[bytes] | gzip.GzipFile, size: int) -> bytearray:
-    """`size` bytes, or as many as there are. What a header promises takes no memory before that."""
+    """Read up to `size` bytes in chunks, so a false size in a header does not allocate memory."""
     data = bytearray()
     while len(data) < size:
         chunk = file.read(min(CHUNK_BYTES, size - len(data)))
@@ -76,5 +76,5 @@ def _read_header(
     shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
     dtype = DTYPES[magic[2]]
     if math.prod(shape) * dtype.itemsize > MAX_BYTES:
-        raise DataError(f"{path}: damaged: its header promises the absurd shape {shape}")
+        raise DataError(f"{path}: damaged: its header gives an impossible shape, {shape}")
     return magic + sizes, shape, dtype

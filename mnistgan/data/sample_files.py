@@ -1,4 +1,4 @@
-"""Digits that any program has written: arrays, IDX files, folders of PNG files."""
+"""Read digits written by any program: arrays, IDX files, folders of PNG files."""
 
 import math
 import struct
@@ -21,14 +21,14 @@ from mnistgan.reading import open_bounded, open_zip
 
 MAX_BYTES = 2**31
 ENCRYPTED = 1
-"""A flag of an entry in a zip archive"""
-# All that zipfile stumbles over in a damaged file.
+"""Flag of an encrypted entry in a zip archive"""
+# Errors that zipfile raises for damaged files.
 UNREADABLE = (
     *(ValueError, KeyError, EOFError, NotImplementedError, MemoryError, struct.error),
     *(zlib.error, zipfile.BadZipFile),
 )
 Arrays = tuple[np.ndarray, np.ndarray | None]
-# Version 3 is for the names of fields, which images and labels have not.
+# Version 3 is only needed for field names, which images and labels do not have.
 HEADER_READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -36,25 +36,25 @@ HEADER_READERS = {
 
 
 class Header(NamedTuple):
-    """What an array says of itself."""
+    """Shape and dtype from the header of an array."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
 
 Check = Callable[[Path, Header], None]
-"""Raises DataError, naming the file, for an array that is not wanted"""
+"""Raises DataError, naming the file, if the array is not usable"""
 
 
 def is_sample_file(path: Path) -> bool:
-    """Whether `path` looks like digits, by its suffix, its name or what is in it."""
+    """Whether `path` seems to hold digits, judging by its suffix, its name or its contents."""
     return path.suffix.lower() in READERS or "idx3" in path.name or _is_png_folder(path)
 
 
 def read_samples(path: Path) -> tuple[Tensor, Tensor | None]:
-    """Images (N, C, 28, 28) uint8, C = 1 or 3, and labels (N,) int64, None where there are none.
+    """Read images (N, C, 28, 28) uint8 with C = 1 or 3, and labels (N,) int64 or None.
 
-    Raises DataError, naming the file, for anything else than uint8 images of 28 x 28.
+    Raises DataError, naming the file, if it does not hold uint8 images of 28 x 28 pixels.
     """
     read = _read_folder if path.is_dir() else READERS.get(path.suffix.lower(), _read_idx)
     try:
@@ -91,11 +91,13 @@ def _read_npz(path: Path) -> Arrays:
 
 
 def _read_entry(path: Path, archive: zipfile.ZipFile, name: str, check: Check) -> np.ndarray:
-    """One array of an .npz file, as `numpy.savez` and `numpy.savez_compressed` write it."""
+    """Read one array of an .npz file written by `numpy.savez` or `numpy.savez_compressed`."""
     entry = archive.getinfo(f"{name}.npy")
     plain = entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
     if not plain or entry.flag_bits & ENCRYPTED:
-        raise DataError(f"{path}: its array {name!r} is encrypted, or compressed in a foreign way")
+        raise DataError(
+            f"{path}: its array {name!r} is encrypted or uses an unsupported compression"
+        )
     with archive.open(entry) as file:
         return _read_array(path, file, check)
 
@@ -106,7 +108,7 @@ def _read_npy(path: Path) -> Arrays:
 
 
 def _read_array(path: Path, file: IO[bytes], check: Check) -> np.ndarray:
-    """The array in a .npy file; `check` sees its header before anything else is read."""
+    """Read the array in a .npy file; `check` is called with its header before the data is read."""
     header, fortran_order = _read_header(path, file)
     check(path, header)
     size = math.prod(header.shape) * header.dtype.itemsize
@@ -114,20 +116,20 @@ def _read_array(path: Path, file: IO[bytes], check: Check) -> np.ndarray:
         raise DataError(f"{path}: holds more than 2 GiB")
     data = read_up_to(file, size)
     if len(data) < size:
-        raise DataError(f"{path}: cannot be read: it promises {size} bytes, found {len(data)}")
+        raise DataError(f"{path}: cannot be read: its header says {size} bytes, found {len(data)}")
     flat = np.frombuffer(data, header.dtype)
     shape = header.shape
     return flat.reshape(shape[::-1]).T if fortran_order else flat.reshape(shape)
 
 
 def _read_header(path: Path, file: IO[bytes]) -> tuple[Header, bool]:
-    """Shape and dtype of a .npy file, and whether it is in Fortran order."""
+    """Read shape, dtype and whether the array is in Fortran order."""
     try:
         with warnings.catch_warnings(action="ignore"):  # about Python 2, and odd literals
             version = np.lib.format.read_magic(file)
             shape, fortran_order, dtype = HEADER_READERS[version](file)
     except Exception:  # numpy evaluates the header as Python literals, which fails in many ways
-        raise DataError(f"{path}: cannot be read: it is no .npy array, or damaged") from None
+        raise DataError(f"{path}: cannot be read: it is damaged or not a .npy array") from None
     if not all(type(size) is int and size >= 0 for size in shape):  # True is not a size
         raise DataError(f"{path}: cannot be read: its shape is damaged")
     return Header(shape, dtype), bool(fortran_order)

@@ -1,7 +1,7 @@
 """Where IDX files come from: a folder, the package itself, the cache, or a download.
 
-The first source that is named or present serves. A damaged file in it is an error: it is never
-skipped in favour of the next source.
+The first source that is named or present is used. A damaged file in it is an error; the next
+source is not tried.
 """
 
 import contextlib
@@ -38,28 +38,28 @@ PLACEHOLDER_CLASSES = 10
 
 @dataclass(frozen=True)
 class IdxFiles:
-    """The IDX files of a data set, as torchvision names them, lays them out and downloads them."""
+    """The IDX files of a data set, with the names, layout and download of torchvision."""
 
     name: str
     torchvision_class: str
     images: Mapping[Split, str] = field(default_factory=lambda: IMAGES)
     labels: Mapping[Split, str] = field(default_factory=lambda: LABELS)
     counts: Mapping[Split, int] = field(default_factory=lambda: {"train": 60_000, "test": 10_000})
-    """Images in each split"""
+    """Number of images in each split"""
     sha256: Mapping[str, str] | None = None
-    """By file name, of the decompressed files, where they are known"""
+    """Hashes of the decompressed files by name, if known"""
     shipped_folder: Path | None = None
     """The folder in this package that holds the files, if they ship"""
     transposed: bool = False
-    """Whether the images are stored mirrored along the diagonal"""
+    """Whether the stored images are transposed"""
     label_columns: int | None = None
-    """The width of a table of labels whose first column is the class; None: there is no table"""
+    """Number of columns if the labels are a table whose first column is the class"""
     download_options: Mapping[str, str] = field(default_factory=dict)
-    """Further arguments of the torchvision class"""
+    """Additional arguments of the torchvision class"""
 
     @property
     def is_recognisable(self) -> bool:
-        """Whether its files are not those of another set under the same names."""
+        """Whether the files can be told from those of other data sets with the same names."""
         return self.sha256 is not None or self.images is not IMAGES
 
     @property
@@ -67,7 +67,7 @@ class IdxFiles:
         return Path(self.torchvision_class, "raw")
 
     def load(self, split: Split, access: Access) -> Loaded:
-        """One split from the first source that has it. Raises DataError."""
+        """Load one split from the first source that has it. Raises DataError if there is none."""
         if access.root is not None:
             return _from_root(self, split, expanded(access.root))
         if self.shipped_folder is not None:
@@ -85,13 +85,16 @@ class IdxFiles:
         if problem is None:
             return _read(self, folder, split, f"download into {folder}")
         raise DataError(
-            f"{self.name}: {problem}; put its IDX files into a folder and name it by data.root or "
+            f"{self.name}: {problem}; put its IDX files into a folder and set data.root or "
             "MNISTGAN_DATA"
         )
 
 
 def load_folder(split: Split, access: Access, folder: Path) -> Loaded:
-    """One split of a folder of IDX files with the names of MNIST's. Raises DataError."""
+    """Load one split of a folder of IDX files that are named like those of MNIST.
+
+    Raises DataError if the files are missing or damaged.
+    """
     folder = expanded(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: data.dataset names a folder that does not exist")
@@ -101,7 +104,7 @@ def load_folder(split: Split, access: Access, folder: Path) -> Loaded:
 
 
 def expanded(folder: Path) -> Path:
-    """`folder` with its ~ resolved."""
+    """`folder` with ~ expanded. Raises DataError if the home folder is unknown."""
     try:
         return folder.expanduser()
     except RuntimeError as error:
@@ -109,25 +112,25 @@ def expanded(folder: Path) -> Path:
 
 
 def _from_root(files: IdxFiles, split: Split, root: Path) -> Loaded:
-    """From a folder laid out as torchvision does, or one that holds the files themselves."""
+    """Read from a folder with torchvision's layout, or one that holds the files directly."""
     for folder in (root / files.raw_folder, *([root] if files.is_recognisable else [])):
         if _find(folder, files.images[split]):
             return _read(files, folder, split, f"IDX files in {folder}")
     raise DataError(
-        f"{root}: has no {files.raw_folder / files.images[split]}(.gz); name another folder by "
-        "data.root or MNISTGAN_DATA, or none"
+        f"{root}: has no {files.raw_folder / files.images[split]}(.gz); set data.root or "
+        "MNISTGAN_DATA to another folder, or leave both unset"
     )
 
 
 def _placeholder(files: IdxFiles, split: Split, source: str) -> Loaded:
-    """As many blank images as the set has, of ten classes; they take no memory."""
+    """Blank images, as many as the split has, with ten classes. They share one image's memory."""
     count = files.counts[split]
     images = torch.zeros(1, 1, *IMAGE_SHAPE, dtype=torch.uint8).expand(count, -1, -1, -1)
     return Loaded(images, torch.arange(count) % PLACEHOLDER_CLASSES, source, is_placeholder=True)
 
 
 def _find(folder: Path, stem: str) -> Path | None:
-    """The file of that name, decompressed or not."""
+    """The file of that name, decompressed or gzipped, or None."""
     candidates = (folder / stem, folder / f"{stem}.gz")
     return next((path for path in candidates if path.is_file()), None)
 
@@ -169,19 +172,19 @@ def _read(files: IdxFiles, folder: Path, split: Split, source: str) -> Loaded:
 
 
 def _download(files: IdxFiles, split: Split, cache: Path) -> str | None:
-    """Let torchvision fetch the files into `cache`. Returns what went wrong, or None."""
+    """Download the files into `cache` with torchvision. Returns the problem, or None."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        return f"the cache {cache} cannot be made ({error.strerror})"
+        return f"the cache {cache} cannot be created ({error.strerror})"
     import torchvision.datasets
 
     fetch = getattr(torchvision.datasets, files.torchvision_class)
-    # torchvision waits forever on a line that went silent: every socket gets a time limit instead.
+    # torchvision sets no timeout for a stalled connection, so set one for all sockets.
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALLED_SECONDS)
     try:
-        # It also takes a file that it began for one that it has: it gets a folder of its own.
+        # It also takes a partial file for a complete one, so download into a new folder.
         with (
             tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as folder,
             contextlib.redirect_stderr(io.StringIO()),

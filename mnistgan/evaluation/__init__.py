@@ -1,1 +1,1 @@
-"""Scores of generated digits: a judge, what it sees in real ones, and the metrics between them."""
+"""Scores of generated digits: a judge, a reference of real digits, and the metrics."""

@@ -1,4 +1,4 @@
-"""A new judge and its reference, from the two splits of a data set."""
+"""Build a judge and its reference from the two splits of a data set."""
 
 import hashlib
 from collections.abc import Callable, Generator
@@ -37,7 +37,10 @@ Digits = tuple[Tensor, Tensor]
 def build_reference(
     name: str, train: Digits, test: Digits
 ) -> Generator[JudgeEpoch, None, Reference]:
-    """Train a judge, yielding its epochs, and return it with what it sees in real digits."""
+    """Train a judge and measure its reference. Yields each epoch of the training.
+
+    Raises DataError if a judge cannot be trained on these digits.
+    """
     _check_digits(train, test)
     for epoch in train_judge(*train):
         yield epoch
@@ -45,10 +48,10 @@ def build_reference(
 
 
 def measure_reference(name: str, judge: Judge, train: Digits, test: Digits) -> Reference:
-    """What a judge sees in real digits, with the scores of these.
+    """Measure the reference of a judge, with the scores of real digits.
 
-    They are the scores of the first 10,000 training digits, or of the test digits for the scores
-    that training digits cannot tell.
+    The scores are those of the first 10,000 training digits, or of the test digits if an entry of
+    SCORES sets `real_of_test`.
     """
     seen_train, seen_test = judge_images(judge, train[0]), judge_images(judge, test[0])
     neighbours = nearest_neighbours(test[0], train[0])
@@ -64,12 +67,12 @@ def measure_reference(name: str, judge: Judge, train: Digits, test: Digits) -> R
 
 
 def _check_digits(train: Digits, test: Digits) -> None:
-    """Raises DataError where a judge cannot learn from these digits, or measure them."""
+    """Raise DataError if a judge cannot be trained and measured on these digits."""
     if train[0].shape[1] != 1:
         raise DataError("a judge looks at single digits; these images have more channels")
     if len(train[0]) < BATCH_SIZE:
         raise DataError(
-            f"a judge needs {BATCH_SIZE} training digits at least, there are {len(train[0])}"
+            f"a judge needs at least {BATCH_SIZE} training digits, found {len(train[0])}"
         )
     for split, (_, labels) in (("training", train), ("test", test)):
         counts = labels.bincount(minlength=CLASSES).tolist()
@@ -84,10 +87,10 @@ def _check_digits(train: Digits, test: Digits) -> None:
 def find_reference(
     name: str, load: Callable[[Split], Dataset], folder: Path
 ) -> Generator[JudgeEpoch, None, Reference]:
-    """The judge of a data set: the one that ships, else one of this machine.
+    """Find the reference of a data set: the one that ships, or one trained on this machine.
 
-    The latter is looked for in `folder` by the digits that `load` gives, and trained where it is
-    not there. Raises DataError where the digits are not at hand.
+    The latter is looked up in `folder` by the hash of the digits that `load` returns. If it is
+    missing, a judge is trained and saved. Raises DataError if the digits cannot be loaded.
     """
     if name in SHIPPED_JUDGES:
         return shipped_reference(name)
@@ -102,7 +105,7 @@ def find_reference(
 
 
 def _local_name(train: Digits, test: Digits) -> str:
-    """The name of a judge that this machine trains: by the digits and the recipe."""
+    """The name of a judge trained on this machine, from a hash of the digits and the recipe."""
     digest = hashlib.sha256(RECIPE.encode())
     for images, labels in (train, test):
         digest.update(images.numpy().tobytes())

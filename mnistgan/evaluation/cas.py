@@ -15,10 +15,10 @@ LR = 2e-3
 def classification_accuracy(
     images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor, seed: int
 ) -> float:
-    """The accuracy, 0..1, on real test digits of a small classifier trained on `images`.
+    """The accuracy (0..1) on real test digits of a small classifier trained on `images`.
 
-    The classification accuracy score of Ravuri and Vinyals 2019: the same classifier, the same
-    number of steps and the same order for any training set of the same size.
+    The classification accuracy score of Ravuri and Vinyals 2019. The initial weights, the number of
+    steps and the order are the same for all training sets of one size.
     images: (N, 1, 28, 28) uint8, labels: (N,) int64.
     """
     rng = torch.Generator().manual_seed(seed)
@@ -27,7 +27,7 @@ def classification_accuracy(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=STEPS)
     for _ in range(STEPS):
         picked = torch.randint(len(images), (BATCH_SIZE,), generator=rng)
-        # The whole batch moves by up to two pixels: few digits have to stand for many.
+        # Shift the whole batch by up to two pixels, as augmentation of a small training set.
         shift = torch.randint(-2, 3, (2,), generator=rng).tolist()
         batch = images[picked].roll(shift, dims=(2, 3))
         loss = cross_entropy(classifier(to_unit_range(batch)), labels[picked])

@@ -1,7 +1,7 @@
-"""The judge: a small classifier whose features and beliefs all scores are made of.
+"""The judge: a small classifier. All scores are computed from its features and probabilities.
 
-It is trained on the training set of a data set, once; for MNIST it ships with the package, so that
-everybody is scored by the same one.
+It is trained once, on the training split of a data set. The judge of MNIST ships with the package,
+so that everybody uses the same one.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 from mnistgan.data import to_unit_range
 
 RECIPE = "judge-v1"
-"""Names the network, its training and its preprocessing; a change of any of them is a new one."""
+"""Name of the network, its training and its preprocessing; changing any of them needs a new name"""
 FEATURES = 64
 CLASSES = 10
 JUDGE_BATCH = 250
@@ -48,7 +48,7 @@ class Judge(nn.Module):
 
 @dataclass(frozen=True)
 class Judged:
-    """What a judge sees in N images, on the CPU."""
+    """Features and probabilities of N images, on the CPU."""
 
     features: Tensor
     """(N, 64) float32"""
@@ -57,7 +57,7 @@ class Judged:
 
     @property
     def labels(self) -> Tensor:
-        """(N,) int64, the class that the judge believes in most."""
+        """(N,) int64, the most probable class of each image."""
         return self.probabilities.argmax(dim=1)
 
     def first(self, count: int) -> "Judged":
@@ -66,7 +66,7 @@ class Judged:
 
 @torch.no_grad()
 def judge_images(judge: Judge, images: Tensor) -> Judged:
-    """Judge images (N, 1, 28, 28) uint8 in eval mode, a few at a time."""
+    """Apply the judge to images (N, 1, 28, 28) uint8 in eval mode, in blocks."""
     judge.eval()
     device = next(judge.parameters()).device
     features, probabilities = [], []
@@ -85,15 +85,15 @@ class JudgeEpoch:
     epochs: int
     loss: float
     judge: Judge
-    """With its weights so far; the same object each time"""
+    """The judge with its current weights; the same object in each epoch"""
 
 
 def train_judge(images: Tensor, labels: Tensor, seed: int = 0) -> Iterator[JudgeEpoch]:
-    """Train a judge on digits (N, 1, 28, 28) uint8 and their classes (N,); yields each epoch.
+    """Train a judge on digits (N, 1, 28, 28) uint8 and their classes (N,). Yields each epoch.
 
-    Small shifts, turns and sizes are drawn anew for each batch.
+    Each image of a batch is shifted, rotated and scaled at random.
     """
-    with torch.random.fork_rng(devices=[]):  # a training may wait for this with its own dropout
+    with torch.random.fork_rng(devices=[]):  # a GAN training may be waiting; keep its random state
         torch.manual_seed(seed)
         yield from _train(images, labels)
 
@@ -123,7 +123,7 @@ def _convolution(inputs: int, outputs: int, size: int, stride: int) -> list[nn.M
 
 
 def _distort(images: Tensor) -> Tensor:
-    """Turn by up to 12 degrees, scale by up to 12 %, shift by up to 2.5 pixels; bilinear."""
+    """Rotate by up to 12 degrees, scale by up to 12 %, shift by up to 2.5 pixels; bilinear."""
     count = len(images)
     angle = torch.empty(count).uniform_(-0.21, 0.21)
     scale = torch.empty(count, 2).uniform_(0.88, 1.12)

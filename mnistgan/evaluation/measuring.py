@@ -1,4 +1,4 @@
-"""From images to what is scored of them, in parts that take their time and say how far they are."""
+"""The slow parts of an evaluation, as generators that yield their progress."""
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from mnistgan.evaluation.reference import Reference
 
 @dataclass(frozen=True)
 class Working:
-    """How far a part of the work has come."""
+    """Progress of one part of the work."""
 
     part: str
     done: int
@@ -26,9 +26,9 @@ class Working:
 
 
 def load_real(name: str, split: Split, root: Path | None) -> Dataset:
-    """One split of the real images; `root` is the data.root of the run that is scored.
+    """Load one split of the real images. `root` is the data.root of the run being scored.
 
-    A set that ships is read from the package: the run may come from another machine.
+    A data set that ships is read from the package, as the run may come from another machine.
     """
     if dataset_entry(name).ships:
         return load_shipped(name, split)
@@ -36,7 +36,7 @@ def load_real(name: str, split: Split, root: Path | None) -> Dataset:
 
 
 def reference_of(name: str, root: Path | None, judges: Path) -> Generator[Working, None, Reference]:
-    """The judge of a data set, from the folder `judges`; one that is trained shows its epochs."""
+    """Find the reference of a data set like `find_reference`, with local judges in `judges`."""
     finding = find_reference(name, lambda split: load_real(name, split, root), judges)
     while True:
         try:
@@ -48,7 +48,7 @@ def reference_of(name: str, root: Path | None, judges: Path) -> Generator[Workin
 
 
 def judge_all(judge: Judge, images: Tensor) -> Generator[Working, None, Judged]:
-    """What the judge sees in images (N, C, 28, 28): first in their first channels, and so on."""
+    """Judge images (N, C, 28, 28) channel by channel: the first channel of all images first."""
     seen: list[Judged] = []
     for channel in images.split(1, dim=1):
         for block in channel.split(10 * JUDGE_BATCH):
@@ -64,7 +64,7 @@ def judge_all(judge: Judge, images: Tensor) -> Generator[Working, None, Judged]:
 def classify(
     images: Tensor, labels: Tensor, training: Dataset, test: Dataset
 ) -> Generator[Working, None, dict[str, Any]]:
-    """The accuracy on real test digits of classifiers trained on `images`, and on real digits."""
+    """Accuracies on real test digits of classifiers trained on `images`, and on real digits."""
     sets: Mapping[str, tuple[Tensor, Tensor]] = {
         "generated": (images, labels),
         "real": (training.images[: len(images)], training.labels[: len(images)]),

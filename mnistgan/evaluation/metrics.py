@@ -34,7 +34,7 @@ class GaussianStatistics(NamedTuple):
 
 
 class ManifoldScores(NamedTuple):
-    """How far fakes lie among real digits, and real digits among fakes."""
+    """Precision, recall, density and coverage of fakes."""
 
     precision: float
     """Share of fakes within the 3rd-neighbour ball of some real digit, 0..1."""
@@ -47,7 +47,7 @@ class ManifoldScores(NamedTuple):
 
 
 class ClassGaussians(NamedTuple):
-    """One Gaussian a class."""
+    """One Gaussian per class."""
 
     means: Tensor
     """(C, D)"""
@@ -56,7 +56,7 @@ class ClassGaussians(NamedTuple):
 
 
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
-    """The squared distance of the Gaussians fitted to two sets, at least 2 rows each; 0 is best."""
+    """The squared distance of the Gaussians fitted to two sets of 2 or more rows; 0 is best."""
     return frechet_between(gaussian_statistics(real), gaussian_statistics(fake))
 
 
@@ -70,8 +70,8 @@ def frechet_between(a: GaussianStatistics, b: GaussianStatistics) -> float:
     """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), never below 0 (Heusel et al. 2017, eq. 6).
 
     The squared Fréchet distance of two Gaussians (Dowson & Landau 1982). tr (S1 S2)^(1/2) is the
-    sum of the singular values of A^T B for any A A^T = S1, B B^T = S2. So no root is taken of a
-    rounding error, not even of covariances that lack rank.
+    sum of the singular values of A^T B for any A A^T = S1, B B^T = S2. This
+    avoids square roots of rounding errors, even for covariances without full rank.
     """
     root_trace = torch.linalg.svdvals(_root(a.covariance).T @ _root(b.covariance)).sum()
     spread = a.covariance.trace() + b.covariance.trace() - 2 * root_trace
@@ -88,8 +88,8 @@ def kernel_distance(
     """The unbiased squared MMD under the kernel (x.y / D + 1)^3, the mean over random subsets.
 
     The estimator is eq. 3 of Gretton et al. 2012, the kernel that of Bińkowski et al. 2018,
-    section 4. Near 0, on either side, for two sets of one distribution. The subsets are drawn
-    without replacement; they are smaller where a set has fewer rows, and need 2.
+    section 4. Near 0, above or below, for two sets of one distribution. The subsets are drawn
+    without replacement. They are smaller if a set has fewer rows; both sets need 2 rows.
     """
     real, fake = _rows(real, least=2), _rows(fake, least=2)
     size = min(subset_size, len(real), len(fake))
@@ -107,7 +107,7 @@ def classifier_score(probabilities: Tensor) -> float:
     """exp(E[KL(p(y|x) || p(y))]) (Salimans et al. 2016, section 4), over one split; 1..C.
 
     probabilities: (N, C), rows that sum to 1. The expected divergence is the entropy of the
-    mean row less the mean entropy of the rows.
+    mean row minus the mean entropy of the rows.
     """
     rows = _rows(probabilities)
     mean = rows.mean(dim=0)
@@ -125,7 +125,7 @@ def manifold_scores(real: Tensor, fake: Tensor, block_rows: int = BLOCK_ROWS) ->
     """
     least = max(PRECISION_NEIGHBOUR, DENSITY_NEIGHBOUR) + 1
     real, fake = _rows(real, least), _rows(fake, least)
-    center = real.mean(dim=0)  # distances stay as they are; their rounding shrinks
+    center = real.mean(dim=0)  # keeps the distances, reduces rounding errors
     real, fake = real - center, fake - center
     real_radii, fake_radii = _squared_radii(real, block_rows), _squared_radii(fake, block_rows)
     precise_fakes = torch.zeros(len(fake), dtype=torch.bool)
@@ -146,11 +146,11 @@ def manifold_scores(real: Tensor, fake: Tensor, block_rows: int = BLOCK_ROWS) ->
 
 
 def fit_class_gaussians(features: Tensor, labels: Tensor, classes: int) -> ClassGaussians:
-    """A Gaussian for each class, of features (N, D) with labels (N,); 2 rows a class at least.
+    """Fit a Gaussian to each class of features (N, D) with labels (N,), 2 or more rows per class.
 
-    RIDGE times the mean variance within the classes is added to every variance. Without it the
-    density would be ruled by the directions in which real digits hardly differ, such as features
-    that are off for a class; where a feature is constant there would be none at all.
+    RIDGE times the mean variance within the classes is added to every variance. Without it,
+    directions in which real digits hardly vary, such as features that are inactive for a class,
+    would dominate the density, and a constant feature would make the covariance singular.
     """
     rows = _rows(features, least=2)
     groups = [gaussian_statistics(rows[labels.cpu() == label]) for label in range(classes)]
@@ -164,8 +164,8 @@ def fit_class_gaussians(features: Tensor, labels: Tensor, classes: int) -> Class
 def log_density(gaussians: ClassGaussians, features: Tensor) -> Tensor:
     """(N,): the log density of each row of features (N, D) under the class that fits it best.
 
-    The best class, and not a mixture: whether a digit can be read does not depend on how many
-    digits of its class there are.
+    The best class is used instead of a mixture because whether a digit is readable does not depend
+    on the frequency of its class.
     """
     rows = _rows(features)
     logs = [
@@ -181,7 +181,7 @@ def unreadable_share(log_densities: Tensor, threshold: float) -> float:
 
 
 def _rows(values: Tensor, least: int = 1) -> Tensor:
-    """`values` (N, D) in float64 on the CPU, once it is sure that scores of them mean something."""
+    """Check `values` (N, D) as the module docstring says; returns them in float64 on the CPU."""
     if values.ndim != 2 or len(values) < least:
         raise ValueError(f"expected {least} or more rows of numbers, found {tuple(values.shape)}")
     if not values.isfinite().all():
@@ -190,7 +190,7 @@ def _rows(values: Tensor, least: int = 1) -> Tensor:
 
 
 def _root(covariance: Tensor) -> Tensor:
-    """A with A A^T = covariance. Eigenvalues that are rounding errors count as 0."""
+    """A with A A^T = covariance. Eigenvalues of the size of rounding errors count as 0."""
     values, vectors = torch.linalg.eigh(covariance)
     noise = len(values) * torch.finfo(values.dtype).eps * values[-1]
     root: Tensor = vectors * values.where(values > noise, 0).sqrt()
@@ -210,11 +210,11 @@ def _squared_distances(x: Tensor, y: Tensor, block_rows: int) -> Iterator[Tensor
 
 
 def _squared_radii(points: Tensor, block_rows: int) -> Tensor:
-    """(N, 2): how far the open balls reach around each point, for precision and for density.
+    """(N, 2): squared radii of the open ball around each point, for precision and for density.
 
-    Copies of a neighbour that lies right on the edge, as a generator that memorises makes them,
-    are outside. So the radii are lowered by more than a distance may be rounded: near the edge
-    |y|^2 <= 2 |x|^2 + 2 r^2, which bounds that by the point alone.
+    A copy of the neighbour that defines the radius, such as a generator that memorises produces, is
+    outside the ball. So the radii are reduced by more than the rounding error of a distance. Near
+    the edge |y|^2 <= 2 |x|^2 + 2 r^2, which bounds that error by the point alone.
     """
     columns = [PRECISION_NEIGHBOUR, DENSITY_NEIGHBOUR]  # column 0 is the point itself
     squared = torch.cat(

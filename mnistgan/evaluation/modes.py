@@ -1,4 +1,4 @@
-"""Stacked MNIST: how many of the 1,000 modes a generator finds, and how evenly."""
+"""Stacked MNIST: number of the 1,000 modes that a generator covers, and how evenly."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ from mnistgan.evaluation.judge import CLASSES
 @dataclass(frozen=True)
 class Modes:
     modes: int
-    """Triples of digits that occur at all, of 1,000"""
+    """Number of triples of digits that occur, 0..1000"""
     kl_uniform: float
     """KL divergence of the triples from the uniform distribution, in nats"""
 
 
 def count_modes(triples: Tensor) -> Modes:
-    """The modes among triples (N, 3) of digits.
+    """Count the modes among triples (N, 3) of digits.
 
     KL(p || u) = sum p log(1000 p) over the triples found (Srivastava et al. 2017, section 4).
     """

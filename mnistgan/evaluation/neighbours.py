@@ -1,4 +1,4 @@
-"""Does it copy? The training digits that lie nearest to an image, pixel by pixel."""
+"""Nearest training digits of an image by pixel distance, to detect copies."""
 
 from typing import NamedTuple
 
@@ -14,15 +14,15 @@ class Neighbours(NamedTuple):
     """The two nearest references of each query, the nearest first."""
 
     distances: Tensor
-    """(N, 2) float64, Euclidean, a pixel counting from 0 to 1"""
+    """(N, 2) float64, Euclidean, of pixels in 0..1"""
     indices: Tensor
     """(N, 2) int64"""
 
     @property
     def crowding(self) -> Tensor:
-        """(N,): nearest over second nearest distance, 0 for a copy, near 1 for a new digit.
+        """(N,): nearest distance over second nearest, 0 for a copy, near 1 for a new digit.
 
-        The distance alone would call every plain "1" a copy, since all of those are alike.
+        The distance alone would call every plain "1" a copy, because all of them are similar.
         """
         nearest, second = self.distances.unbind(dim=1)
         return nearest / second.clamp(min=1e-12)
@@ -31,14 +31,14 @@ class Neighbours(NamedTuple):
 def nearest_neighbours(queries: Tensor, references: Tensor) -> Neighbours:
     """The two nearest of references (M, ...) uint8 for each of queries (N, ...) uint8.
 
-    A fast product in float32 picks candidates, their differences in whole numbers decide.
+    A fast float32 product selects candidates, which are then compared in exact integers.
     """
     queries, references = queries.flatten(1), references.flatten(1)
     scaled = references.float() / 255
     norms = scaled.square().sum(dim=1)  # (M,)
     blocks = []
     for block in queries.split(BLOCK_ROWS):
-        # |x - y|^2 less |x|^2, which is the same for all y
+        # |x - y|^2 - |x|^2; |x|^2 is the same for all y
         squared = torch.addmm(norms, block.float() / 255, scaled.T, alpha=-2)
         picked = squared.topk(min(CANDIDATES, len(references)), largest=False).indices
         differences = references[picked].int() - block[:, None].int()  # (rows, candidates, pixels)

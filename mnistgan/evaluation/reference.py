@@ -1,7 +1,8 @@
-"""References: the real images of a data set as one judge sees them, which scores compare with.
+"""References: a judge, and what the scores need to know about real digits.
 
-On disk that is NAME.safetensors, the weights of the judge, NAME-reference.safetensors, what it sees
-in real digits, and NAME.sha256, their checksums. Those for MNIST ship with the package.
+A reference has three files: NAME.safetensors with the weights of the judge,
+NAME-reference.safetensors with the features and facts of real digits, and NAME.sha256 with the
+checksums of both. The reference of MNIST ships with the package.
 """
 
 import hashlib
@@ -17,7 +18,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from mnistgan.checkpoint import check_like
-from mnistgan.config import flatten
 from mnistgan.errors import CheckpointError, DataError
 from mnistgan.evaluation.judge import CLASSES, FEATURES, Judge, Judged
 from mnistgan.evaluation.metrics import ClassGaussians, fit_class_gaussians, log_density
@@ -27,14 +27,14 @@ from mnistgan.files import atomic_write
 from mnistgan.reading import read_bounded
 
 LEAST_FEATURES = 2 * CLASSES
-"""A judge is made of 2 test digits of each class at least."""
+"""Minimum number of features: those of 2 test digits per class"""
 MAX_FILE_BYTES = 2**29
-"""Of one file of a judge: the features of four million digits; those that ship have 1.4 MiB"""
+"""Maximum size of one file, enough for four million digits; the shipped file has 1.4 MiB"""
 UNREADABLE = (SafetensorError, CheckpointError, ValueError, KeyError, RecursionError)
-"""What damaged contents raise"""
+"""Errors that damaged contents raise"""
 SHIPPED = "mnist-judge-v1"
 SHIPPED_JUDGES = {"mnist": SHIPPED}
-"""By data set; a judge of any other set is trained on the machine that needs it"""
+"""Names by data set; the judge of another data set is trained on the machine that needs it"""
 SHIPPED_FOLDER = Path(__file__).parent / "judges"
 
 
@@ -53,31 +53,31 @@ class Facts:
 
 @dataclass(frozen=True)
 class Reference:
-    """A judge, and the real digits that it compares with. Tensors on the CPU."""
+    """A judge, and the statistics of real digits that scores compare with, on the CPU."""
 
     READABLE_QUANTILE: ClassVar = 0.01
-    """Of real test digits are called unreadable"""
+    """Share of real test digits that count as unreadable"""
     COPIED_QUANTILE: ClassVar = 0.001
-    """Of real test digits are called near-copies of training digits"""
+    """Share of real test digits that count as near-copies of training digits"""
 
     name: str
     judge: Judge
     judge_sha256: str
-    """Of the file of weights"""
+    """Hash of the file of weights"""
     features: Tensor
-    """(N, 64) float16, of the real test digits"""
+    """(N, 64) float16, features of the real test digits"""
     gaussians: ClassGaussians
-    """Of the real training digits"""
+    """Gaussians fitted to the features of the real training digits"""
     readable_above: float
-    """The log density that 99 % of real test digits reach"""
+    """Log density that 99 % of real test digits exceed"""
     median_distance: float
-    """Of real test digits to their nearest training digit"""
+    """Median distance of real test digits to their nearest training digit"""
     copied_below: float
-    """The crowding that 99.9 % of real test digits reach"""
+    """Crowding that 99.9 % of real test digits exceed"""
     real: dict[str, Any]
-    """The scores of real digits, without those that cannot be told of them"""
+    """The known scores of real digits"""
     accuracy: float
-    """Of the judge, on real test digits"""
+    """Accuracy of the judge on real test digits, 0..1"""
 
     @property
     def features_sha256(self) -> str:
@@ -93,9 +93,9 @@ def measure_real(
     test_labels: Tensor,
     test_neighbours: Neighbours,
 ) -> Reference:
-    """The reference of a new judge, but for its hash and the scores of real digits."""
+    """Measure the reference of a judge, without its hash and the scores of real digits."""
     fitted = fit_class_gaussians(train.features, train_labels, CLASSES)
-    # As they will be read back from the file.
+    # Round to float32 as in the file, so that a new reference equals a loaded one.
     gaussians = ClassGaussians(*(tensor.float().double() for tensor in fitted))
     densities = log_density(gaussians, test.features)
     return Reference(
@@ -131,22 +131,24 @@ def save_reference(folder: Path, reference: Reference) -> Reference:
 
 
 def load_reference(folder: Path, name: str) -> Reference | None:
-    """The reference of that name, None where it is not there. Raises DataError if it is damaged."""
+    """Load a reference, or return None if it does not exist. Raises DataError if it is damaged."""
     paths = _paths(folder, name)
     if not all(path.exists() for path in paths):
         return None
     weights, seen, checksums = (read_bounded(path, MAX_FILE_BYTES) for path in paths)
-    way_on = "install mnistgan again" if folder == SHIPPED_FOLDER else "delete them: it comes anew"
+    advice = (
+        "install mnistgan again" if folder == SHIPPED_FOLDER else "delete them to train it again"
+    )
     damaged = f"{folder / name}: the files of this judge are damaged"
     if checksums.decode(errors="replace") != _checksums({paths[0]: weights, paths[1]: seen}):
-        raise DataError(f"{damaged}: a checksum is wrong; {way_on}")
+        raise DataError(f"{damaged}: a checksum is wrong; {advice}")
     try:
         judge = _read_judge(weights)
         tensors = safetensors.torch.load(seen)
         _check_tensors(tensors, _reference_template(tensors))
         facts = _read_facts(_metadata(seen)["facts"])
     except UNREADABLE as error:
-        raise DataError(f"{damaged}: {_first_line(error)}; {way_on}") from None
+        raise DataError(f"{damaged}: {_first_line(error)}; {advice}") from None
     return Reference(
         name=name,
         judge=judge,
@@ -158,7 +160,7 @@ def load_reference(folder: Path, name: str) -> Reference | None:
 
 
 def load_judge(folder: Path, name: str) -> Judge:
-    """The judge of that name alone. Raises DataError if it is missing or damaged."""
+    """Load a judge without its reference. Raises DataError if it is missing or damaged."""
     path, _, _ = _paths(folder, name)
     try:
         return _read_judge(read_bounded(path, MAX_FILE_BYTES))
@@ -169,7 +171,7 @@ def load_judge(folder: Path, name: str) -> Judge:
 
 
 def shipped_reference(dataset: str = "mnist") -> Reference:
-    """The judge of one of SHIPPED_JUDGES, which are parts of the package."""
+    """Load the reference of one of SHIPPED_JUDGES. Raises DataError if it is damaged."""
     name = SHIPPED_JUDGES[dataset]
     reference = load_reference(SHIPPED_FOLDER, name)
     if reference is None:
@@ -179,7 +181,9 @@ def shipped_reference(dataset: str = "mnist") -> Reference:
 
 def _read_judge(weights: bytes) -> Judge:
     """A judge in eval mode. Raises one of UNREADABLE."""
-    with torch.device("meta"):  # draws no weights: the random state may be that of a training
+    with torch.device(
+        "meta"
+    ):  # draws no random weights, which would change the random state of a training
         judge = Judge()
     tensors = safetensors.torch.load(weights)
     _check_tensors(tensors, dict(judge.state_dict()))
@@ -188,7 +192,7 @@ def _read_judge(weights: bytes) -> Judge:
 
 
 def _reference_template(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What the tensors of a reference are like, for as many features as there are."""
+    """Expected shapes and dtypes of the tensors of a reference, for its number of features."""
     count = max([LEAST_FEATURES, *tensors["features"].shape[:1]])
     with torch.device("meta"):
         return {
@@ -199,7 +203,7 @@ def _reference_template(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_tensors(tensors: dict[str, Tensor], template: dict[str, Tensor]) -> None:
-    """Raises CheckpointError for other keys, shapes or types, ValueError for other numbers."""
+    """Raise CheckpointError if keys, shapes or dtypes are wrong, and ValueError if values are."""
     check_like(tensors, template)
     for key, tensor in tensors.items():
         if not tensor.isfinite().all():
@@ -209,13 +213,13 @@ def _check_tensors(tensors: dict[str, Tensor], template: dict[str, Tensor]) -> N
 
 
 def _read_facts(text: str) -> Facts:
-    """The numbers of a reference. Raises ValueError where they are not what they should be."""
+    """Parse the facts of a reference. Raises ValueError if they are not plausible."""
     facts = TypeAdapter(Facts).validate_json(text, strict=True)
     counts = facts.real.get("class_histogram")
     plausible = isinstance(counts, list) and len(counts) == CLASSES and min(counts) >= 0
     if not isinstance(counts, list) or not plausible or not 0 < sum(counts) <= 2**53:
         raise ValueError("facts.real.class_histogram: expected a count of each class")
-    list(shown_scores(facts.real, facts.real))  # each of them can be shown
+    list(shown_scores(facts.real, facts.real))  # raises ValueError if a score cannot be shown
     return facts
 
 
@@ -227,50 +231,21 @@ def _first_line(error: Exception) -> str:
 
 
 def _paths(folder: Path, name: str) -> tuple[Path, Path, Path]:
-    """Of the weights, of what the judge sees, and of the checksums, which are written last."""
+    """Paths of the weights, the statistics and the checksums, in the order of writing."""
     names = f"{name}.safetensors", f"{name}-reference.safetensors", f"{name}.sha256"
     weights, seen, checksums = (folder / name for name in names)
     return weights, seen, checksums
 
 
-def differences(before: Reference, after: Reference) -> list[str]:
-    """Each part of a reference that differs, with the largest absolute difference."""
-    tensors = {
-        "features": (before.features, after.features),
-        "means": (before.gaussians.means, after.gaussians.means),
-        "factors": (before.gaussians.factors, after.gaussians.factors),
-    }
-    found = []
-    for name, (old, new) in tensors.items():
-        if old.shape != new.shape:
-            found.append(f"{name}: {tuple(old.shape)} before, {tuple(new.shape)} now")
-        elif not torch.equal(old, new):
-            distances = (old.double() - new.double()).abs()
-            count = int(distances.count_nonzero())
-            found.append(f"{name}: {count:,} of {old.numel():,} by {float(distances.max()):.2g}")
-    old_facts, new_facts = _facts(before), _facts(after)
-    return found + [
-        f"{key}: {old_facts.get(key)} before, {new_facts.get(key)} now"
-        for key in {**old_facts, **new_facts}
-        if old_facts.get(key) != new_facts.get(key)
-    ]
-
-
-def _facts(reference: Reference) -> dict[str, Any]:
-    """The numbers of a reference, those of real digits by dotted keys."""
-    numbers = {field.name: getattr(reference, field.name) for field in fields(Facts)}
-    return flatten(numbers)
-
-
 def _checksums(contents: dict[Path, bytes]) -> str:
-    """As `sha256sum` writes them, and `sha256sum --check` reads them."""
+    """Checksums in the format of `sha256sum`."""
     return "".join(
         f"{hashlib.sha256(data).hexdigest()}  {path.name}\n" for path, data in contents.items()
     )
 
 
 def _metadata(contents: bytes) -> dict[str, str]:
-    """The text fields in the header of a safetensors file (its length comes first, 8 bytes)."""
+    """The metadata in the header of a safetensors file, which starts with its length in 8 bytes."""
     length = int.from_bytes(contents[:8], "little")
     metadata: dict[str, str] = json.loads(contents[8 : 8 + length])["__metadata__"]
     return metadata

@@ -1,4 +1,4 @@
-"""The result of an evaluation: plain values, as a table shows them and as JSON holds them."""
+"""The result of an evaluation as plain values, for the table and for JSON."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,20 +14,20 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Origin:
-    """What the scored images came from."""
+    """The source of the scored images."""
 
     path: str
     sha256: str | None
-    """Of the file; None for a folder"""
+    """Hash of the file; None for a folder"""
     weights: str | None = None
-    """ema or raw, of a generator"""
+    """ema or raw; None if the images come from a file"""
     step: int | None = None
-    """Of a generator's training"""
+    """Training step of the generator; None if the images come from a file"""
 
 
 @dataclass(frozen=True)
 class Yardstick:
-    """Which judge looked at the images, and which real digits they were compared with."""
+    """The judge and the real digits that the images were compared with."""
 
     judge: str
     judge_sha256: str
@@ -35,7 +35,7 @@ class Yardstick:
     n: int
     features_sha256: str
     is_local: bool
-    """Whether this machine trained the judge"""
+    """Whether the judge was trained on this machine"""
 
     @classmethod
     def of(cls, reference: Reference, dataset: str) -> "Yardstick":
@@ -63,21 +63,21 @@ class Evaluation:
     scores: Scores
     yardstick: Yardstick
     real: Scores | None
-    """The scores of real digits, where there are any"""
+    """The scores of real digits, if the data set has them"""
     class_names: tuple[str, ...]
-    """That the judge tells apart"""
+    """Names of the classes of the judge"""
     verdict: str
     """The scores in one sentence"""
 
     @property
     def class_counts(self) -> list[tuple[str, int]]:
-        """How many samples the judge takes for each class; empty where that is not scored."""
+        """Number of samples that the judge assigns to each class; empty if that is not scored."""
         counts = self.scores["class_histogram"] or ()
         return list(zip(self.class_names, counts, strict=False))
 
     @property
     def noun(self) -> str:
-        """What the classes are together."""
+        """The word for the classes: digits or classes."""
         return noun(self.class_names)
 
     def rows(self) -> Iterator[ShownScore]:

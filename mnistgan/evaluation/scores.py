@@ -1,4 +1,4 @@
-"""The table of scores: how each is measured, what it is called, what it means, how it is shown."""
+"""The table of scores: how each one is computed, named, explained and formatted."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 
 Scorer = Literal["features", "modes"]
 Scores = Mapping[str, Any]
-"""Values by key, as JSON can hold them: a number, a list or a dictionary of numbers; None where the
-score cannot be told"""
+"""Values by key in types of JSON: a number, a list or a dictionary of numbers, or None if the score
+is unknown"""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What scores are measured from: N >= 6 images in the eyes of a judge."""
+    """The input of all scores: N >= 6 images as the judge sees them."""
 
     judged: Judged
     """(N * channels, ...): the first channel of all images, then the second, ..."""
     reference: "Reference"
     channels: int = 1
     labels: Tensor | None = None
-    """(N,), the classes that were asked for"""
+    """(N,), the requested classes"""
     neighbours: Neighbours | None = None
-    """The nearest training digits"""
+    """The nearest training digits of each image"""
     classification: Mapping[str, Any] | None = None
-    """The accuracies of classifiers trained on the images, and on real digits"""
+    """Accuracies of classifiers trained on the images, and on real digits"""
 
     @cached_property
     def manifold(self) -> ManifoldScores:
@@ -51,7 +51,7 @@ class Seen:
 
     @cached_property
     def histogram(self) -> list[int]:
-        """How many images the judge takes for each class."""
+        """Number of images that the judge assigns to each class."""
         return self.judged.labels.bincount(minlength=CLASSES).tolist()
 
     @cached_property
@@ -60,30 +60,31 @@ class Seen:
 
 
 class Row(NamedTuple):
-    """What a score is called and means, and how it is shown beside that of real digits."""
+    """One row of the table of `evaluate`: the name, the format and the meaning of a score."""
 
     name: str
     form: str | None
-    """For `str.format`, with the value, or with the items of a dictionary by name; None: the table
-    does not show it"""
+    """Format for `str.format`, applied to the value, or to the items of a dictionary by name; None:
+    not shown in the table"""
     meaning: str
     better: Literal["lower", "higher"] | None = None
     real_form: str | None = None
-    """For real digits, where the value itself tells; None: `form`, of the score of real digits"""
+    """Format of the column for real digits, applied to the value of the samples; None: `form` is
+    applied to the score of real digits"""
 
 
 @dataclass(frozen=True)
 class Score:
-    """A score, and all facts about it that others need."""
+    """A score: how it is computed and shown."""
 
     measure: Callable[[Seen], Any]
-    """The value, as JSON can hold it; None where it cannot be told"""
+    """Returns the value in types of JSON, or None if it is unknown"""
     rows: tuple[Row, ...]
     scorer: Scorer = "features"
     """The scorer of the data sets that have this score"""
     real_of_test: bool = False
-    """Whether the score of real digits is that of test digits: the judge, or the comparison, knows
-    training digits by heart"""
+    """Whether the score of real digits is computed from test digits, because the judge was trained
+    on the training digits, or the score compares with them"""
 
 
 def _frechet_distance(seen: Seen) -> float:
@@ -228,19 +229,19 @@ class ShownScore(NamedTuple):
 
 @dataclass(frozen=True)
 class NearTraining:
-    """How near images lie to training digits, and how near real test digits do."""
+    """Distances of images to training digits, and those of real test digits."""
 
     median: float
-    """Of the distances to the nearest training digit; a pixel counts from 0 to 1"""
+    """Median distance to the nearest training digit, of pixels in 0..1"""
     median_real: float
     near_copies: int
-    """Images much nearer to one training digit than to any other"""
+    """Number of images much nearer to one training digit than to any other"""
     near_copies_real: float
-    """As many as among so many real test digits"""
+    """Expected number among as many real test digits"""
 
 
 def score(seen: Seen, scorer: Scorer = "features") -> dict[str, Any]:
-    """All scores of a scorer, and None for those of the others."""
+    """Compute all scores of a scorer; those of other scorers are None."""
     return {
         key: entry.measure(seen) if entry.scorer == scorer else None
         for key, entry in SCORES.items()
@@ -248,9 +249,9 @@ def score(seen: Seen, scorer: Scorer = "features") -> dict[str, Any]:
 
 
 def shown_scores(scores: Scores, real: Scores | None) -> Iterator[ShownScore]:
-    """Those scores that can be told, beside those of real digits where these are known.
+    """The known scores as rows of a table, with those of real digits if known.
 
-    Raises ValueError if a value is not what its entry in SCORES shows.
+    Raises ValueError if a value does not fit the format in its entry of SCORES.
     """
     for key, entry in SCORES.items():
         value, real_value = scores.get(key), (real or {}).get(key)
@@ -264,7 +265,7 @@ def shown_scores(scores: Scores, real: Scores | None) -> Iterator[ShownScore]:
 
 
 def near_training(neighbours: Neighbours, reference: "Reference") -> NearTraining:
-    """The distances of images to training digits beside those of real test digits."""
+    """Compare the distances of images to training digits with those of real test digits."""
     copies = int((neighbours.crowding < reference.copied_below).sum())
     return NearTraining(
         median=float(neighbours.distances[:, 0].median()),
@@ -275,7 +276,7 @@ def near_training(neighbours: Neighbours, reference: "Reference") -> NearTrainin
 
 
 def _text(form: str, value: Any) -> str:
-    """`value`, or its items by name, in `form`; nothing for None. Raises ValueError."""
+    """Format `value`, or its items by name; "" for None. Raises ValueError if it does not fit."""
     if value is None:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""The scores of an evaluation in one sentence."""
+"""Summarize the scores of an evaluation in one sentence."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -6,12 +6,12 @@ from mnistgan.evaluation.scores import Scorer, Scores
 
 
 def verdict(scorer: Scorer, scores: Scores, real: Scores | None, class_names: Sequence[str]) -> str:
-    """What the scores say; `real` are those of real digits, which only modes go without."""
+    """Summarize the scores. `real` holds those of real digits, or is None for modes."""
     return VERDICTS[scorer](scores, real or {}, class_names)
 
 
 def noun(class_names: Sequence[str]) -> str:
-    """What the classes are together: digits, if they are called by their numbers."""
+    """The word for the classes: "digits" if their names are their numbers, else "classes"."""
     plain = all(name == str(label) for label, name in enumerate(class_names))
     return "digits" if plain else "classes"
 
@@ -31,7 +31,7 @@ def _of_features(scores: Scores, real: Scores, class_names: Sequence[str]) -> st
     parts.append(f"{100 * scores['unreadable']:.0f} % unreadable")
     near = scores["nearest_training_distance"]
     if near is not None:
-        # Twice as many as chance allows, and three standard deviations of a count.
+        # Twice the expected number, plus three standard deviations of a Poisson count.
         allowed = 2 * near["near_copies_real"] + 3 * near["near_copies_real"] ** 0.5
         copies = f"{near['near_copies']:,} copies of training digits found"
         parts.append(

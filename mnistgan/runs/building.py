@@ -76,7 +76,7 @@ def resolve(config: Config, dataset: Dataset, device: torch.device) -> Config:
 
 
 def build_trainer(config: Config, dataset: Dataset, device: torch.device) -> Trainer:
-    """Build a trainer at step 0. Raises ConfigError if there is not enough free memory."""
+    """Build a trainer at step 0. Raises ConfigError if the device has too little free memory."""
     needed = training_bytes(config, dataset.images.shape[1], len(dataset.class_counts))
     available = available_bytes(device)
     if needed > available:

@@ -107,7 +107,7 @@ class RunFolder:
     def open(cls, run: str | Path, runs: Path) -> "RunFolder":
         """Open a run by its folder or its name in `runs`. Raises RunError if it is not a run."""
         for path in (Path(run), runs / run):
-            if (path / "config.yaml").is_file():
+            if is_run(path):
                 return cls(path)
         known = ", ".join(sorted(found.path.name for found in _runs_in(runs))[:8])
         raise RunError(
@@ -121,8 +121,8 @@ class RunFolder:
         folder = checkpoint.absolute().parent
         if folder.name == "checkpoints":
             folder = folder.parent
-        is_run = all((folder / name).is_file() for name in ("config.yaml", "run.json"))
-        return cls(_relative(folder)) if is_run else None
+        run = cls(_relative(folder))
+        return run if is_run(folder) and run.info.is_file() else None
 
     @classmethod
     def drawings_folder(cls, checkpoint: Path) -> Path:
@@ -239,10 +239,15 @@ class RunFolder:
         return status.st_dev, status.st_ino
 
 
+def is_run(folder: Path) -> bool:
+    """Whether `folder` is a run: it has a config.yaml, which a training writes first."""
+    return RunFolder(folder).config.is_file()
+
+
 def is_training_file(path: Path) -> bool:
-    """Whether `path` is one of TRAINING_FILES in a folder with a config.yaml (a run)."""
+    """Whether `path` is one of TRAINING_FILES in a run."""
     return any(
-        path.match(pattern) and (path.parents[pattern.count("/")] / "config.yaml").is_file()
+        path.match(pattern) and is_run(path.parents[pattern.count("/")])
         for pattern in TRAINING_FILES
     )
 
@@ -271,7 +276,7 @@ def find_checkpoint(given: str, runs: Path) -> Path:
     for path in (Path(given), runs / given):
         if path.is_file():
             return path
-        if (path / "config.yaml").is_file():
+        if is_run(path):
             latest = RunFolder(path).latest
             if not latest.is_file():
                 raise RunError(f"{path}: has no {latest.name} yet")
