@@ -28,10 +28,10 @@ COMMENT_LENGTH = DIGEST_BYTES.to_bytes(2, "little")
 
 PIECE_BYTES = 2**20
 MAX_PICKLE_BYTES = 2**18
-"""Limit for the list of tensors and plain values; that of our largest checkpoint has 24 KiB, and a
-configuration at most 64 KiB"""
+"""Maximum size of the list of tensors and plain values. The largest list of a preset has 24 KiB; a
+configuration file adds at most 64 KiB."""
 MAX_VALUES = 100_000
-"""Limit for the number of values in this list; ours have a few thousand"""
+"""Maximum number of values in this list; a usual checkpoint has a few thousand"""
 
 State = dict[str, Any]
 
@@ -62,7 +62,9 @@ class _DigestingFile:
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.digest = hashlib.sha256()
-        self.held = b""  # last bytes so far: without a comment, a zip file ends in its length
+        # The last two bytes so far. At the end they are the length 0 of the zip comment, which
+        # `finish` replaces.
+        self.held = b""
         self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:
@@ -95,10 +97,11 @@ class _DigestingFile:
 def _keep(latest: Path, previous: Path) -> None:
     """Make `previous` the same file as `latest`, which stays in place throughout."""
     if not latest.exists() or (previous.exists() and previous.samefile(latest)):
-        return  # they are one file after a kill between the two renames; renaming would do nothing
+        # A kill between the two renames leaves both names on one file. Renaming would do nothing.
+        return
     with replacing(previous) as temporary:
         try:
-            temporary.hardlink_to(latest.resolve())  # the file, not a link that changes
+            temporary.hardlink_to(latest.resolve())  # the file, if `latest` is a symbolic link
         except OSError:  # a file system without hard links
             shutil.copyfile(latest, temporary)
 
@@ -112,7 +115,7 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> State:
     try:
         with (
             _open_verified(path) as file,
-            warnings.catch_warnings(action="ignore"),  # about files that torch is going to reject
+            warnings.catch_warnings(action="ignore"),  # about files that torch then rejects
         ):
             state = torch.load(file, map_location=device, weights_only=True)  # noqa: TID251
         _check_tree(path, state)
@@ -213,8 +216,8 @@ def _open_verified(path: Path) -> Iterator[BinaryIO]:
 def _check_entries(path: Path, file: BinaryIO) -> None:
     """Raise CheckpointError if a file with a correct checksum looks malicious.
 
-    Such a file may decompress to much more than its size, or mark its entries as folders, which
-    torch leaves unread.
+    Such a file may decompress to much more than its size, or mark its entries as folders, whose
+    contents torch does not read.
     """
     archive = open_zip(file)
     for entry in archive.infolist():

@@ -14,7 +14,7 @@ from mnistgan.config import Compilation, Precision
 from mnistgan.errors import ConfigError, DeviceError
 
 MIN_WEIGHTS_FOR_BF16 = 300_000
-"""For both networks together; below it, bf16 loses more in casts than it gains (measured)"""
+"""For both networks together; with fewer, casts cost more than bf16 saves (measured)"""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT_BYTES = 2**30
 

@@ -18,7 +18,7 @@ from mnistgan.models import ARCHITECTURES, build_generator
 from mnistgan.plugins import check_loaded, recorded
 
 BLOCK = 64
-"""Number of images computed together; matrix products of another shape round differently"""
+"""Number of images computed together, always the same, because its size affects rounding"""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Sampler:
         return [label for label, count in enumerate(self.class_counts) if count > 0]
 
     def labels_in_turn(self, block: int) -> Tensor:
-        """Classes (BLOCK,) of block number `block`: image i has class number i mod count."""
+        """Classes (BLOCK,) of block number `block`: image i has class i modulo their number."""
         indices = torch.arange(block * BLOCK, (block + 1) * BLOCK)
         return torch.tensor(self.classes)[indices % len(self.classes)]
 
@@ -50,8 +50,8 @@ class Sampler:
     def noise(self, seed: int, block: int, truncation: float | None = None) -> Tensor:
         """z (BLOCK, z_dim) of block number `block`, the same on every device.
 
-        Components whose absolute value exceeds `truncation` are redrawn until it does not (Brock
-        et al. 2019, section 3.1). The other components do not change.
+        Each component whose absolute value exceeds `truncation` is replaced by a draw from the
+        truncated normal distribution (Brock et al. 2019, section 3.1).
         """
         rng = _rng(seed, block)
         z = self.temperature * torch.randn(BLOCK, self.z_dim, generator=rng)
@@ -115,8 +115,8 @@ class OpenedGenerator:
 def open_generator(path: Path, device: str) -> OpenedGenerator:
     """Open the generator of a checkpoint on `device`, a name such as `auto`.
 
-    Raises DeviceError, and CheckpointError, naming the file, if the file is damaged or its contents
-    do not fit together.
+    Raises DeviceError if the device is unknown or not available, and CheckpointError, naming the
+    file, if the file is damaged or its contents do not fit together.
     """
     target = resolve_device(device)
     state = load_checkpoint(path)

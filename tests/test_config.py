@@ -228,7 +228,7 @@ def test_keys_and_values_with_line_breaks_report_one_line() -> None:
         ("loss: {adversarial: wgan, weight_clip: 0.01, r1: 1}", "choose one"),
         ("loss: {adversarial: wgan, weight_clip: 1, label_smoothing: 0.1}", "bce or minimax"),
         ("loss: {adversarial: hinge, label_smoothing: 0.1}", "bce or minimax"),
-        ("loss: {weight_clip: 0.01}", "weight_clip belongs to wgan"),
+        ("loss: {weight_clip: 0.01}", "weight_clip is only used by wgan"),
         (
             "loss: {adversarial: wgan, weight_clip: 0.01}\nmodel: {spectral_norm: true}",
             "spectral_norm are two ways to bound D's weights: choose one",

@@ -259,7 +259,7 @@ def test_classes_are_called_by_their_names(
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
-        (np.arange(520) % 26, "tells 10 classes apart"),
+        (np.arange(520) % 26, "needs 10 classes with at least 2 training digits each"),
         (np.arange(520) % 2, "found 2 classes, 260 digits of the rarest"),
         (np.arange(100) % 10, "needs at least 128 training digits, found 100"),
     ],

@@ -30,7 +30,7 @@ def check_config(
 ) -> Config:
     """The configuration that plain `values` describe.
 
-    `origins` names the source of some dotted keys; all others came from `origin`. `rules` are
+    `origins` maps dotted keys to their sources; all other keys came from `origin`. `rules` are
     checked in addition to RULES.
 
     Raises ConfigError with one line per problem: first the invalid fields of all sections, then the
@@ -131,7 +131,7 @@ def _shorten(value: object) -> str:
 
 
 def _near_key(key: str) -> str:
-    """A hint at the nearest known key: by the dotted name, or by the last word in any section.
+    """A hint with the nearest known key, by its dotted name or by its last word in any section.
 
     If no key is near, the hint lists the known keys.
     """

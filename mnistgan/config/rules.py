@@ -1,7 +1,7 @@
-"""Rules between keys, for values that are valid one by one but do not work together.
+"""Rules between keys, for values that are each valid but do not work together.
 
 The rules here need only the values. A rule that depends on a loss, an architecture, an optimizer or
-a data set lives in the module with the table of these entries.
+a data set is in the module that has their table.
 """
 
 from collections.abc import Callable, Set

@@ -97,7 +97,7 @@ class LossConfig(Section):
 
 
 class AugmentConfig(Section):
-    """Augmentation, the same for real and generated images, before D sees them."""
+    """Augmentation of real and generated images before D sees them."""
 
     translation: int = Field(0, ge=0, le=14)
     """Shift images by up to this many pixels in each direction."""
@@ -209,7 +209,8 @@ RESUMABLE_KEYS = (
     "output.keep_every_epochs",
 )
 """Keys that may change when a run is resumed, because they do not affect the steps already taken.
-The data may have moved, so its keys are among them; resuming compares the SHA-256 of the images."""
+The keys of the location of the data are included because data may move; resuming compares the
+SHA-256 of the images."""
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def to_unit_range(images: Tensor) -> Tensor:
-    """0..255 to a new float32 tensor in [-1, 1], the range of the generator's tanh."""
+    """Convert 0..255 to a new float32 tensor in [-1, 1], the range of the generator's tanh."""
     return images.to(torch.float32, copy=True).div_(127.5).sub_(1)
 
 
 class Batches:
     """Draws batches of one size from shuffled passes over a data set.
 
-    A batch that begins at the end of one pass continues at the start of the next. So every batch
+    A batch that begins at the end of one pass continues at the start of the next, so every batch
     is full, and every image is drawn once in each pass.
     """
 

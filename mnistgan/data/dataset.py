@@ -37,9 +37,9 @@ class Dataset:
     source: str
     """Where the images came from, in words"""
     class_names: tuple[str, ...]
-    """The names of the classes 0 to the highest in `labels`"""
+    """Names of the classes, from class 0 to the highest in `labels`"""
     is_placeholder: bool = False
-    """Whether the images are blank, because a dry run does not download the real ones"""
+    """Whether the images are blank, because a dry run downloads nothing"""
 
     @cached_property
     def class_counts(self) -> list[int]:
@@ -63,6 +63,7 @@ class Access:
     cache: Path
     """The folder for downloads"""
     offline: bool = False
+    """Raise DataError instead of a download"""
     dry_run: bool = False
     """Download nothing, and return blank images in place of those that would be downloaded"""
     announce: Callable[[str], None] = lambda text: None

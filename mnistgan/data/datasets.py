@@ -110,7 +110,7 @@ def dataset_entry(name: str) -> DatasetEntry:
 
 
 def default_dataset(channels: int) -> str:
-    """The data set assumed for images with `channels` channels: the first such in the table.
+    """The data set assumed for images with `channels` channels: the first one in DATASETS.
 
     channels: 1 or 3
     """
@@ -129,11 +129,12 @@ def load_dataset(
 ) -> Dataset:
     """Load one split of a named data set, or of a folder of IDX files.
 
-    `root` is a folder with torchvision's layout, or one that holds the files directly. The default
-    is $MNISTGAN_DATA. Without either, MNIST comes from this package, and other sets come from
-    `cache`, a folder with torchvision's layout (default: the user's cache). Files missing there are
-    downloaded unless `offline`. `announce` receives a line before a download begins. A `dry_run`
-    downloads nothing and returns blank images instead of those that it would download.
+    `root` is a folder with torchvision's layout, or one that holds the files directly if their
+    names or checksums identify the data set. The default is $MNISTGAN_DATA. Without either, MNIST
+    and Stacked MNIST come from this package. The other data sets come from `cache`, a folder with
+    torchvision's layout (default: the user's cache). Files missing there are downloaded unless
+    `offline` is set. `announce` receives a line before a download begins. A `dry_run` downloads
+    nothing and returns blank images instead of those that it would download.
 
     Raises DataError if no source has the files or a file is damaged.
     """
@@ -184,7 +185,7 @@ def _known_or_path(dataset: str) -> str | None:
 
 def _scored_stacked(dataset: str, every_epochs: float | None) -> str | None:
     if every_epochs is not None and dataset_entry(dataset).channels != 1:
-        return f"evaluate_every_epochs scores single digits, and {dataset} has none; leave it null"
+        return f"evaluate_every_epochs needs images with one channel; leave it null for {dataset}"
     return None
 
 

@@ -52,7 +52,7 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
 
 
 def read_up_to(file: IO[bytes] | gzip.GzipFile, size: int) -> bytearray:
-    """Read up to `size` bytes in chunks, so a false size in a header does not allocate memory."""
+    """Read up to `size` bytes in chunks, so a wrong size in a header wastes no memory."""
     data = bytearray()
     while len(data) < size:
         chunk = file.read(min(CHUNK_BYTES, size - len(data)))

@@ -28,7 +28,7 @@ UNREADABLE = (
     *(zlib.error, zipfile.BadZipFile),
 )
 Arrays = tuple[np.ndarray, np.ndarray | None]
-# Version 3 is only needed for field names, which images and labels do not have.
+# Version 3 adds Unicode names of fields, which arrays of images and labels do not have.
 HEADER_READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -125,12 +125,12 @@ def _read_array(path: Path, file: IO[bytes], check: Check) -> np.ndarray:
 def _read_header(path: Path, file: IO[bytes]) -> tuple[Header, bool]:
     """Read shape, dtype and whether the array is in Fortran order."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # about Python 2, and odd literals
+        with warnings.catch_warnings(action="ignore"):  # about Python 2, invalid literals
             version = np.lib.format.read_magic(file)
             shape, fortran_order, dtype = HEADER_READERS[version](file)
     except Exception:  # numpy evaluates the header as Python literals, which fails in many ways
         raise DataError(f"{path}: cannot be read: it is damaged or not a .npy array") from None
-    if not all(type(size) is int and size >= 0 for size in shape):  # True is not a size
+    if not all(type(size) is int and size >= 0 for size in shape):  # excludes bool
         raise DataError(f"{path}: cannot be read: its shape is damaged")
     return Header(shape, dtype), bool(fortran_order)
 

@@ -1,7 +1,7 @@
 """Where IDX files come from: a folder, the package itself, the cache, or a download.
 
-The first source that is named or present is used. A damaged file in it is an error; the next
-source is not tried.
+A folder that the user names is the only source. Otherwise the first source that has the files is
+used. A damaged file is an error; the next source is not tried.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ class IdxFiles:
 
     @property
     def is_recognisable(self) -> bool:
-        """Whether the files can be told from those of other data sets with the same names."""
+        """Whether names or checksums distinguish the files from those of other data sets."""
         return self.sha256 is not None or self.images is not IMAGES
 
     @property
@@ -112,7 +112,7 @@ def expanded(folder: Path) -> Path:
 
 
 def _from_root(files: IdxFiles, split: Split, root: Path) -> Loaded:
-    """Read from a folder with torchvision's layout, or one that holds the files directly."""
+    """Read from a folder with torchvision's layout, or with recognizable files in it."""
     for folder in (root / files.raw_folder, *([root] if files.is_recognisable else [])):
         if _find(folder, files.images[split]):
             return _read(files, folder, split, f"IDX files in {folder}")
@@ -130,7 +130,7 @@ def _placeholder(files: IdxFiles, split: Split, source: str) -> Loaded:
 
 
 def _find(folder: Path, stem: str) -> Path | None:
-    """The file of that name, decompressed or gzipped, or None."""
+    """The file named `stem`, or `stem`.gz, or None."""
     candidates = (folder / stem, folder / f"{stem}.gz")
     return next((path for path in candidates if path.is_file()), None)
 
@@ -184,7 +184,7 @@ def _download(files: IdxFiles, split: Split, cache: Path) -> str | None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALLED_SECONDS)
     try:
-        # It also takes a partial file for a complete one, so download into a new folder.
+        # torchvision also accepts a partial file as complete, so download into a new folder.
         with (
             tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as folder,
             contextlib.redirect_stderr(io.StringIO()),

@@ -50,8 +50,8 @@ def build_reference(
 def measure_reference(name: str, judge: Judge, train: Digits, test: Digits) -> Reference:
     """Measure the reference of a judge, with the scores of real digits.
 
-    The scores are those of the first 10,000 training digits, or of the test digits if an entry of
-    SCORES sets `real_of_test`.
+    The real digits are the first 10,000 training digits. For each score whose entry in SCORES sets
+    `real_of_test`, they are the test digits.
     """
     seen_train, seen_test = judge_images(judge, train[0]), judge_images(judge, test[0])
     neighbours = nearest_neighbours(test[0], train[0])
@@ -69,18 +69,16 @@ def measure_reference(name: str, judge: Judge, train: Digits, test: Digits) -> R
 def _check_digits(train: Digits, test: Digits) -> None:
     """Raise DataError if a judge cannot be trained and measured on these digits."""
     if train[0].shape[1] != 1:
-        raise DataError("a judge looks at single digits; these images have more channels")
+        raise DataError("a judge needs images with one channel; these have more")
     if len(train[0]) < BATCH_SIZE:
-        raise DataError(
-            f"a judge needs at least {BATCH_SIZE} training digits, found {len(train[0])}"
-        )
+        raise DataError(f"a judge needs at least {BATCH_SIZE} training digits; got {len(train[0])}")
     for split, (_, labels) in (("training", train), ("test", test)):
         counts = labels.bincount(minlength=CLASSES).tolist()
         if len(counts) > CLASSES or min(counts) < 2:
             present = [count for count in counts if count]
             raise DataError(
-                f"a judge tells {CLASSES} classes apart, and needs 2 {split} digits of each; found "
-                f"{len(present)} classes, {min(present, default=0)} digits of the rarest"
+                f"a judge needs {CLASSES} classes with at least 2 {split} digits each; got "
+                f"{len(present)} classes, the rarest with {min(present, default=0)} digits"
             )
 
 
@@ -90,7 +88,9 @@ def find_reference(
     """Find the reference of a data set: the one that ships, or one trained on this machine.
 
     The latter is looked up in `folder` by the hash of the digits that `load` returns. If it is
-    missing, a judge is trained and saved. Raises DataError if the digits cannot be loaded.
+    missing, a judge is trained and saved.
+
+    Raises DataError if the digits cannot be loaded or a judge cannot be trained on them.
     """
     if name in SHIPPED_JUDGES:
         return shipped_reference(name)

@@ -1,4 +1,4 @@
-"""The judge: a small classifier. All scores are computed from its features and probabilities.
+"""The judge: a small classifier. Most scores are computed from its features and probabilities.
 
 It is trained once, on the training split of a data set. The judge of MNIST ships with the package,
 so that everybody uses the same one.
@@ -14,7 +14,7 @@ from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 from mnistgan.data import to_unit_range
 
 RECIPE = "judge-v1"
-"""Name of the network, its training and its preprocessing; changing any of them needs a new name"""
+"""Version of the network, its training and its preprocessing; a change to any needs a new name"""
 FEATURES = 64
 CLASSES = 10
 JUDGE_BATCH = 250
@@ -93,7 +93,7 @@ def train_judge(images: Tensor, labels: Tensor, seed: int = 0) -> Iterator[Judge
 
     Each image of a batch is shifted, rotated and scaled at random.
     """
-    with torch.random.fork_rng(devices=[]):  # a GAN training may be waiting; keep its random state
+    with torch.random.fork_rng(devices=[]):  # the random state of a GAN training must not change
         torch.manual_seed(seed)
         yield from _train(images, labels)
 

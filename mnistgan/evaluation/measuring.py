@@ -28,7 +28,7 @@ class Working:
 def load_real(name: str, split: Split, root: Path | None) -> Dataset:
     """Load one split of the real images. `root` is the data.root of the run being scored.
 
-    A data set that ships is read from the package, as the run may come from another machine.
+    A data set that ships is read from the package, because the run may come from another machine.
     """
     if dataset_entry(name).ships:
         return load_shipped(name, split)
@@ -48,7 +48,7 @@ def reference_of(name: str, root: Path | None, judges: Path) -> Generator[Workin
 
 
 def judge_all(judge: Judge, images: Tensor) -> Generator[Working, None, Judged]:
-    """Judge images (N, C, 28, 28) channel by channel: the first channel of all images first."""
+    """Apply the judge to images (N, C, 28, 28): to channel 0 of all images, then to channel 1, ..."""
     seen: list[Judged] = []
     for channel in images.split(1, dim=1):
         for block in channel.split(10 * JUDGE_BATCH):

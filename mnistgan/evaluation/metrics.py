@@ -1,8 +1,8 @@
 """The scores of generated digits: pure functions of features (N, D) and class probabilities (N, C).
 
-All compute in float64 on the CPU. Functions of features or probabilities raise ValueError if there
-are too few rows (the docstring says how many; one is enough otherwise), and NonFiniteError if a
-value is not finite.
+All functions compute in float64 on the CPU. Those of features or probabilities raise ValueError if
+there are too few rows (at least 1, or as many as the docstring says), and NonFiniteError if a value
+is not finite.
 """
 
 import math
@@ -15,14 +15,14 @@ from torch import Tensor
 from mnistgan.errors import NonFiniteError
 
 KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 100, 1000
-PRECISION_NEIGHBOUR, DENSITY_NEIGHBOUR = 3, 5  # k of Kynkäänniemi et al. and of Naeem et al.
+PRECISION_NEIGHBOUR, DENSITY_NEIGHBOUR = 3, 5  # k in Kynkäänniemi et al. and in Naeem et al.
 
-# Scores of classifier features hardly change between 1e-4 and 1e-2; more hides distorted digits.
+# The scores hardly change between 1e-4 and 1e-2; larger values hide distorted digits.
 RIDGE = 1e-3
 
 BLOCK_ROWS = 256  # 256 x 60,000 distances are 123 MB
 
-# A bound on the error of |x|^2 + |y|^2 - 2 x.y, relative to |x|^2 + |y|^2, up to 5,000 features.
+# Bounds the error of |x|^2 + |y|^2 - 2 x.y relative to |x|^2 + |y|^2, for up to 5,000 features.
 ROUNDING = 1e-11
 
 
@@ -37,13 +37,13 @@ class ManifoldScores(NamedTuple):
     """Precision, recall, density and coverage of fakes."""
 
     precision: float
-    """Share of fakes within the 3rd-neighbour ball of some real digit, 0..1."""
+    """Share of fakes within the 3rd-neighbor ball of some real digit, 0..1."""
     recall: float
-    """Share of real digits within the 3rd-neighbour ball of some fake, 0..1."""
+    """Share of real digits within the 3rd-neighbor ball of some fake, 0..1."""
     density: float
-    """Mean number of 5th-neighbour balls of real digits that a fake lies in, over 5; may pass 1."""
+    """Mean number of 5th-neighbor balls of real digits around a fake, over 5; may exceed 1."""
     coverage: float
-    """Share of real digits with a fake within their 5th-neighbour ball, 0..1."""
+    """Share of real digits with a fake within their 5th-neighbor ball, 0..1."""
 
 
 class ClassGaussians(NamedTuple):
@@ -56,7 +56,7 @@ class ClassGaussians(NamedTuple):
 
 
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
-    """The squared distance of the Gaussians fitted to two sets of 2 or more rows; 0 is best."""
+    """The squared Fréchet distance of Gaussians fitted to two sets of 2 or more rows; 0 is best."""
     return frechet_between(gaussian_statistics(real), gaussian_statistics(fake))
 
 
@@ -69,8 +69,8 @@ def gaussian_statistics(features: Tensor) -> GaussianStatistics:
 def frechet_between(a: GaussianStatistics, b: GaussianStatistics) -> float:
     """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), never below 0 (Heusel et al. 2017, eq. 6).
 
-    The squared Fréchet distance of two Gaussians (Dowson & Landau 1982). tr (S1 S2)^(1/2) is the
-    sum of the singular values of A^T B for any A A^T = S1, B B^T = S2. This
+    The squared Fréchet distance of two Gaussians (Dowson & Landau 1982). tr (S1 S2)^(1/2) is
+    computed as the sum of the singular values of A^T B, where A A^T = S1 and B B^T = S2. This
     avoids square roots of rounding errors, even for covariances without full rank.
     """
     root_trace = torch.linalg.svdvals(_root(a.covariance).T @ _root(b.covariance)).sum()
@@ -85,11 +85,12 @@ def kernel_distance(
     subset_size: int = KERNEL_SUBSET_SIZE,
     seed: int = 0,
 ) -> float:
-    """The unbiased squared MMD under the kernel (x.y / D + 1)^3, the mean over random subsets.
+    """The unbiased squared MMD under the kernel (x.y / D + 1)^3, averaged over random subsets.
 
     The estimator is eq. 3 of Gretton et al. 2012, the kernel that of Bińkowski et al. 2018,
-    section 4. Near 0, above or below, for two sets of one distribution. The subsets are drawn
-    without replacement. They are smaller if a set has fewer rows; both sets need 2 rows.
+    section 4. For two sets of one distribution the result is near 0 and may be negative. The
+    subsets are drawn without replacement. They are smaller if a set has fewer rows; both sets need
+    2 rows.
     """
     real, fake = _rows(real, least=2), _rows(fake, least=2)
     size = min(subset_size, len(real), len(fake))
@@ -104,10 +105,10 @@ def kernel_distance(
 
 
 def classifier_score(probabilities: Tensor) -> float:
-    """exp(E[KL(p(y|x) || p(y))]) (Salimans et al. 2016, section 4), over one split; 1..C.
+    """exp(E[KL(p(y|x) || p(y))]) (Salimans et al. 2016, section 4), from 1 to C.
 
     probabilities: (N, C), rows that sum to 1. The expected divergence is the entropy of the
-    mean row minus the mean entropy of the rows.
+    mean row minus the mean entropy of the rows. All rows are used at once, without splits.
     """
     rows = _rows(probabilities)
     mean = rows.mean(dim=0)
@@ -119,9 +120,9 @@ def manifold_scores(real: Tensor, fake: Tensor, block_rows: int = BLOCK_ROWS) ->
     """Precision and recall (Kynkäänniemi et al. 2019, eq. 1 and 2) at k = 3, density and coverage
     (Naeem et al. 2020, section 3) at k = 5.
 
-    Both sets need 6 rows. The ball of a point reaches to its k-th nearest neighbour in its own
-    set, itself not counted, and is open, as in Naeem et al.'s package `prdc`. Memory: block_rows
-    times the size of the larger set.
+    Both sets need 6 rows. The radius of the ball of a point is the distance to its k-th nearest
+    neighbor in its own set, not counting the point itself. The ball is open, as in Naeem et al.'s
+    package `prdc`. Memory: block_rows times the size of the larger set.
     """
     least = max(PRECISION_NEIGHBOUR, DENSITY_NEIGHBOUR) + 1
     real, fake = _rows(real, least), _rows(fake, least)
@@ -181,7 +182,7 @@ def unreadable_share(log_densities: Tensor, threshold: float) -> float:
 
 
 def _rows(values: Tensor, least: int = 1) -> Tensor:
-    """Check `values` (N, D) as the module docstring says; returns them in float64 on the CPU."""
+    """`values` (N, D) in float64 on the CPU, after the checks in the module docstring."""
     if values.ndim != 2 or len(values) < least:
         raise ValueError(f"expected {least} or more rows of numbers, found {tuple(values.shape)}")
     if not values.isfinite().all():
@@ -212,9 +213,10 @@ def _squared_distances(x: Tensor, y: Tensor, block_rows: int) -> Iterator[Tensor
 def _squared_radii(points: Tensor, block_rows: int) -> Tensor:
     """(N, 2): squared radii of the open ball around each point, for precision and for density.
 
-    A copy of the neighbour that defines the radius, such as a generator that memorises produces, is
-    outside the ball. So the radii are reduced by more than the rounding error of a distance. Near
-    the edge |y|^2 <= 2 |x|^2 + 2 r^2, which bounds that error by the point alone.
+    A generator that memorizes may produce a copy of the neighbor that defines the radius. This copy
+    lies on the edge and must count as outside. So the radii are reduced by more than the rounding
+    error of a distance. For y near the edge, |y|^2 <= 2 |x|^2 + 2 r^2, so |x| and r are enough to
+    bound that error.
     """
     columns = [PRECISION_NEIGHBOUR, DENSITY_NEIGHBOUR]  # column 0 is the point itself
     squared = torch.cat(

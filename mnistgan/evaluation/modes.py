@@ -1,4 +1,4 @@
-"""Stacked MNIST: number of the 1,000 modes that a generator covers, and how evenly."""
+"""Stacked MNIST: how many of the 1,000 modes a generator covers, and how evenly."""
 
 from dataclasses import dataclass
 

@@ -11,7 +11,7 @@ BLOCK_ROWS = 250
 
 
 class Neighbours(NamedTuple):
-    """The two nearest references of each query, the nearest first."""
+    """The two nearest references of each query, sorted by distance."""
 
     distances: Tensor
     """(N, 2) float64, Euclidean, of pixels in 0..1"""
@@ -20,7 +20,7 @@ class Neighbours(NamedTuple):
 
     @property
     def crowding(self) -> Tensor:
-        """(N,): nearest distance over second nearest, 0 for a copy, near 1 for a new digit.
+        """(N,): nearest distance divided by second nearest; 0 for a copy, near 1 for a new digit.
 
         The distance alone would call every plain "1" a copy, because all of them are similar.
         """
@@ -29,9 +29,9 @@ class Neighbours(NamedTuple):
 
 
 def nearest_neighbours(queries: Tensor, references: Tensor) -> Neighbours:
-    """The two nearest of references (M, ...) uint8 for each of queries (N, ...) uint8.
+    """The two nearest of the `references` (M, ...) uint8 for each of the `queries` (N, ...) uint8.
 
-    A fast float32 product selects candidates, which are then compared in exact integers.
+    A fast float32 matrix product selects candidates, which are then compared exactly, in integers.
     """
     queries, references = queries.flatten(1), references.flatten(1)
     scaled = references.float() / 255

@@ -1,7 +1,7 @@
-"""References: a judge, and what the scores need to know about real digits.
+"""A reference: a judge, and the statistics of real digits that the scores need.
 
 A reference has three files: NAME.safetensors with the weights of the judge,
-NAME-reference.safetensors with the features and facts of real digits, and NAME.sha256 with the
+NAME-reference.safetensors with the statistics of real digits, and NAME.sha256 with the
 checksums of both. The reference of MNIST ships with the package.
 """
 
@@ -27,20 +27,20 @@ from mnistgan.files import atomic_write
 from mnistgan.reading import read_bounded
 
 LEAST_FEATURES = 2 * CLASSES
-"""Minimum number of features: those of 2 test digits per class"""
+"""Minimum number of rows of features: 2 test digits per class"""
 MAX_FILE_BYTES = 2**29
 """Maximum size of one file, enough for four million digits; the shipped file has 1.4 MiB"""
 UNREADABLE = (SafetensorError, CheckpointError, ValueError, KeyError, RecursionError)
-"""Errors that damaged contents raise"""
+"""Errors that damaged contents may raise"""
 SHIPPED = "mnist-judge-v1"
 SHIPPED_JUDGES = {"mnist": SHIPPED}
-"""Names by data set; the judge of another data set is trained on the machine that needs it"""
+"""Names by data set; for another data set, a judge is trained on the user's machine"""
 SHIPPED_FOLDER = Path(__file__).parent / "judges"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """The numbers of a reference, as in `Reference`."""
+    """The numbers of a reference, as JSON in its file; see `Reference` for their meaning."""
 
     __pydantic_config__: ClassVar = ConfigDict(allow_inf_nan=False, extra="forbid")
 
@@ -63,7 +63,7 @@ class Reference:
     name: str
     judge: Judge
     judge_sha256: str
-    """Hash of the file of weights"""
+    """SHA-256 of the file with the weights"""
     features: Tensor
     """(N, 64) float16, features of the real test digits"""
     gaussians: ClassGaussians
@@ -137,7 +137,7 @@ def load_reference(folder: Path, name: str) -> Reference | None:
         return None
     weights, seen, checksums = (read_bounded(path, MAX_FILE_BYTES) for path in paths)
     advice = (
-        "install mnistgan again" if folder == SHIPPED_FOLDER else "delete them to train it again"
+        "install mnistgan again" if folder == SHIPPED_FOLDER else "delete them to train a new judge"
     )
     damaged = f"{folder / name}: the files of this judge are damaged"
     if checksums.decode(errors="replace") != _checksums({paths[0]: weights, paths[1]: seen}):
@@ -224,7 +224,7 @@ def _read_facts(text: str) -> Facts:
 
 
 def _first_line(error: Exception) -> str:
-    if isinstance(error, ValidationError):  # the first of several problems
+    if isinstance(error, ValidationError):  # shows the first of several problems
         details = error.errors()[0]
         return f"facts.{'.'.join(map(str, details['loc']))}: {details['msg']}"
     return (str(error) or type(error).__name__).splitlines()[0]

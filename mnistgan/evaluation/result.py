@@ -71,13 +71,13 @@ class Evaluation:
 
     @property
     def class_counts(self) -> list[tuple[str, int]]:
-        """Number of samples that the judge assigns to each class; empty if that is not scored."""
+        """Number of samples that the judge assigns to each class; empty without that score."""
         counts = self.scores["class_histogram"] or ()
         return list(zip(self.class_names, counts, strict=False))
 
     @property
     def noun(self) -> str:
-        """The word for the classes: digits or classes."""
+        """The word for the classes: "digits" or "classes"."""
         return noun(self.class_names)
 
     def rows(self) -> Iterator[ShownScore]:

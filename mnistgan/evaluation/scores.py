@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 Scorer = Literal["features", "modes"]
 Scores = Mapping[str, Any]
-"""Values by key in types of JSON: a number, a list or a dictionary of numbers, or None if the score
-is unknown"""
+"""JSON values by key: a number, a list or a dictionary of numbers, or None if the score is
+unknown"""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Seen:
     """The input of all scores: N >= 6 images as the judge sees them."""
 
     judged: Judged
-    """(N * channels, ...): the first channel of all images, then the second, ..."""
+    """(N * channels, ...): channel 0 of all images, then channel 1, ..."""
     reference: "Reference"
     channels: int = 1
     labels: Tensor | None = None
@@ -64,13 +64,13 @@ class Row(NamedTuple):
 
     name: str
     form: str | None
-    """Format for `str.format`, applied to the value, or to the items of a dictionary by name; None:
-    not shown in the table"""
+    """Format string for the value, or for the items of a dictionary by name; None: the score is not
+    shown in the table"""
     meaning: str
     better: Literal["lower", "higher"] | None = None
     real_form: str | None = None
-    """Format of the column for real digits, applied to the value of the samples; None: `form` is
-    applied to the score of real digits"""
+    """Format string of the column for real digits if the value for the samples contains the real
+    score; None: `form` is applied to the score of real digits"""
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,13 @@ class Score:
     """A score: how it is computed and shown."""
 
     measure: Callable[[Seen], Any]
-    """Returns the value in types of JSON, or None if it is unknown"""
+    """Returns a JSON value, or None if the score is unknown"""
     rows: tuple[Row, ...]
     scorer: Scorer = "features"
-    """The scorer of the data sets that have this score"""
+    """`DatasetEntry.scorer` of the data sets that have this score"""
     real_of_test: bool = False
-    """Whether the score of real digits is computed from test digits, because the judge was trained
-    on the training digits, or the score compares with them"""
+    """Whether the score of real digits is computed from the test digits, because the judge was
+    trained on the training digits, or the score compares the images with them"""
 
 
 def _frechet_distance(seen: Seen) -> float:
@@ -125,51 +125,58 @@ SCORES: Table[Score] = Table(
                 Row(
                     "Fréchet distance",
                     "{:.3f}",
-                    "of the features from those of real digits",
+                    "between features of samples and real digits",
                     "lower",
                 ),
             ),
         ),
         "kernel_distance": Score(
             _kernel_distance,
-            (Row("kernel distance", "{:.4f}", "between the same features, unbiased", "lower"),),
+            (
+                Row(
+                    "kernel distance",
+                    "{:.4f}",
+                    "between the same features; may be below 0",
+                    "lower",
+                ),
+            ),
         ),
         "classifier_score": Score(
             lambda seen: classifier_score(seen.judged.probabilities),
-            (Row("classifier score", "{:.2f}", "1 to 10: sure and varied answers", "higher"),),
+            (Row("classifier score", "{:.2f}", "1 to 10: confident and varied labels", "higher"),),
         ),
         "precision": Score(
             lambda seen: seen.manifold.precision,
-            (Row("precision", "{:.3f}", "share of samples among real digits", "higher"),),
+            (Row("precision", "{:.3f}", "share of samples that lie among real digits", "higher"),),
         ),
         "recall": Score(
             lambda seen: seen.manifold.recall,
-            (Row("recall", "{:.3f}", "share of real digits among samples", "higher"),),
+            (Row("recall", "{:.3f}", "share of real digits that lie among samples", "higher"),),
         ),
         "density": Score(
             lambda seen: seen.manifold.density,
-            (Row("density", "{:.3f}", "depth of samples among real digits", "higher"),),
+            (Row("density", "{:.3f}", "how densely real digits surround samples", "higher"),),
         ),
         "coverage": Score(
             lambda seen: seen.manifold.coverage,
-            (Row("coverage", "{:.3f}", "share of real digits near a sample", "higher"),),
+            (Row("coverage", "{:.3f}", "share of real digits with a sample nearby", "higher"),),
         ),
         "class_histogram": Score(
             lambda seen: seen.histogram,
-            (Row("class histogram", None, "samples that the judge takes for each class"),),
+            (Row("class histogram", None, "samples that the judge assigns to each class"),),
         ),
         "missing_classes": Score(
             _missing_classes,
-            (Row("missing classes", None, "classes that the judge finds in no sample", "lower"),),
+            (Row("missing classes", None, "classes that the judge assigns to no sample", "lower"),),
         ),
         "unreadable": Score(
             _unreadable,
-            (Row("unreadable", "{:.1%}", "fits no digit", "lower"),),
+            (Row("unreadable", "{:.1%}", "samples that fit no digit", "lower"),),
             real_of_test=True,
         ),
         "label_accuracy": Score(
             _label_accuracy,
-            (Row("label accuracy", "{:.1%}", "is the digit that was asked for", "higher"),),
+            (Row("label accuracy", "{:.1%}", "samples that show the requested digit", "higher"),),
             real_of_test=True,
         ),
         "nearest_training_distance": Score(
@@ -184,7 +191,7 @@ SCORES: Table[Score] = Table(
                 Row(
                     "near-copies",
                     "{near_copies:,}",
-                    "much nearer to one training digit than to any other",
+                    "samples much nearer to one training digit than to others",
                     "lower",
                     real_form="{near_copies_real:,.0f}",
                 ),
@@ -198,7 +205,7 @@ SCORES: Table[Score] = Table(
         ),
         "kl_uniform": Score(
             lambda seen: seen.modes.kl_uniform,
-            (Row("KL to uniform", "{:.3f}", "of the triples, in nats", "lower"),),
+            (Row("KL to uniform", "{:.3f}", "divergence of the triples, in nats", "lower"),),
             scorer="modes",
         ),
         "classification_accuracy": Score(
@@ -206,7 +213,7 @@ SCORES: Table[Score] = Table(
             (
                 Row(
                     "trained on these, tested on real",
-                    "{generated:.2%} ± {generated_spread:.2%}\nlabels by the {labels}",
+                    "{generated:.2%} ± {generated_spread:.2%}\nlabels from the {labels}",
                     "accuracy of a small classifier",
                     "higher",
                     real_form="{real:.2%} ± {real_spread:.2%}",
@@ -241,7 +248,7 @@ class NearTraining:
 
 
 def score(seen: Seen, scorer: Scorer = "features") -> dict[str, Any]:
-    """Compute all scores of a scorer; those of other scorers are None."""
+    """Compute all scores of one scorer; the scores of the other scorers are None."""
     return {
         key: entry.measure(seen) if entry.scorer == scorer else None
         for key, entry in SCORES.items()

@@ -26,7 +26,7 @@ def train_judge(
     name: NameOption = "mnist-judge-v1",
     out: OutOption = Path("judges"),
 ) -> None:
-    """Train the judge that `evaluate` scores with, on the whole data set.
+    """Train the judge that `evaluate` uses, on the whole training split.
 
     python -m mnistgan.maintain train-judge --out judges
     """

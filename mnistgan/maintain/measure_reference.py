@@ -1,4 +1,4 @@
-"""Measure the scores of real digits again with the same judge, as after adding a score."""
+"""Measure the scores of real digits again with the same judge, for example after adding a score."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,7 +26,7 @@ and with it the last digits."""
 class Remeasured:
     reference: Reference
     differences: list[str] | None
-    """Differences from the old reference beside the judge, or None if there is no old reference"""
+    """Differences from the old reference in the folder of the judge, or None if there is none"""
 
 
 def remeasure(dataset: str, name: str, judges: Path, out: Path) -> Remeasured:

@@ -1,4 +1,4 @@
-"""Train the judge of a data set. For maintainers, and for everyone who wants to check it."""
+"""Train the judge of a data set. For maintainers, and for anyone who wants to reproduce it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

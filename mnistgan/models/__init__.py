@@ -2,8 +2,8 @@
 
 Every generator maps z (B, z_dim) and labels (B,) to images (B, C, 28, 28) in [-1, 1]; every
 discriminator maps images and labels to logits (B,). Labels may be None for unconditional networks.
-A generator also takes shares of each class (B, classes), for images between classes. To add an
-architecture, write one file with the two networks and add an entry to ARCHITECTURES.
+A generator also accepts shares of each class (B, classes), to draw images between classes. To add
+an architecture, write one file with the two networks and add an entry to ARCHITECTURES.
 """
 
 from collections.abc import Callable
@@ -69,7 +69,7 @@ def _sizes(config: ModelConfig, channels: int, classes: int) -> Sizes:
 def _stddev_without_place(name: str, stddev: bool) -> str | None:
     if stddev and name in ARCHITECTURES and not ARCHITECTURES[name].takes_minibatch_stddev:
         takers = [name for name, entry in ARCHITECTURES.items() if entry.takes_minibatch_stddev]
-        return f"minibatch_stddev is supported by architecture {' and '.join(takers)} only"
+        return f"minibatch_stddev is only supported by architecture {' and '.join(takers)}"
     return None
 
 

@@ -24,7 +24,7 @@ class Concatenation(nn.Module):
 
 
 class Projection(nn.Module):
-    """The last layer of D: w . h + b, with classes + e(y) . h (Miyato and Koyama 2018, eq. 3)."""
+    """The last layer of D: w . h + b, plus e(y) . h with classes (Miyato and Koyama 2018, eq. 3)."""
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
@@ -51,6 +51,6 @@ class Chain(nn.Module):
         self.condition = Concatenation(classes)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """z (B, z_dim), labels (B,) -> images (B, C, 28, 28) in [-1, 1]"""
+        """z (B, z_dim), labels as in `Concatenation` -> images (B, C, 28, 28) in [-1, 1]"""
         images: Tensor = self.layers(self.condition(z, labels))
         return images

@@ -1,7 +1,7 @@
 """Spectral normalization (Miyato et al. 2018) that divides a layer's output, not its weight.
 
 With s the largest singular value of W: (W x + b) / s + b (1 - 1 / s) = (W / s) x + b.
-This needs no divided copy of the weight, but autograd saves the output before the division. For a
+So no divided copy of the weight is needed, but autograd saves the output before the division. For a
 batch of 64, this output is smaller than the weight of a large linear layer, but larger than the
 weight of a first convolution.
 """
@@ -25,8 +25,9 @@ def spectral_norm(layer: nn.Module) -> None:
 
 
 def largest_singular_value(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """One power iteration from u (rows,): the singular value, differentiable, and the next u.
+    """Run one power iteration from u (rows,). Returns the singular value and the next u.
 
+    The value is an estimate, and differentiable with respect to `matrix`.
     Miyato et al. 2018, algorithm 1 and equations 20 to 22.
     """
     with torch.no_grad():

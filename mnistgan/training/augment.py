@@ -1,4 +1,4 @@
-"""Differentiable augmentation: the same for real and generated images, before D sees them.
+"""Differentiable augmentation of real and generated images, applied before D sees them.
 
 Images are never mirrored, because a mirrored digit is not a digit.
 """
@@ -13,8 +13,8 @@ BACKGROUND = -1.0
 def translate(images: Tensor, most: int, rng: torch.Generator) -> Tensor:
     """Shift each image by up to `most` pixels in each direction and fill in background.
 
-    images: (B, C, H, W). This is "translation" of Zhao et al. 2020, but it fills with the
-    background of the digits where they fill with zeros.
+    images: (B, C, H, W). This is "translation" of Zhao et al. 2020, except that it fills with the
+    background (-1) instead of zeros.
     """
     if most == 0:
         return images

@@ -8,8 +8,8 @@ from torch import nn
 def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
     """ema <- decay * ema + (1 - decay) * network, for weights and BatchNorm statistics.
 
-    The statistics are averaged because they belong to the weights and are noisy over a few batches.
-    Integer buffers are copied.
+    Averaging the statistics keeps them consistent with the averaged weights and reduces their
+    noise. Integer buffers are copied.
     """
     averages, values = ema.state_dict().values(), network.state_dict().values()
     for average, value in zip(averages, values, strict=True):
@@ -20,8 +20,8 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
 
 
 def warm_decay(decay: float, step: int) -> float:
-    """min(decay, (1 + step) / (10 + step)): a short average at first, so the initial weights fade.
+    """min(decay, (1 + step) / (10 + step)), which starts small to forget the initial weights soon.
 
-    The same formula as tf.train.ExponentialMovingAverage with `num_updates`.
+    tf.train.ExponentialMovingAverage uses the same formula if `num_updates` is given.
     """
     return min(decay, (1 + step) / (10 + step))

@@ -9,14 +9,14 @@ from mnistgan.config import LossConfig
 from mnistgan.training.losses import LOSSES
 
 LEAST_SPREAD, MOST_SPREAD = 0.4, 1.5
-"""As a share of the spread of real images: below it the samples look alike, above it they are
-noise"""
+"""Shares of the spread of real images: below the first the samples look alike, above the second
+they are noise"""
 WORSE = 1.5
 """Multiple of the best Fréchet distance that counts as worse; usual variation stays below it"""
 
 
 def spread(images: Tensor, labels: Tensor) -> float:
-    """The variety of images within their classes: the within-class standard deviation of a pixel.
+    """The within-class standard deviation of a pixel, which measures the variety of images.
 
     This is the square root of the variance, pooled over classes and averaged over pixels, in gray
     levels. It is 0 if all images of each class are equal. images: (N, C, H, W) uint8; labels: (N,).

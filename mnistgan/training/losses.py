@@ -27,7 +27,7 @@ class Loss:
     generator_sees_real: bool = False
     """Whether G's loss depends on the real logits"""
     requires: Mapping[str, str] = field(default_factory=dict)
-    """Keys of the section `loss` that must be set, each with the value used in the paper"""
+    """Keys of the section `loss` that must be set, each with a hint for the error message"""
     largest_gap: float | None = None
     """The difference between D's mean outputs on real and on generated images above which D is
     almost never wrong; None if the scale of D's output has no meaning"""
@@ -74,12 +74,12 @@ def wasserstein_generator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 
 def relativistic_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """E[softplus(D(G(z)) - D(x))] over pairs (Huang et al. 2024, equation 2)."""
+    """E[softplus(D(G(z)) - D(x))] over pairs of x and G(z) (Huang et al. 2024, eq. 2)."""
     return softplus(fake_logits - real_logits).mean()
 
 
 def relativistic_generator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """E[softplus(D(x) - D(G(z)))] over pairs (Huang et al. 2024, equation 2)."""
+    """E[softplus(D(x) - D(G(z)))] over pairs of x and G(z) (Huang et al. 2024, eq. 2)."""
     return softplus(real_logits - fake_logits).mean()
 
 
@@ -120,7 +120,7 @@ def _missing(key: str, name: str, value: float | None) -> str | None:
 def _misplaced_clip(name: str, weight_clip: float | None) -> str | None:
     clipped = [other for other, loss in LOSSES.items() if "weight_clip" in loss.requires]
     if weight_clip is not None and name in LOSSES and name not in clipped:
-        return f"weight_clip belongs to {' and '.join(clipped)}"
+        return f"weight_clip is only used by {' and '.join(clipped)}"
     return None
 
 

@@ -17,9 +17,9 @@ def training_bytes(config: Config, channels: int, classes: int) -> int:
 
     The estimate counts four copies of each weight, the averaged generator, and the tensors that
     autograd saves in the forward passes of the larger update. D's update saves them for real and
-    generated images (and for G's pass if training.reuse_fakes is set); G's update saves them for
-    both networks. They include the weights, which are counted again in each pass. bf16 halves
-    their size.
+    generated images (and for G's pass if training.reuse_fakes is set). G's update saves them for
+    both networks (for D twice if G's loss depends on real images). They include the weights, which
+    are counted again in each pass. bf16 halves their size.
 
     The estimate leaves out:
     - the tensors saved in the first backward pass for the second one, with loss.r1, loss.r2 and

@@ -32,7 +32,7 @@ OPTIMIZERS: Table[type[torch.optim.Optimizer]] = Table(
 """The optimizers of torch.optim that need no closure and accept dense gradients and weights of any
 shape"""
 IMPLEMENTATION = {"foreach", "capturable", "differentiable", "maximize"}
-"""Arguments that choose how torch computes an update; a configuration cannot set them"""
+"""Arguments that a configuration cannot set: how torch computes an update, and its sign"""
 
 
 def build_optimizer(

@@ -62,7 +62,7 @@ def penalty(
 def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
     """E[|grad D(x)|^2] / 2 over the images (B, C, H, W) from which `logits` (B,) were computed.
 
-    R1 at real images, R2 at generated ones (Mescheder et al. 2018, eq. 9 and 10).
+    This is R1 for real images and R2 for generated ones (Mescheder et al. 2018, eq. 9 and 10).
     """
     return _gradients(logits, images).square().sum(dim=1).mean() / 2
 

@@ -1,4 +1,4 @@
-"""Checks of a training state from a file, made before it is loaded."""
+"""Check a training state from a file before it is loaded."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ def check_state(
         raise misfit("trainer", f"keys {sorted(map(str, state))}", f"{sorted(own)}")
     if state["device"] not in DEVICES:
         raise misfit("device", type(state["device"]).__name__, f"one of {', '.join(DEVICES)}")
-    # The random state of another device type has another size and is not used.
+    # The random states of another device type differ in size and are not used.
     rngs = {"noise_rng", "default_rng"} if state["device"] != own["device"] else set()
     for key in own.keys() - {*optimizers, "window"} - rngs:
         check_like(state[key], own[key], key)
@@ -70,7 +70,7 @@ def _check_rng(state: Tensor) -> None:
 
 
 def _check_optimizer(state: Any, optimizer: torch.optim.Optimizer, key: str) -> None:
-    """Check for the same settings, and for an empty state or one of the same structure."""
+    """Check that the settings are the same, and the state empty or of the same structure."""
     if not isinstance(state, dict) or not isinstance(state.get("state"), dict):
         raise misfit(key, type(state).__name__, "the state of an optimizer")
     template = stepped(optimizer).state_dict()

@@ -25,8 +25,8 @@ class Trainer:
     """Generator, discriminator, their optimizers, the batches and all random states.
 
     Two trainers with the same configuration, images, device and number of threads take the same
-    steps. On the CPU the steps are identical to the bit. A trainer that loads the state of another
-    continues with the same steps.
+    steps. On the CPU the steps are identical to the bit. A trainer that has loaded the state of
+    another takes the same steps as the other would have taken next.
     """
 
     def __init__(
