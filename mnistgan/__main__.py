@@ -8,7 +8,7 @@ from mnistgan.signals import leave, leave_on_signals
 
 
 class Messages(io.TextIOWrapper):
-    """A text stream that drops text it cannot write, so a full or closed log stops no work."""
+    """Drops text that cannot be written, so that a full or closed log does not stop the work."""
 
     def write(self, text: str) -> int:
         with suppress(OSError):

@@ -32,7 +32,7 @@ KINDS = {
 
 
 def check_output_file(out: str | Path, suffixes: Sequence[str], reads: Path | None = None) -> Path:
-    """Check that the file `out` can be written, before any work is done; returns its path.
+    """Check that the file `out` can be written, before any work is done. Returns its path.
 
     The name must end in one of `suffixes`, and so must the target of a link. If the path exists, it
     must be a regular file. It must not be the file `reads` that the command reads, or lie directly
@@ -58,14 +58,16 @@ def check_output_file(out: str | Path, suffixes: Sequence[str], reads: Path | No
             f"{path.suffix}"
         )
     if source in (target, target.parent):
-        raise OutputError(f"{shown_path(out)}: would change {reads}, which is read; choose another")
+        raise OutputError(
+            f"{shown_path(out)}: would change {reads}, which is read; choose another name"
+        )
     return path
 
 
 def check_output_folder(out: str | Path) -> Path:
-    """Check that the folder `out` is empty or does not exist; returns its path.
+    """Check that the folder `out` is empty or does not exist. Returns its path.
 
-    Raises OutputError, naming `out`, otherwise or if the place is not writable.
+    Raises OutputError, naming `out`, if it is neither or the place is not writable.
     """
     path = Path(out)
     with _refusing(path):
@@ -82,7 +84,7 @@ def names_folder(out: str, suffixes: Sequence[str]) -> bool:
     """Whether `out` means a folder: it ends in a separator or has no suffix.
 
     A bare suffix such as `.png`, if it is one of `suffixes`, does not mean a folder: it is a file
-    whose name was forgotten.
+    name without a stem.
     """
     path = Path(out)
     bare = out != "" and path.suffix == "" and path.name.lower() not in suffixes
@@ -109,11 +111,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     several processes write at once, each succeeds, and the last file remains. If `path` is a link,
     its target is written.
 
-    A killed process leaves the temporary file `.NAME.RANDOM.tmp`. Resuming a training removes its
-    temporary files. Those of other commands stay, because the writer might still run. They are
-    safe to delete.
+    A killed process leaves the temporary file `.NAME.RANDOM.tmp`. Resuming a run removes those
+    of training. Those of other commands stay, because the writer might still run. They are safe
+    to delete.
 
-    Raises OutputError if `path` exists and is not a regular file, and OSError.
+    Raises OutputError if `path` exists and is not a regular file, and OSError if writing fails.
     """
     folder = resolve_target(path).parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -148,9 +150,10 @@ def new_folder(path: Path) -> Iterator[Path]:
     A new folder appears at once and complete. An existing empty folder is kept, because it may be
     the current folder or a mount point, and the files are moved into it. If several processes fill
     the same folder, exactly one succeeds. A killed process leaves `.NAME.RANDOM.tmp` next to a new
-    folder or `.unfinished` in an existing one; both are never touched again and safe to delete.
+    folder or `.unfinished` in an existing one; both are safe to delete and never used again.
 
-    Raises OutputError if `path` is or becomes anything except an empty folder, and OSError.
+    Raises OutputError if `path` is or becomes anything except an empty folder, and OSError if
+    writing fails.
     """
     target = Path(os.path.realpath(check_output_folder(path)))
     exists = target.is_dir()
@@ -227,7 +230,7 @@ def _kind(path: Path) -> str | None:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return None
-    return KINDS.get(stat.S_IFMT(mode), "no file")
+    return KINDS.get(stat.S_IFMT(mode), "not a file")
 
 
 def _check_place(target: Path) -> None:
@@ -252,7 +255,7 @@ def shown_path(path: str | Path) -> str:
 
 @contextmanager
 def _refusing(out: str | Path) -> Iterator[None]:
-    """Turn an error of the system about the path `out` into an OutputError that names it."""
+    """Turn a system error about the path `out` into an OutputError that names it."""
     try:
         yield
     except OSError as error:

@@ -10,7 +10,7 @@ import re
 from mnistgan.errors import CheckpointError
 
 MAX_TUPLE = 100_000
-"""Largest number of values in a tuple, including the values of nested tuples"""
+"""Maximum number of values in a tuple, including the values of nested tuples"""
 DICTIONARY, TENSOR = "collections OrderedDict", "torch._utils _rebuild_tensor_v2"
 STORAGE = re.compile(r"torch \w+Storage")
 VALUES = {

@@ -9,9 +9,9 @@ from mnistgan.errors import DataError
 from mnistgan.reading import open_bounded
 
 MAX_FILE_BYTES = 2**26
-"""Upper limit; the largest grid of a training, 1,024 RGB images, has 3 MiB uncompressed"""
+"""Maximum file size; the largest grid of a run, 1,024 RGB images, has 2.7 MiB uncompressed"""
 MAX_PIXELS = 2**24
-"""Upper limit; the largest grid that `sample` draws has 9 million pixels"""
+"""Maximum number of pixels; the largest grid that `sample` draws has 9 million pixels"""
 
 
 def read_png(path: Path) -> Image.Image:

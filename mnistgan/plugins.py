@@ -1,4 +1,4 @@
-"""Plugins: Python files of the user that add entries to the tables of the package.
+"""Plugins: Python files written by the user that add entries to the tables of the package.
 
 A plugin is executed only if the command line names it, never because a configuration or a
 checkpoint does. It may add entries to LOSSES, ARCHITECTURES, OPTIMIZERS, DATASETS and SCORES.

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 ZIP_TAIL_BYTES = 2**16 + 98
-"""Largest size of the end records of a zip archive and its comment"""
+"""Maximum size of the end records of a zip archive, including its comment"""
 MAX_ZIP_DIRECTORY_BYTES = 2**20
-"""For checkpoints and .npz files; the directory of our largest checkpoint has 20 KiB"""
+"""Limit for checkpoints and .npz files; the directory of our largest checkpoint has 20 KiB"""
 
 
 def append_regular(path: Path) -> io.BufferedWriter:

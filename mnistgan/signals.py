@@ -48,7 +48,7 @@ def leave(code: int) -> None:
     for undo in reversed(_half_done):
         with suppress(Exception):
             undo()
-    _receive_by(lambda number, frame: os._exit(128 + number))  # the rest may be interrupted
+    _receive_by(lambda number, frame: os._exit(128 + number))  # a signal may interrupt the rest
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:

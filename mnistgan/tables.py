@@ -11,7 +11,7 @@ Entry = TypeVar("Entry")
 
 
 class Table(UserDict[str, Entry]):
-    """Entries of one kind by name. A plugin may add entries but not overwrite any."""
+    """Entries of one kind by name. A plugin may add entries but not replace existing ones."""
 
     def __init__(self, kind: str, entries: Mapping[str, Entry]) -> None:
         self.kind = kind

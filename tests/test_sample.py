@@ -96,7 +96,7 @@ def test_the_default_place(mnistgan: Cli, run: Path) -> None:
     outside.write_bytes((run / "latest.pt").read_bytes())
     result = mnistgan("sample", "--ckpt", outside, "--n", 3)
     assert result.stdout.strip() == "elsewhere-n3-seed0.png"
-    assert "3 digits from elsewhere.pt" in result.stderr
+    assert "3 images from elsewhere.pt" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -213,13 +213,13 @@ def test_a_text_is_written_in_one_hand_a_line(mnistgan: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--digit", "seven"], "--digit seven: expected one such as 7"),
-        (["--digit", "7-3"], "--digit 7-3: expected one such as 7"),
-        (["--digit", "-3"], "--digit -3: expected one such as 7"),
-        (["--digit", "0-9999"], "--digit 0-9999: expected one such as 7"),
-        (["--digit", "0-9", "--n", "100001"], "1,000,010 digits are more than 1,000,000"),
+        (["--digit", "seven"], "--digit seven: expected a digit such as 7"),
+        (["--digit", "7-3"], "--digit 7-3: expected a digit such as 7"),
+        (["--digit", "-3"], "--digit -3: expected a digit such as 7"),
+        (["--digit", "0-9999"], "--digit 0-9999: expected a digit such as 7"),
+        (["--digit", "0-9", "--n", "100001"], "1,000,010 images are more than 1,000,000"),
         (["--digit", "8-12"], "has no class 10, 11, 12; its classes are 0, 1"),
-        (["--digit", "9" * 5000], "expected one such as 7"),
+        (["--digit", "9" * 5000], "expected a digit such as 7"),
         (["--digit", "1", "--text", "1"], "choose one"),
         (["--text", "1a"], "--text '1a': expected digits"),
         (["--text", " - "], "expected digits"),

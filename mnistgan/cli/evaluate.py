@@ -34,7 +34,8 @@ def evaluate(
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="Data set of real images to compare with. Default: the run's own, or mnist."
+            help="Data set of real images to compare with. Default: that of the run; for a file, "
+            "mnist or (RGB) stacked-mnist."
         ),
     ] = None,
     cas: Annotated[

@@ -23,7 +23,11 @@ def interpolate(
     n: Annotated[int, typer.Option("--n", "-n", min=1, max=1_000, help="Number of walks.")] = 9,
     steps: Annotated[
         int | None,
-        typer.Option(min=2, max=10_000, help="Columns or frames. Default: enough to look smooth."),
+        typer.Option(
+            min=2,
+            max=10_000,
+            help="Images per walk. Default: 10 columns or 60 frames; more with --classes.",
+        ),
     ] = None,
     from_seed: Annotated[
         int, typer.Option(help="Seed of the first image of each walk.", **SEED_RANGE)
@@ -68,5 +72,5 @@ def interpolate(
         out=out,
         device=device,
     )
-    console.note(f"{n:,} walks by {done.checkpoint}")
+    console.note(f"{n:,} walks from {done.checkpoint}")
     console.result(str(done.out))

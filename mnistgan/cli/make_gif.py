@@ -20,7 +20,7 @@ def make_gif(
     ] = None,
     runs: RunsOption = Path("runs"),
 ) -> None:
-    """Animate how the samples of a run change during the training.
+    """Animate how the samples of a run change during training.
 
     mnistgan make-gif runs/exp1
     """

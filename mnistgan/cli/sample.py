@@ -27,19 +27,19 @@ def sample(
             "-n",
             min=1,
             max=1_000_000,
-            help="Number of images (default: 64), images per digit of a range (10) or lines (1).",
+            help="Number of images. Default: 64; for a range, 10 per digit; for --text, 1 line.",
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(help="Seed of z. Image i of a seed is always the same.", **SEED_RANGE)
+        int, typer.Option(help="Seed of z. Image i does not depend on --n.", **SEED_RANGE)
     ] = 0,
     digit: Annotated[
         str | None,
-        typer.Option(help="One digit, or a range such as 0-9 in rows (needs a conditional model)."),
+        typer.Option(help="A digit, or a range such as 0-9 in rows (needs a conditional model)."),
     ] = None,
     class_name: Annotated[
         str | None,
-        typer.Option("--class", help="Only this one by its name, such as sneaker."),
+        typer.Option("--class", help="Name of one class, such as sneaker."),
     ] = None,
     text: Annotated[
         str | None,
@@ -78,5 +78,5 @@ def sample(
         out=out,
         device=device,
     )
-    console.note(f"{done.count:,} digits from {done.checkpoint}")
+    console.note(f"{done.count:,} images from {done.checkpoint}")
     console.result(str(done.out))

@@ -50,7 +50,7 @@ def train(
     offline: Annotated[bool, typer.Option("--offline", help="Do not download data.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only.")] = False,
     no_preview: Annotated[
-        bool, typer.Option("--no-preview", help="Do not show samples beside the bars.")
+        bool, typer.Option("--no-preview", help="Do not show samples beside the progress bars.")
     ] = False,
     dry_run: Annotated[
         bool,

@@ -1,1 +1,1 @@
-"""The use cases, one file a command: they return or yield small records and never print."""
+"""The use cases, one file per command. They return or yield small records and never print."""

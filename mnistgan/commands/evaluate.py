@@ -1,4 +1,4 @@
-"""Score digits of a generator, or samples written by any program."""
+"""Score the images of a generator, or images written by any program."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint, is_ru
 from mnistgan.sampling import BLOCK, OpenedGenerator, generate, open_generator
 
 FEWEST = 100
-"""Minimum number of samples; the distances of fewer are meaningless"""
+"""Minimum number of samples; with fewer, the distances are meaningless"""
 ENOUGH = 5_000
 """Below this number, the Fréchet distance is biased upwards and `evaluate` warns"""
 PANEL_PAIRS = 64
@@ -66,7 +66,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class SampleFile:
-    """Images written by any program. They belong to no run."""
+    """Images written by any program. They do not belong to a run."""
 
     target: str
     images: Tensor
@@ -76,7 +76,7 @@ class SampleFile:
 
     @classmethod
     def open(cls, target: str) -> "SampleFile":
-        """Raise DataError if the images cannot be read or are too few."""
+        """Read the images. Raises DataError if they cannot be read or are too few."""
         images, labels = read_samples(Path(target))
         if len(images) < FEWEST:
             raise DataError(f"{target}: holds {len(images)} images; a score needs {FEWEST} or more")
@@ -194,7 +194,7 @@ def write_record(path: Path, evaluation: Evaluation) -> None:
 def _beside_real(
     seen: Seen, images: Tensor, name: str, root: Path | None, panel: Path | None, cas: bool
 ) -> Generator[Working, None, Seen]:
-    """Add nearest training digits and, with `cas`, accuracies of classifiers to `seen`.
+    """Add the nearest training images and, with `cas`, the accuracies of classifiers to `seen`.
 
     Also writes the panel. images: (N, 1, 28, 28) uint8
     """
@@ -239,11 +239,11 @@ def _result(
 def _notes(evaluation: Evaluation, entry: DatasetEntry) -> list[str]:
     n, usual = evaluation.n, entry.evaluation_samples
     if entry.scorer == "modes" and n != usual:
-        return [f"modes are compared on {usual:,} samples, not {n:,}"]
+        return [f"the number of modes is comparable only for {usual:,} samples, not for {n:,}"]
     if entry.scorer == "features" and n < ENOUGH:
         return [
-            f"{n:,} samples are few: below {ENOUGH:,} the Fréchet distance comes out too "
-            "large and recall too small; compare only results of the same n"
+            f"{n:,} samples are few: below {ENOUGH:,} the Fréchet distance is too high and "
+            "recall too low; compare only results with the same n"
         ]
     return []
 
@@ -261,7 +261,7 @@ def _kept(evaluation: Evaluation, run: RunFolder | None, notes: list[str]) -> Ev
 
 
 def _panel(images: Tensor, training: Tensor, neighbours: Neighbours) -> Tensor:
-    """Pairs of a sample and its nearest training digit, eight per row: (1, H, W) uint8."""
+    """Pairs of a sample and its nearest training image, eight per row: (1, H, W) uint8."""
     nearest = training[neighbours.indices[:PANEL_PAIRS, 0]]
     pairs = torch.stack((images[:PANEL_PAIRS], nearest), dim=1).flatten(0, 1)
     return to_grid(pairs, columns=16)

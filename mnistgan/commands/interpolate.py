@@ -1,4 +1,4 @@
-"""Interpolate in the latent space of a generator or through its classes, as grid or animation."""
+"""Interpolate between latent vectors or classes of a generator; write a grid or an animation."""
 
 import math
 from collections.abc import Iterator
@@ -43,8 +43,8 @@ def interpolate(
     """Draw `count` walks of `steps` images: rows of a .png, or side by side in a .gif or .webp.
 
     Walk i interpolates spherically from the z of image i of `from_seed` to the z of image i of
-    `to_seed` (default: `from_seed` + 1). An animation also goes back. With `classes`, z is constant
-    and the walk goes through all classes; an animation returns to the first class.
+    `to_seed` (default: `from_seed` + 1). With `classes`, z is constant and the walk goes through
+    all classes. An animation then returns to the start of the walk.
 
     Raises RunError, CheckpointError, DeviceError, ConfigError if `classes` is used with an
     unconditional model, and OutputError if `out` cannot be written.
@@ -67,7 +67,7 @@ def interpolate(
     stops = len(sampler.classes) if classes else 0
     steps = steps or min(_usual_steps(stops, moving), MAX_DIGITS // count)
     if count * steps > MAX_DIGITS:
-        raise OutputError(f"{count:,} x {steps:,} images are more than {MAX_DIGITS:,}")
+        raise OutputError(f"{count:,} x {steps:,} images are more than {MAX_DIGITS:,}; draw fewer")
 
     z, end = _noise(sampler, from_seed, count), _noise(sampler, to_seed, count)
     labels = torch.cat([sampler.labels_in_turn(block) for block in _blocks(count)])[:count]
@@ -89,7 +89,7 @@ def interpolate(
 
 
 def _usual_steps(stops: int, moving: bool) -> int:
-    """Default number of steps. With `stops` classes, a picture has one step between two classes."""
+    """Default number of steps. A picture of `stops` classes has one image between each two."""
     if stops:
         return 12 * stops if moving else 2 * stops - 1
     return 60 if moving else 10
@@ -106,14 +106,14 @@ def _noise(sampler: Sampler, seed: int, count: int) -> Tensor:
 
 
 def _shares(steps: int, moving: bool) -> list[float]:
-    """Position of each step in [0, 1]: evenly spaced, or to 1 and back on a cosine if `moving`."""
+    """Position of each step from 0 to 1, evenly spaced; if `moving`, to 1 and back on a cosine."""
     if moving:
         return [(1 - math.cos(2 * math.pi * step / steps)) / 2 for step in range(steps)]
     return [step / max(1, steps - 1) for step in range(steps)]
 
 
 def _class_shares(sampler: Sampler, steps: int, moving: bool) -> Iterator[Tensor]:
-    """Weight of each class (classes,) at each step; if `moving`, back to the first class."""
+    """Yield the class weights (classes,) of each step; if `moving`, return to the first class."""
     stops = len(sampler.classes)
     corners = one_hot(torch.tensor(sampler.classes)).float()
     for step in range(steps):

@@ -16,7 +16,7 @@ from mnistgan.runs.folder import RunFolder, check_output
 LAST_FRAME_SECONDS = 2.0
 CAPTION_HEIGHT = 28
 MAX_PIXELS = 2**29
-"""Maximum of all pictures together: 9,000 grids of 64 images"""
+"""Maximum number of pixels in all pictures together: 9,000 grids of 64 images"""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def make_gif(given: str, *, runs: Path, fps: float, out: str | None) -> Animated
     if not grids:
         raise RunError(f"{run.path}: has no pictures in {run.samples.name} yet; train it first")
     seconds = [1 / fps] * (len(grids) - 1) + [max(1 / fps, LAST_FRAME_SECONDS)]
-    # Read before the writer is open: it would write a file even if a picture is bad.
+    # Read all pictures first: an open writer would write a file even if a picture is bad.
     pictures = _read_all([path for _, path in grids])
     write_animation(target, _frames(grids, pictures), seconds)
     return Animated(run.path, len(grids), target)
@@ -84,5 +84,5 @@ def _read(path: Path) -> Image.Image:
         picture = read_png(path)
     except DataError as error:
         raise RunError(f"{error}; delete it to continue without it") from None
-    with warnings.catch_warnings(action="ignore"):  # about transparency, which we drop
+    with warnings.catch_warnings(action="ignore"):  # about transparency, which is dropped
         return picture.convert("L" if picture.mode == "L" else "RGB")

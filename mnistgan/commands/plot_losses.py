@@ -147,7 +147,7 @@ STYLE: dict[str, Any] = {
 
 
 def to_curve(records: Sequence[MetricsRecord], quantity: str) -> Curve:
-    """Values of `quantity`, and their means per epoch or, for a short run, in 20 windows."""
+    """Values of `quantity`, and their means per epoch or, below 5 epochs, in 20 windows."""
     epochs = [record.epoch for record in records]
     values = [float(getattr(record, quantity)) for record in records]
     width = 1.0 if epochs[-1] >= 5 else max(epochs[-1] / 20, 1e-9)
@@ -195,7 +195,7 @@ def _finish_outputs(outputs: Mapping[str | None, "Axes"]) -> None:
 def _finish_scores(scores: Mapping[str | None, "Axes"], left_out: int) -> None:
     for judge, axes in scores.items():
         axes.set_yscale("log")
-        axes.set_ylabel("Fréchet distance of few samples")
+        axes.set_ylabel("Fréchet distance (few samples)")
         if len(scores) > 1:
             axes.set_title(f"judge {_plain((judge or 'unknown')[:12])}", loc="left")
     if left_out:

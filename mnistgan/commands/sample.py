@@ -1,4 +1,4 @@
-"""Draw digits from a checkpoint: a grid, a folder of PNG files, or an array."""
+"""Draw images from a checkpoint: a grid, a folder of PNG files, or an array."""
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -24,9 +24,9 @@ from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint
 from mnistgan.sampling import OpenedGenerator, check_conditional, generate, open_generator
 
 MAX_GRID = 10_000
-"""Maximum number of digits in one picture; a square of them has 3,000 x 3,000 pixels"""
+"""Maximum number of images in one picture; a square grid of them has 3,000 x 3,000 pixels"""
 MAX_DIGITS = 1_000_000
-"""Maximum number of digits in all files and arrays together: 784 MB"""
+"""Maximum number of images in all files and arrays together: 784 MB with one channel"""
 UNUSUAL = re.compile(r"[^\w.-]")
 """Characters that are replaced in the name of a picture"""
 
@@ -40,10 +40,10 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Layout:
-    """Arrangement of digits in a grid."""
+    """Arrangement of images in a grid."""
 
     columns: int | None = None
-    """None: a square"""
+    """Images per row; None for a square grid"""
     text: str = ""
     """Text of each row: one image per digit, and a gap for any other character"""
 
@@ -79,7 +79,7 @@ def sample(
     count = count or (1 if text is not None else 10 if several else 64)
     total = count * max(1, len(digits))
     if total > MAX_DIGITS:
-        raise OutputError(f"{total:,} digits are more than {MAX_DIGITS:,}: draw fewer at once")
+        raise OutputError(f"{total:,} images are more than {MAX_DIGITS:,}; draw fewer at once")
     path = find_checkpoint(ckpt, runs)
     kind = "".join(f"-{option[2:]}{asked[option]}" for option in options)
     kind += "" if truncation is None else f"-truncation{truncation:g}"
@@ -116,19 +116,19 @@ def _digits(given: str) -> list[int]:
     found = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", given, re.ASCII)
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
     if first > last:
-        raise ConfigError(f"--digit {given}: expected one such as 7, or a range such as 0-9")
+        raise ConfigError(f"--digit {given}: expected a digit such as 7, or a range such as 0-9")
     return list(range(first, last + 1))
 
 
 def _written(text: str) -> list[int]:
-    """The digits of a text. Raises ConfigError if it has other characters than those allowed."""
+    """The digits in `text`. Raises ConfigError unless it has only digits, hyphens and spaces."""
     if not re.fullmatch(r"[- \d]*\d[- \d]*", text, re.ASCII):
         raise ConfigError(f"--text {text!r}: expected digits, with hyphens and spaces between them")
     return [int(character) for character in text if character.isdigit()]
 
 
 def _class_called(name: str, opened: OpenedGenerator) -> int:
-    """The class of that name. Raises ConfigError if the model has no such class."""
+    """The label of the class `name`. Raises ConfigError if the model has no such class."""
     known = {opened.class_names[label]: label for label in opened.sampler.classes}
     if name not in known:
         raise ConfigError(
@@ -172,8 +172,8 @@ def _writer(out: str, checkpoint: Path, cells: int) -> tuple[Path, Writer]:
     write = WRITERS[target.suffix.lower()]
     if write is _write_grid and cells > MAX_GRID:
         raise OutputError(
-            f"{out}: a grid holds at most {MAX_GRID:,} digits, not {cells:,}; "
-            "name a folder or an .npz file by --out"
+            f"{out}: a grid holds at most {MAX_GRID:,} images, got {cells:,}; "
+            "use a folder or an .npz file for --out"
         )
     return target, write
 
@@ -199,7 +199,7 @@ def _write_arrays(out: Path, blocks: Blocks, layout: Layout) -> None:
 
 
 def _write_folder(out: Path, blocks: Blocks, layout: Layout) -> None:
-    """Write one PNG per digit. The folder appears only when all files are complete."""
+    """Write one PNG file per image. The folder appears only when all files are complete."""
     with new_folder(out) as folder:
         images = (image for block, _ in blocks for image in block)
         for index, image in enumerate(images):

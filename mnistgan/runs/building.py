@@ -27,7 +27,7 @@ from mnistgan.training.optimizers import OPTIMIZER_RULES
 from mnistgan.training.trainer import Trainer, steps_per_epoch
 
 RUN_RULES = (*DATASET_RULES, *ARCHITECTURE_RULES, *LOSS_RULES, *OPTIMIZER_RULES)
-"""Rules of the table entries that a configuration must satisfy before it is trained"""
+"""Rules of the data sets, architectures, losses and optimizers that a configuration must satisfy"""
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class DataAccess:
 
 
 def length_of(config: Config, images: int) -> Length:
-    """Length of `training.epochs` over N `images`, limited by `training.max_steps`."""
+    """`training.epochs` in steps for a number of images, limited by `training.max_steps`."""
     per_epoch = steps_per_epoch(config, images)
     steps = config.training.epochs * per_epoch
     return Length(min(steps, config.training.max_steps or steps), per_epoch)
 
 
 def resolve(config: Config, dataset: Dataset, device: torch.device) -> Config:
-    """Replace each `auto` in a configuration by a value, which a resume keeps."""
+    """Replace each `auto` in a configuration with a value, which resuming keeps."""
     channels, classes = dataset.images.shape[1], len(dataset.class_counts)
     with torch.device("meta"):  # only shapes are needed
         networks = (

@@ -1,4 +1,4 @@
-"""Events that a training reports while it runs, as plain values without torch."""
+"""Events that a training run reports, as plain values without torch."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Length(NamedTuple):
-    """Length of a training."""
+    """Length of a training run."""
 
     total_steps: int
     steps_per_epoch: int
@@ -25,12 +25,12 @@ class Length(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """Model, data, device and folder of a training that is about to start."""
+    """Model, data, device and folder of a training run that is about to start."""
 
     config: Config
     length: Length
     step: int
-    """First step of the training: 0, or the step of a resumed run"""
+    """Steps already taken: 0 for a new run"""
     folder: Path
     """Run folder; for a new run the next free name, unless another process claims it first"""
     data: str
@@ -40,9 +40,9 @@ class TrainingSummary:
     d_parameters: int
     device: str
     binding_key: str
-    """The configuration key that limits the length of this training"""
+    """The configuration key that limits the length: training.epochs or training.max_steps"""
     notes: tuple[str, ...]
-    """Warnings that should stay visible"""
+    """Warnings to print before the progress display"""
 
     @property
     def is_finished(self) -> bool:
@@ -51,7 +51,7 @@ class TrainingSummary:
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a training after a step."""
+    """Progress of a training run after a step."""
 
     step: int
     length: Length
@@ -90,7 +90,7 @@ class JudgeTrained:
 
 @dataclass(frozen=True)
 class Started:
-    """The run folder is claimed."""
+    """The run folder is locked and prepared."""
 
     folder: Path
     step: int

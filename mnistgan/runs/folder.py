@@ -1,7 +1,7 @@
 """The run folder: `train` writes it, and the other commands read it.
 
 config.yaml         the complete configuration; its presence makes a folder a run
-run.json            seed, data set with its SHA-256, what D's output means, and one entry for each
+run.json            seed, data set with its SHA-256, kind of D's output, and one entry for each
                     session (a start or a resume): versions, device, threads
 metrics.jsonl       one JSON object every `output.log_every_steps` steps
 latest.pt           everything needed to resume; previous.pt is the checkpoint before it
@@ -44,7 +44,7 @@ TRAINING_FILES = (
     *("config.yaml", "run.json", "metrics.jsonl", "latest.pt", "previous.pt", "best.pt"),
     *("samples/epoch_*.png", "checkpoints/epoch_*.pt"),
 )
-"""Files that only a training writes, as patterns relative to the run folder"""
+"""Files that only training writes, as patterns relative to the run folder"""
 EPOCH_STEM = re.compile(r"epoch_(\d{3,}(?:\.\d+)?)")
 
 
@@ -72,7 +72,7 @@ class RunFolder:
     def create(cls, runs: Path, name: str | None, config: Config) -> "RunFolder":
         """Create `runs/NAME`, or the next free `runs/expN`, and write its config.yaml first.
 
-        Creating the folder claims it, so two trainings started at once never share a folder.
+        Creating the folder claims it, so two runs started at the same time never share a folder.
         Raises RunError if the name is taken or is not a plain folder name.
         """
         runs.mkdir(parents=True, exist_ok=True)
@@ -82,14 +82,14 @@ class RunFolder:
                 path.mkdir()
                 break
             except FileExistsError:
-                continue  # another training was faster: try the next number, or refuse the name
+                continue  # another process was faster: try the next number, or refuse the name
         run = cls(path)
         run.write_config(config)
         return run
 
     @staticmethod
     def next_path(runs: Path, name: str | None) -> Path:
-        """`runs/NAME`, or the number after the highest in `runs`. Raises RunError like `create`."""
+        """`runs/NAME`, or `runs/expN` with the next number. Raises RunError like `create`."""
         if name is None:
             names = (path.name for path in runs.glob("exp*"))
             taken = [int(match[1]) for name in names if (match := NUMBERED.fullmatch(name))]
@@ -126,7 +126,7 @@ class RunFolder:
 
     @classmethod
     def drawings_folder(cls, checkpoint: Path) -> Path:
-        """`generated/` of the run of a checkpoint, or the current folder if there is no run."""
+        """`generated/` of the run that contains a checkpoint, or else the current folder."""
         run = cls.containing(checkpoint)
         return run.generated if run else Path()
 
@@ -184,9 +184,9 @@ class RunFolder:
             keep_records(self.metrics, last_step)
 
     def remove_temporary_files(self) -> None:
-        """Remove temporary files that killed trainings have left in this run.
+        """Remove temporary files that killed training processes left in this run.
 
-        The caller holds the lock, so no other process writes the files of this training. All other
+        The caller holds the lock, so no other process writes training files here. All other
         temporary files stay, because the commands that write them may still be running.
         """
         for folder in (self.path, self.samples, self.checkpoints):
@@ -205,9 +205,9 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock the run while training it. The lock ends with its process; its file may remain.
+        """Lock the run while it is trained. The end of the process releases the lock.
 
-        Raises RunError if another process holds the lock.
+        The lock file may remain. Raises RunError if another process holds the lock.
         """
         lock = FileLock(self.path / ".lock")
         try:
@@ -223,12 +223,12 @@ class RunFolder:
     def check_in_place(self) -> None:
         """Raise RunError if the folder is no longer the one that was locked.
 
-        If the folder was deleted or moved, the training must not write to a new one of that name.
+        If the folder was deleted or moved, training must not write to a new folder of that name.
         """
         if self._identity() != self.locked_folder:
             raise RunError(
-                f"{self.path}: this run folder was deleted or moved during its training; the "
-                "training stopped and has written nothing since"
+                f"{self.path}: this run folder was deleted or moved during training; the "
+                "training stopped and wrote nothing after that"
             )
 
     def _identity(self) -> tuple[int, int] | None:
@@ -240,7 +240,7 @@ class RunFolder:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether `folder` is a run: it has a config.yaml, which a training writes first."""
+    """Whether `folder` is a run: it has a config.yaml, which training writes first."""
     return RunFolder(folder).config.is_file()
 
 
@@ -253,10 +253,10 @@ def is_training_file(path: Path) -> bool:
 
 
 def check_output(out: str | Path, suffixes: Sequence[str], reads: Path | None = None) -> Path:
-    """Like `check_output_file`, but also raise OutputError if a training writes this file."""
+    """Like `check_output_file`, but also raise OutputError if training writes this file."""
     path = check_output_file(out, suffixes, reads)
     if is_training_file(resolve_target(path)):
-        raise OutputError(f"{shown_path(out)}: is written by the training; choose another name")
+        raise OutputError(f"{shown_path(out)}: is written by mnistgan train; choose another name")
     return path
 
 

@@ -22,8 +22,8 @@ def run(
 ) -> Iterator[Event]:
     """Train up to the last step, or until `stop` returns True after a step.
 
-    The tasks run in the given order. The checkpoint comes last: a run that is killed between two
-    tasks repeats the step with all of them.
+    The tasks run in the given order. The checkpoint comes last: if the run is killed between two
+    tasks, resuming repeats the step and all its tasks.
     """
     while trainer.step < length.total_steps:
         trainer.train_step()

@@ -143,7 +143,7 @@ def _check_belongs(state: State, config: Config, folder: RunFolder) -> None:
 
 
 def _inexact(state: State, device: torch.device) -> list[str]:
-    """Warnings if the rest of this run may not equal an uninterrupted run to the bit."""
+    """Warn if the resumed run may not equal an uninterrupted run bit for bit."""
     then, now = entry(entry(state, "trainer", dict), "device", str), device.type
     version = entry(state, "torch_version", str)[:40]
     notes = []
@@ -168,5 +168,5 @@ def _rescheduled(before: Config, now: Config) -> list[str]:
     what = " and ".join(words for words, applies in schedules.items() if applies)
     return [
         f"{what} over training.epochs, which changed from {before.training.epochs} to "
-        f"{now.training.epochs}: the result differs from that of one long training"
+        f"{now.training.epochs}: the result differs from that of an uninterrupted run"
     ]

@@ -1,4 +1,4 @@
-"""A session: a training and the run folder that it writes."""
+"""A session: one start or resume of a training run, and the run folder that it writes."""
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ stay unseen."""
 
 @dataclass(frozen=True)
 class Session:
-    """A training that is checked and built in memory. `run` writes the run folder."""
+    """A training run that is checked and built in memory. `run` writes the run folder."""
 
     config: Config
     dataset: Dataset
@@ -52,11 +52,11 @@ class Session:
     name: str | None
     """Name of a new run, or None for the next number"""
     notes: tuple[str, ...] = ()
-    """Warnings that should stay visible"""
+    """Warnings to print before the progress display"""
     resumed: RunFolder | None = None
     """The run being resumed, or None"""
     read_at: int | None = None
-    """When the loaded checkpoint was written, by the clock of the file system, in ns"""
+    """Modification time of the loaded checkpoint in ns, or None if none was loaded"""
     best: Best = NO_BEST
     plugins: tuple[Plugin, ...] = ()
 
@@ -88,8 +88,8 @@ class Session:
     ) -> Iterator[Event]:
         """Train, and write the run folder. `stop` is called after each step.
 
-        Yields the events of the training; with `preview` also samples, which does not affect the
-        training. Raises NonFiniteError, naming the last good checkpoint, OutputError if a file
+        Yields the events of the training run. `preview` adds samples and does not affect training.
+        Raises NonFiniteError, naming the last good checkpoint, OutputError if a file
         cannot be written, and RunError if another process trains this run.
         """
         keep_freed_memory()
@@ -215,9 +215,9 @@ class Session:
         )
 
     def _prepare(self, folder: RunFolder) -> None:
-        """Write run.json; bring the files of a resumed run back to the state of its checkpoint.
+        """Write run.json, and bring the files of a resumed run back to the state of its checkpoint.
 
-        Removes later metrics and half-written files. `resumed_run` has checked all files before.
+        Removes later metrics and temporary files. `resumed_run` has already checked all files.
         """
         known = self.resumed is not None and folder.info.exists()
         info = folder.read_info() if known else describe(self.config, self.dataset, self.trainer)
@@ -230,5 +230,5 @@ class Session:
 
 
 def written_at(path: Path) -> int | None:
-    """Time of the last change of a file in ns, by its file system; None if it does not exist."""
+    """Modification time of a file in ns; None if it does not exist."""
     return path.stat().st_mtime_ns if path.exists() else None

@@ -1,4 +1,4 @@
-"""Tasks between the steps of a training: scores, metrics, previews, pictures, checkpoints."""
+"""Tasks between training steps: scores, metrics, previews, pictures, checkpoints."""
 
 import math
 import time
@@ -21,16 +21,16 @@ from mnistgan.training.health import LEAST_SPREAD, health, spread
 from mnistgan.training.trainer import Trainer
 
 EVALUATION_SAMPLES = 2_560
-"""Samples per score of a run: quick to draw, and enough to rank its checkpoints"""
+"""Number of samples that a run scores each time: quick to draw, and enough to rank checkpoints"""
 EVALUATION_SEED = 2**63 - 1
-"""Seed of these samples: the largest, so that `evaluate` normally scores other samples"""
+"""Seed of the samples that a run scores: the largest, so that `evaluate` rarely uses it too"""
 LEAST_SHARE = 0.01
-"""Share of these samples that a class needs to count as drawn, because a judge misreads some"""
+"""Minimum share of the scored samples for a class to count as drawn; the judge misreads some"""
 PREVIEW_SECONDS = 3.0
 PREVIEW_SHARE = 0.01
 """Maximum share of the training time that drawing previews takes"""
 REAL_IMAGES = 1_000
-"""Number of real images whose spread a preview compares with"""
+"""Number of real images with which a preview compares the spread of its samples"""
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,19 @@ class Score:
 
     step: int
     frechet_distance: float
-    """Distance to training images, which the judge has seen, so it only ranks checkpoints"""
+    """Distance to training images. The judge has seen them, so this only ranks checkpoints."""
     classes_drawn: int
     judge_sha256: str
 
 
 @dataclass
 class Board:
-    """State that the tasks of one training share."""
+    """State that the tasks of one session share."""
 
     best: Best = NO_BEST
     scores: list[Score] = field(default_factory=list)
     record: MetricsRecord | None = None
-    """The last line of metrics.jsonl"""
+    """The line of metrics.jsonl that this session wrote last"""
 
     def score_at(self, step: int) -> Score | None:
         return self.scores[-1] if self.scores and self.scores[-1].step == step else None
@@ -96,7 +96,7 @@ class ScoreSamples:
 
 
 class WriteMetrics:
-    """Adds a line to metrics.jsonl: at its interval, with each score, and at the last step."""
+    """Adds a line to metrics.jsonl every `every_steps`, with each score, and at the last step."""
 
     def __init__(
         self, trainer: Trainer, folder: RunFolder, every_steps: int, batch_size: int, board: Board
@@ -158,7 +158,7 @@ class KeepBest:
 
 
 class ShowPreview:
-    """Draws samples for the live display from time to time; does not affect the training."""
+    """Draws samples for the live display from time to time. Does not affect training."""
 
     def __init__(
         self,
@@ -212,7 +212,7 @@ class ShowPreview:
 
 @dataclass(frozen=True)
 class DrawPictures:
-    """Draws the grid of samples of the run's seed: at its interval and at the last step."""
+    """Draws a grid of samples with the run's seed every `every_epochs` and at the last step."""
 
     folder: RunFolder
     sampler: Sampler
@@ -238,7 +238,7 @@ class DrawPictures:
 
 
 class SaveCheckpoint:
-    """Saves latest.pt: at its interval, after each epoch, and when the training ends."""
+    """Saves latest.pt every `checkpoint_every_seconds`, after each epoch, and at the end."""
 
     def __init__(self, folder: RunFolder, output: OutputConfig, state: Callable[[], State]) -> None:
         self.folder = folder

@@ -27,7 +27,7 @@ messages = Stream(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 def visible(text: str) -> str:
     """Escape the control characters in `text`: ESC becomes `\\x1b`.
 
-    The text may come from a stranger: a file name, or a part of a configuration or a checkpoint.
+    The text may be untrusted: a file name, or a part of a configuration or a checkpoint.
     """
     return OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 

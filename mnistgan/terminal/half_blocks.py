@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 DIGIT_WIDTH, DIGIT_HEIGHT = 14, 7
-"""Size of a digit in characters"""
+"""Size of an image in characters"""
 MIDDLE_GRAY = 100
 Pixel = tuple[int, ...]
 """(gray,) or (red, green, blue)"""
@@ -45,7 +45,7 @@ def half_blocks(
     import numpy as np
 
     shown = digits[: across * down].reshape(-1, 14, 2, 14, 2, digits[0].size // 784)
-    # Few shades, so that neighbors are equal.
+    # Use 16 shades, so that neighboring pixels are often equal and share one segment.
     shown = 17 * np.round(shown.mean(axis=(2, 4)) / 17).astype(int)
     shown = np.pad(shown, ((0, 0), (0, 0), (0, 1), (0, 0)))  # a gap on the right
     lines = []

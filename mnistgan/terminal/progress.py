@@ -66,7 +66,7 @@ def _redraws() -> bool:
 
 @contextmanager
 def _cursor_restored() -> Iterator[None]:
-    """Restore the cursor that the bars hide, even if a signal ends the program in the block."""
+    """Restore the cursor that the bars hide, even if a signal ends the program inside the block."""
     atexit.register(_show_cursor)
     try:
         yield
@@ -80,7 +80,7 @@ def _show_cursor() -> None:
 
 
 class TrainingProgress:
-    """Follows the events of a training and shows nothing; subclasses display them."""
+    """Follows the events of a training run but shows nothing; subclasses display them."""
 
     wants_previews = False
 
@@ -235,7 +235,7 @@ class LiveProgress(PlainProgress):
 
 
 def follow_work(work: "Iterable[Working | Evaluated]") -> "Evaluated":
-    """Draw a bar for each part of the work on a terminal. Returns the last item, the result."""
+    """On a terminal, show a bar for each part of the work. Returns the result, the last item."""
     from mnistgan.commands.evaluate import Evaluated
 
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
@@ -261,11 +261,11 @@ SHOWN = {
     "d_fake": "D(G(z)) {:.2f}",
     "images_per_second": "{:,.0f} images/s",
 }
-"""Metrics on the terminal, and their formats"""
+"""Metrics to show on the terminal, and their formats"""
 
 
 def metrics_text(records: Sequence[MetricsRecord]) -> str:
-    """The means of the shown metrics over some records, at least one, in one line."""
+    """The mean of each metric in SHOWN over `records` (at least one), in one line."""
     return "  ".join(
         form.format(fmean(getattr(record, name) for record in records))
         for name, form in SHOWN.items()
@@ -280,7 +280,7 @@ def clock(seconds: float) -> str:
 
 
 def training_summary(finished: Finished, seconds: float, quiet: bool) -> None:
-    """Print which files exist now and which commands to try next."""
+    """Print the files written and the commands to try next, or how to resume a stopped run."""
     folder = finished.folder
     done = "finished" if finished.complete else "stopped, saved"
     result(f"{done} at step {finished.step:,} after {clock(seconds)}: {folder}")

@@ -1,4 +1,4 @@
-"""Tables: the plan of a training and the scores of an evaluation."""
+"""Tables: the plan of a training run and the scores of an evaluation."""
 
 import json
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
 
 
 def plan_table(summary: TrainingSummary) -> Table:
-    """Plan of a training: data, model, loss, optimizer, length and device."""
+    """Plan of a training run: data, model, loss, optimizer, length and device."""
     config, length = summary.config, summary.length
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
