@@ -108,7 +108,7 @@ def test_rules_on_valid_fields_are_checked_despite_invalid_fields() -> None:
         "loss.adversarial, loss.gradient_penalty",
         "loss.adversarial, loss.label_smoothing",
     ]
-    assert lines[5].endswith("leave it null; got 'stacked-mnist', 1.0")
+    assert lines[5].endswith("leave it null for stacked-mnist; got 'stacked-mnist', 1.0")
 
 
 @pytest.mark.parametrize(
@@ -238,14 +238,14 @@ def test_keys_and_values_with_line_breaks_report_one_line() -> None:
             "D of dcgan normalizes over the batch",
         ),
         ("optimizer: {arguments: {alpha: nan}}", "optimizer.arguments.alpha"),
-        ("model: {minibatch_stddev: true}", "supported by architecture conv only"),
+        ("model: {minibatch_stddev: true}", "only supported by architecture conv"),
         (
             "model: {architecture: conv, minibatch_stddev: true}\ndata: {batch_size: 30}",
             "batch_size must be a multiple of 4; got True, 30",
         ),
         ("training: {compile: on}\nloss: {r1: 1}", "which torch.compile does not support"),
         ("optimizer: {schedule: stepwise}", "should be 'constant', 'linear' or 'cosine'"),
-        ("data: {dataset: stacked-mnist}\noutput: {evaluate_every_epochs: 1}", "single digits"),
+        ("data: {dataset: stacked-mnist}\noutput: {evaluate_every_epochs: 1}", "images with one channel"),
         ("data: {dataset: mnits}", "did you mean mnist?"),
     ],
 )  # fmt: skip

@@ -256,7 +256,7 @@ def test_new_entry_can_be_loaded_and_configured() -> None:
     assert default_dataset(channels=3) == "stacked-mnist"
     check_config({"data": {"dataset": "colours"}}, "c.yaml", rules=DATASET_RULES)
     scored = {"data": {"dataset": "colours"}, "output": {"evaluate_every_epochs": 1}}
-    with pytest.raises(ConfigError, match="scores single digits, and colours has none"):
+    with pytest.raises(ConfigError, match="leave it null for colours"):
         check_config(scored, "c.yaml", rules=DATASET_RULES)
 
 

@@ -260,8 +260,8 @@ def test_classes_are_called_by_their_names(
     ("labels", "expected"),
     [
         (np.arange(520) % 26, "needs 10 classes with at least 2 training digits each"),
-        (np.arange(520) % 2, "found 2 classes, 260 digits of the rarest"),
-        (np.arange(100) % 10, "needs at least 128 training digits, found 100"),
+        (np.arange(520) % 2, "got 2 classes, the rarest with 260 digits"),
+        (np.arange(100) % 10, "needs at least 128 training digits; got 100"),
     ],
 )
 def test_digits_that_no_judge_can_learn_are_refused(
@@ -447,7 +447,7 @@ def test_stacked_digits_are_counted_by_channel(mnistgan: Cli) -> None:
     assert record["kl_uniform"] == pytest.approx(expected, abs=0.005)
     assert record["n"] == 5000
     assert {record[key] for key in ("frechet_distance", "precision", "unreadable")} == {None}
-    assert "26,000 samples, not 5,000" in result.stderr
+    assert "26,000 samples, not for 5,000" in result.stderr
     assert "modes" in mnistgan("evaluate", "stacked.npz").stdout
     result = mnistgan("evaluate", "stacked.npz", "--cas")
     assert result.exit_code == 1

@@ -117,7 +117,10 @@ def test_impossible_output_is_refused_before_any_work(
         (("sample", "--ckpt", "exp1", "--out", "digits.npz/folder/"), "Not a directory"),
         (("sample", "--ckpt", "exp1", "--out", f"{'x' * 300}/"), "File name too long"),
         (("sample", "--ckpt", "model.npz", "--out", "model.npz"), "model.npz, which is read"),
-        (("interpolate", "--ckpt", "exp1", "--out", "runs/exp1/samples/epoch_000.png"), "training"),
+        (
+            ("interpolate", "--ckpt", "exp1", "--out", "runs/exp1/samples/epoch_000.png"),
+            "is written by mnistgan train",
+        ),
         (("evaluate", "exp1", "--out", "runs/exp1/run.json"), "is written by mnistgan train"),
         (("evaluate", "pictures", "--panel", "pictures/panel.png"), "pictures, which is read"),
     ],

@@ -106,7 +106,7 @@ def test_the_default_place(mnistgan: Cli, run: Path) -> None:
         (["--out", "full"], "exists and is not empty"),
         (["--out", "file/"], "is a file; expected a folder"),
         (["--out", "folder.png"], "is a folder"),
-        (["--out", "x.png", "--n", "10001"], "at most 10,000 digits"),
+        (["--out", "x.png", "--n", "10001"], "at most 10,000 images"),
         (["--ckpt", "nope.pt"], "no such checkpoint"),
         (["--ckpt", "full"], "not a run"),
         (["--ckpt", "full/x"], "truncated or not a checkpoint"),
@@ -225,7 +225,7 @@ def test_a_text_is_written_in_one_hand_a_line(mnistgan: Cli) -> None:
         (["--text", " - "], "expected digits"),
         (["--text", ""], "expected digits"),
         (["--text", "٣"], "expected digits"),
-        (["--text", "1" + " " * 10_000, "--out", "x.png"], "at most 10,000 digits, not 10,001"),
+        (["--text", "1" + " " * 10_000, "--out", "x.png"], "at most 10,000 images, got 10,001"),
         (["--text", "1" * 300], "File name too long"),
     ],
 )

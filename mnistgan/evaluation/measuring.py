@@ -48,7 +48,7 @@ def reference_of(name: str, root: Path | None, judges: Path) -> Generator[Workin
 
 
 def judge_all(judge: Judge, images: Tensor) -> Generator[Working, None, Judged]:
-    """Apply the judge to images (N, C, 28, 28): to channel 0 of all images, then to channel 1, ..."""
+    """Apply the judge to images (N, C, 28, 28), one channel at a time."""
     seen: list[Judged] = []
     for channel in images.split(1, dim=1):
         for block in channel.split(10 * JUDGE_BATCH):

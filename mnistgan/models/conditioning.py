@@ -24,7 +24,7 @@ class Concatenation(nn.Module):
 
 
 class Projection(nn.Module):
-    """The last layer of D: w . h + b, plus e(y) . h with classes (Miyato and Koyama 2018, eq. 3)."""
+    """D's last layer: w . h + b, plus e(y) . h with classes (Miyato and Koyama 2018, eq. 3)."""
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
