@@ -245,7 +245,7 @@ def test_keys_and_values_with_line_breaks_report_one_line() -> None:
         ),
         ("training: {compile: on}\nloss: {r1: 1}", "which torch.compile does not support"),
         ("optimizer: {schedule: stepwise}", "should be 'constant', 'linear' or 'cosine'"),
-        ("data: {dataset: stacked-mnist}\noutput: {evaluate_every_epochs: 1}", "images with one channel"),
+        ("data: {dataset: stacked-mnist}\noutput: {evaluate_every_epochs: 1}", "leave it null"),
         ("data: {dataset: mnits}", "did you mean mnist?"),
     ],
 )  # fmt: skip
