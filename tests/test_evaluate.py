@@ -52,8 +52,8 @@ KEYS = {
 }  # fmt: skip
 
 
-def evaluate(mnistgan: Cli, *words: object) -> dict[str, Any]:
-    result = mnistgan("evaluate", *words, "--json")
+def evaluate(mnistgan: Cli, *args: object) -> dict[str, Any]:
+    result = mnistgan("evaluate", *args, "--json")
     assert result.exit_code == 0, result.output
     assert result.stdout.count("\n") == 1
     record: dict[str, Any] = json.loads(result.stdout)
@@ -77,8 +77,8 @@ def test_evaluation_of_a_run_is_recorded_in_its_folder(mnistgan: Cli) -> None:
     assert len((run / "evaluations.jsonl").read_text().splitlines()) == 2
 
     table = mnistgan("evaluate", "tiny", "--n", 200)
-    for words in ("Fréchet distance", "real digits", "unreadable", "of 10 digits"):
-        assert words in table.stdout
+    for text in ("Fréchet distance", "real digits", "unreadable", "of 10 digits"):
+        assert text in table.stdout
     assert "200 samples are few" in table.stderr
     assert "no copies of training digits found" in table.stdout
 
@@ -347,29 +347,31 @@ SCORED = ("output.evaluate_every_epochs=0.001", "training.max_steps=14")
 def test_evaluation_during_training_does_not_change_the_weights() -> None:
     plain = load_checkpoint(train_tiny(*SCORED[1:], name="plain") / "latest.pt")["trainer"]
     scored = load_checkpoint(train_tiny(*SCORED, name="scored") / "latest.pt")["trainer"]
-    del (
-        plain["window"],
-        scored["window"],
-    )  # an evaluation writes a metrics line, which resets the means
+    # An evaluation writes a metrics line, which resets the means.
+    del plain["window"], scored["window"]
     assert_same(plain, scored)
 
 
 @pytest.mark.usefixtures("few_samples")
 def test_best_checkpoint_has_the_lowest_distance_with_and_without_a_resume() -> None:
-    whole = train_tiny(*SCORED, name="whole")
-    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    uninterrupted = train_tiny(*SCORED, name="uninterrupted")
+    lines = [
+        json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()
+    ]
     scores = {line["step"]: line["frechet_distance"] for line in lines if "judge_sha256" in line}
     assert list(scores) == [4, 8, 12]
-    best = load_checkpoint(whole / "best.pt")
+    best = load_checkpoint(uninterrupted / "best.pt")
     assert best["trainer"]["step"] == min(scores, key=lambda step: scores[step])
     judge_sha256 = lines[-2]["judge_sha256"]
     assert best["best"] == {"distance": min(scores.values()), "judge_sha256": judge_sha256}
 
-    parts = train_tiny(*SCORED, name="parts", stop_after=9)
-    resume_tiny(parts)
-    assert_same(load_checkpoint(whole / "latest.pt"), load_checkpoint(parts / "latest.pt"))
-    assert_same(load_checkpoint(whole / "best.pt"), load_checkpoint(parts / "best.pt"))
-    assert metrics_without_timings(whole) == metrics_without_timings(parts)
+    resumed = train_tiny(*SCORED, name="resumed", stop_after=9)
+    resume_tiny(resumed)
+    assert_same(
+        load_checkpoint(uninterrupted / "latest.pt"), load_checkpoint(resumed / "latest.pt")
+    )
+    assert_same(load_checkpoint(uninterrupted / "best.pt"), load_checkpoint(resumed / "best.pt"))
+    assert metrics_without_timings(uninterrupted) == metrics_without_timings(resumed)
 
 
 @pytest.mark.usefixtures("few_samples")

@@ -22,8 +22,8 @@ def cells(path: str, rows: int, columns: int) -> np.ndarray:
     )
 
 
-def sample_digits(mnistgan: Cli, *words: object) -> np.ndarray:
-    assert mnistgan("sample", "--out", "x.npz", *words).exit_code == 0
+def sample_digits(mnistgan: Cli, *args: object) -> np.ndarray:
+    assert mnistgan("sample", "--out", "x.npz", *args).exit_code == 0
     images: np.ndarray = np.load("x.npz")["images"]
     return images
 
@@ -67,8 +67,8 @@ def test_each_row_starts_and_ends_at_the_pictures_of_the_seeds(
     mnistgan: Cli, conditional: bool
 ) -> None:
     train_tiny(f"model.conditional={conditional}")
-    words = ("--n", 3, "--steps", 5, "--from-seed", 4, "--to-seed", 9, "--out", "walk.png")
-    result = mnistgan("interpolate", *words)
+    args = ("--n", 3, "--steps", 5, "--from-seed", 4, "--to-seed", 9, "--out", "walk.png")
+    result = mnistgan("interpolate", *args)
     assert result.exit_code == 0, result.output
     walk = cells("walk.png", 3, 5)
     assert np.array_equal(walk[:, 0], sample_digits(mnistgan, "--seed", 4, "--n", 3))
@@ -100,8 +100,8 @@ def test_classes_option_keeps_the_style_of_each_row(mnistgan: Cli) -> None:
 def test_animation_loops_without_a_jump(mnistgan: Cli, suffix: str, kind: list[str]) -> None:
     train_tiny("model.conditional=true")
     out = f"walk.{suffix}"
-    words = ("--n", 4, "--steps", 40, "--fps", 10, "--out", out, *kind)
-    assert mnistgan("interpolate", *words).stdout == f"{out}\n"
+    args = ("--n", 4, "--steps", 40, "--fps", 10, "--out", out, *kind)
+    assert mnistgan("interpolate", *args).stdout == f"{out}\n"
     pictures = frames(out)
     steps = np.abs(np.diff(pictures, axis=0)).mean(axis=(1, 2))
     back = np.abs(pictures[-1] - pictures[0]).mean()
@@ -117,7 +117,7 @@ def test_stacked_digits_are_interpolated_in_color(mnistgan: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("args", "expected"),
     [
         (["--classes"], "the model is unconditional"),
         (["--classes", "--to-seed", "3"], "leave out --to-seed"),
@@ -129,11 +129,11 @@ def test_stacked_digits_are_interpolated_in_color(mnistgan: Cli) -> None:
     ],
 )
 def test_invalid_options_are_refused_in_one_line(
-    mnistgan: Cli, words: list[str], expected: str
+    mnistgan: Cli, args: list[str], expected: str
 ) -> None:
     train_tiny()
     Path("folder.gif").mkdir()
-    result = mnistgan("interpolate", *words)
+    result = mnistgan("interpolate", *args)
     assert result.exit_code == 1
     assert expected in result.stderr
     assert result.stderr.count("\n") == 1

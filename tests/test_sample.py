@@ -21,8 +21,8 @@ def run() -> Path:
     return train_tiny("training.ema_decay=0.9", config="dcgan")
 
 
-def sample_images(mnistgan: Cli, count: int, *words: object) -> np.ndarray:
-    result = mnistgan("sample", "--n", count, "--out", "out.npz", *words)
+def sample_images(mnistgan: Cli, count: int, *args: object) -> np.ndarray:
+    result = mnistgan("sample", "--n", count, "--out", "out.npz", *args)
     assert result.exit_code == 0, result.output
     images: np.ndarray = np.load("out.npz")["images"]
     assert images.shape == (count, 28, 28)
@@ -100,7 +100,7 @@ def test_default_output_is_in_the_run_or_the_current_folder(mnistgan: Cli, run: 
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("args", "expected"),
     [
         (["--out", "x.jpg"], "got 'x.jpg'"),
         (["--out", "full"], "exists and is not empty"),
@@ -115,22 +115,22 @@ def test_default_output_is_in_the_run_or_the_current_folder(mnistgan: Cli, run: 
     ],
 )
 def test_invalid_options_are_refused_in_one_line(
-    mnistgan: Cli, run: Path, words: list[str], expected: str
+    mnistgan: Cli, run: Path, args: list[str], expected: str
 ) -> None:
     Path("full").mkdir()
     Path("full/x").write_text("not a checkpoint")
     Path("file").touch()
     Path("folder.png").mkdir()
-    result = mnistgan("sample", *words)
+    result = mnistgan("sample", *args)
     assert result.exit_code == 1
     assert expected in result.stderr
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("words", [["--n", "0"], ["--n", "-1"], ["--n", "x"], ["--seed", "-1"]])
-def test_invalid_numbers_are_usage_errors(mnistgan: Cli, words: list[str]) -> None:
-    assert mnistgan("sample", *words).exit_code == 2
+@pytest.mark.parametrize("args", [["--n", "0"], ["--n", "-1"], ["--n", "x"], ["--seed", "-1"]])
+def test_invalid_numbers_are_usage_errors(mnistgan: Cli, args: list[str]) -> None:
+    assert mnistgan("sample", *args).exit_code == 2
 
 
 def test_checkpoint_that_does_not_fit_its_configuration_is_refused(
@@ -213,7 +213,7 @@ def test_text_is_drawn_in_one_style_per_line(mnistgan: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("args", "expected"),
     [
         (["--digit", "seven"], "--digit seven: expected a digit such as 7"),
         (["--digit", "7-3"], "--digit 7-3: expected a digit such as 7"),
@@ -232,10 +232,10 @@ def test_text_is_drawn_in_one_style_per_line(mnistgan: Cli) -> None:
     ],
 )
 def test_invalid_digits_and_texts_are_refused_in_one_line(
-    mnistgan: Cli, words: list[str], expected: str
+    mnistgan: Cli, args: list[str], expected: str
 ) -> None:
     train_tiny("model.conditional=true")
-    result = mnistgan("sample", *words)
+    result = mnistgan("sample", *args)
     assert result.exit_code == 1
     assert expected in result.stderr
     assert result.stderr.count("\n") == 1
@@ -278,8 +278,8 @@ def test_temperature_scales_the_noise_of_pictures_but_not_of_training(mnistgan: 
 def test_class_options_are_refused_for_an_unconditional_model(mnistgan: Cli, run: Path) -> None:
     sample_images(mnistgan, 3)
     assert set(np.load("out.npz")) == {"images"}
-    for words in (["--digit", 3], ["--text", "2024-11"]):
-        result = mnistgan("sample", *words)
+    for args in (["--digit", 3], ["--text", "2024-11"]):
+        result = mnistgan("sample", *args)
         assert result.exit_code == 1
         assert "runs/tiny/latest.pt: the model is unconditional" in result.stderr
         assert "mnistgan train --config best" in result.stderr
@@ -323,7 +323,7 @@ def test_class_option_selects_a_class_by_name(mnistgan: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("args", "expected"),
     [
         (["--class", "tsi"], "has no class 'tsi'; did you mean tsu?; its classes are o, "),
         (["--class", "../x\n"], "has no class '../x\\n'; its classes are o, ki, su, tsu,"),
@@ -332,10 +332,10 @@ def test_class_option_selects_a_class_by_name(mnistgan: Cli) -> None:
     ],
 )
 def test_unknown_class_or_conflicting_option_reports_one_line(
-    mnistgan: Cli, words: list[str], expected: str
+    mnistgan: Cli, args: list[str], expected: str
 ) -> None:
     kmnist_run()
-    assert_refused(mnistgan("sample", *words), expected)
+    assert_refused(mnistgan("sample", *args), expected)
     assert not Path("runs/tiny/generated").exists()
 
 
