@@ -69,8 +69,8 @@ def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def runner_of(application: Typer) -> Cli:
-    def invoke(*words: object) -> Result:
-        result = CliRunner().invoke(application, [str(word) for word in words])
+    def invoke(*args: object) -> Result:
+        result = CliRunner().invoke(application, [str(arg) for arg in args])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result

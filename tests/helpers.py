@@ -129,6 +129,6 @@ def assert_refused(result: Result, *words: str) -> None:
     assert result.exit_code == 1, (result.stdout, result.stderr)
     assert result.stderr.startswith("error: "), result.stderr
     assert "Traceback" not in result.stderr
-    assert "Error:" not in result.stderr  # a class name explains nothing
+    assert "Error:" not in result.stderr  # no exception class names
     for word in words:
         assert word in result.stderr, result.stderr

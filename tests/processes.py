@@ -51,12 +51,12 @@ class Program:
         return self.wait()
 
 
-def start(*words: object, prepare: Callable[[], None] | None = None) -> Program:
-    """Start `mnistgan WORDS` in the current folder. `prepare` runs in the new process first."""
+def start(*args: object, prepare: Callable[[], None] | None = None) -> Program:
+    """Start `mnistgan ARGS` in the current folder. `prepare` runs in the new process first."""
     number = len(list(Path().glob("*.stderr")))
     program = Program(
         CONTEXT.Process(
-            target=_run, args=([str(word) for word in words], os.getcwd(), number, prepare)
+            target=_run, args=([str(arg) for arg in args], os.getcwd(), number, prepare)
         ),
         Path(f"{number}.stdout").absolute(),
         Path(f"{number}.stderr").absolute(),
@@ -66,14 +66,14 @@ def start(*words: object, prepare: Callable[[], None] | None = None) -> Program:
     return program
 
 
-def _run(words: list[str], folder: str, number: int, prepare: Callable[[], None] | None) -> None:
+def _run(args: list[str], folder: str, number: int, prepare: Callable[[], None] | None) -> None:
     os.chdir(folder)
     default_signals()
     os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
     os.environ.pop("MNISTGAN_DATA", None)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(f"{number}.{name}", os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
-    sys.argv = ["mnistgan", *words]
+    sys.argv = ["mnistgan", *args]
     if prepare is not None:
         prepare()
     # Python chooses the buffering of stderr at its start, so open it again after the redirection.
@@ -85,7 +85,7 @@ def _run(words: list[str], folder: str, number: int, prepare: Callable[[], None]
 
 
 @dataclass(frozen=True)
-class MessagesTo:
+class RedirectStderr:
     """Redirect stderr to the file `name`, or to a pipe without a reader if `name` is None."""
 
     name: str | None
@@ -120,7 +120,7 @@ class LimitMemory:
 
 
 @dataclass(frozen=True)
-class DieAt:
+class KillAt:
     """Kill the process just before its `moment`-th disk operation.
 
     These operations count: opening, syncing, renaming, linking and removing a file, making a
@@ -179,14 +179,14 @@ class BecomeNobody:
     The first run imports all modules, which another user may not be able to read.
     """
 
-    words: tuple[str, ...]
+    args: tuple[str, ...]
 
     def __call__(self) -> None:
         from mnistgan.cli import app
 
         here = os.getcwd()
         os.chdir("warm")
-        app(list(self.words), standalone_mode=False)
+        app(list(self.args), standalone_mode=False)
         os.chdir(here)
         os.setgroups([])
         os.setgid(NOBODY)

@@ -1,4 +1,4 @@
-"""Property tests: any configuration file either trains or gives a list of problems."""
+"""Property tests: every configuration either trains or reports a list of problems."""
 
 import math
 from pathlib import Path
@@ -66,7 +66,7 @@ def assert_trains_or_lists_problems(path: Path) -> None:
             problems = str(error)
         else:
             session.trainer.train_step()
-        assert problems == "" or "compile" in problems  # this machine has no compiler
+        assert problems == "" or "compile" in problems  # without a compiler
 
 
 @settings(
@@ -80,7 +80,7 @@ def assert_trains_or_lists_problems(path: Path) -> None:
 @example({"optimizer.arguments": {"weight_decay": math.nan}})
 @example({"data.dataset": "./nowhere"})
 @example({"data.root": "\x00"})
-def test_any_values_train_or_give_a_list_of_problems(
+def test_any_values_train_or_report_a_list_of_problems(
     tmp_path: Path, values: dict[str, Any]
 ) -> None:
     path = tmp_path / "some.yaml"
@@ -110,7 +110,7 @@ def test_any_values_train_or_give_a_list_of_problems(
 @example(b"--- a\n--- b")
 @example(b"a: 2001-02-30")
 @example(b"training: {seed: !!int '3'}")
-def test_any_bytes_parse_or_give_a_one_line_error(tmp_path: Path, contents: bytes) -> None:
+def test_any_bytes_are_parsed_or_refused_in_one_line(tmp_path: Path, contents: bytes) -> None:
     path = tmp_path / "some.yaml"
     path.write_bytes(contents)
     try:

@@ -1,7 +1,7 @@
 import hashlib
 import io
 import os
-import pickle  # noqa: TID251 - to make what must not be loaded
+import pickle  # noqa: TID251 - for files that must not be loaded
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def test_saved_state_loads_unchanged_and_leaves_no_other_file() -> None:
 def test_flipped_bit_anywhere_in_the_file_is_refused() -> None:
     """`torch.load` alone would accept most of these files."""
     good = LATEST.read_bytes()
-    # Every byte of the archive's headers at both ends, and a sample of the bytes in between.
+    # Every byte of the archive's headers at both ends, and some of the bytes in between.
     end = len(good)
     positions = [*range(300), *range(300, end - 1500, 61), *range(end - 1500, end)]
     for position in positions:
@@ -116,7 +116,7 @@ def test_saving_moves_latest_to_previous() -> None:
 
 
 def test_saving_works_if_previous_is_a_hard_link_to_latest() -> None:
-    """A kill between the two renames leaves this state."""
+    """This state remains if the process is killed between the two renames."""
     Path("previous.pt").hardlink_to(LATEST)
     save_checkpoint(LATEST, {**STATE, "step": 4}, previous=Path("previous.pt"))
     assert load_checkpoint(Path("previous.pt"))["step"] == 3
@@ -125,10 +125,10 @@ def test_saving_works_if_previous_is_a_hard_link_to_latest() -> None:
 
 
 def test_failed_write_leaves_the_old_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(descriptor: int) -> None:
+    def raise_disk_full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", raise_disk_full)
     Path("previous.pt").write_bytes(b"the one before")
     with pytest.raises(OSError, match=r"No space left on device: 'latest\.pt'"):
         save_checkpoint(LATEST, {**STATE, "step": 9}, previous=Path("previous.pt"))
@@ -139,7 +139,7 @@ def test_failed_write_leaves_the_old_checkpoints(monkeypatch: pytest.MonkeyPatch
 
 def test_temporary_files_of_a_killed_process_are_removed() -> None:
     Path("samples").mkdir()
-    Path("config.yaml").touch()  # makes the folder a run
+    Path("config.yaml").touch()  # marks the folder as a run
     for litter in (".latest.pt.0123abcd.tmp", "samples/.epoch_001.png.0123abcd.tmp"):
         Path(litter).write_bytes(b"half")
     Path(".latest.pt.89abcdef.tmp").mkdir()

@@ -82,7 +82,7 @@ def test_readme_names_every_command_and_preset() -> None:
 
 
 def run_on_terminal(command: list[str], **environment: str) -> str:
-    """Run `mnistgan` on a terminal of its own and return everything it prints."""
+    """Run `mnistgan` in a pseudo-terminal. Returns everything it prints."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "mnistgan", *command],
@@ -125,14 +125,14 @@ def test_terminal_shows_bars_numbers_and_preview_in_place() -> None:
     assert "G has only begun" in shown
 
 
-def test_no_preview_option_shows_only_the_bars() -> None:
+def test_no_preview_option_hides_the_preview() -> None:
     shown = run_on_terminal([*TRAIN, "--no-preview"], TERM="xterm-256color")
     assert "/15" in shown
     assert "▀" not in shown
     assert "G has only begun" not in shown
 
 
-def test_no_color_is_respected_and_dumb_terminals_get_plain_lines() -> None:
+def test_no_color_is_respected_and_dumb_terminals_show_plain_lines() -> None:
     assert not COLOR.search(run_on_terminal(TRAIN, TERM="xterm-256color", NO_COLOR="1"))
     plain = run_on_terminal(TRAIN, TERM="dumb")
     assert "\x1b" not in plain
@@ -147,7 +147,7 @@ def test_narrow_terminal_shows_the_bars_without_preview() -> None:
 
 
 def test_first_ctrl_c_requests_a_stop() -> None:
-    # Under nohup or behind `&` it may be ignored.
+    # SIGINT may be ignored under nohup or behind `&`.
     outside = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with StopRequest() as stop:
@@ -165,13 +165,13 @@ import os, signal, sys
 from mnistgan.signals import StopRequest, before_leaving, leave_on_signals
 
 leave_on_signals()
-print("begun")
+print("started")
 try:
-    with before_leaving(lambda: print("undone")):
+    with before_leaving(lambda: print("cleaned-up")):
         {body}
 except BaseException:
     pass
-print("went on")
+print("continued")
 """
 KILL = "os.kill(os.getpid(), signal.{})"
 
@@ -179,21 +179,21 @@ KILL = "os.kill(os.getpid(), signal.{})"
 @pytest.mark.parametrize(
     ("body", "code", "shown"),
     [
-        (KILL.format("SIGINT"), 130, "begun undone"),
-        (KILL.format("SIGTERM"), 143, "begun undone"),
-        (KILL.format("SIGHUP"), 129, "begun undone"),
-        (f"with StopRequest(): {KILL.format('SIGINT')}", 0, "begun went on"),
+        (KILL.format("SIGINT"), 130, "started cleaned-up"),
+        (KILL.format("SIGTERM"), 143, "started cleaned-up"),
+        (KILL.format("SIGHUP"), 129, "started cleaned-up"),
+        (f"with StopRequest(): {KILL.format('SIGINT')}", 0, "started continued"),
         (
             f"with StopRequest(): {KILL.format('SIGINT')}; {KILL.format('SIGTERM')}",
             143,
-            "begun undone",
+            "started cleaned-up",
         ),
         (
             f"signal.signal(signal.SIGINT, signal.SIG_IGN); leave_on_signals(); "
             f"s = StopRequest().__enter__(); {KILL.format('SIGINT')}; {KILL.format('SIGTERM')}; "
             f"sys.exit(print(s.signal))",
             0,
-            "begun 15 went on",
+            "started 15 continued",
         ),
     ],
     ids=["SIGINT", "SIGTERM", "SIGHUP", "one while training", "two while training", "ignored"],

@@ -58,8 +58,8 @@ def test_numbers_are_read_in_every_notation(text: str) -> None:
 
 
 def test_overrides_are_parsed_as_yaml_and_win_over_the_preset() -> None:
-    words = ["data.batch_size=64", "optimizer.betas=[0, 0.9]", "training.max_steps=null"]
-    config = load_config("mlp", words)
+    overrides = ["data.batch_size=64", "optimizer.betas=[0, 0.9]", "training.max_steps=null"]
+    config = load_config("mlp", overrides)
     assert config.data.batch_size == 64
     assert config.optimizer.betas == (0, 0.9)
     assert config.training.max_steps is None

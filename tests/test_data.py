@@ -33,19 +33,19 @@ from mnistgan.errors import ConfigError, DataError
 
 @pytest.fixture
 def clean_datasets() -> Iterator[None]:
-    """Entries of a test are forgotten after it."""
+    """Remove the entries that a test adds."""
     before = dict(DATASETS)
     yield
     DATASETS.data = before
 
 
-NONE: dict[str, Any] = {"root": None, "cache": Path("cache"), "offline": True}
+OFFLINE: dict[str, Any] = {"root": None, "cache": Path("cache"), "offline": True}
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_folder_of_idx_files(zipped: bool) -> None:
+def test_folder_of_idx_files_is_loaded(zipped: bool) -> None:
     images = write_set(Path("mine"), zipped=zipped)
-    dataset = load_dataset("./mine", "train", **NONE)
+    dataset = load_dataset("./mine", "train", **OFFLINE)
     assert dataset.images.shape == (7, 1, 28, 28)
     assert dataset.images.dtype == torch.uint8
     assert np.array_equal(dataset.images[:, 0].numpy(), images)
@@ -54,8 +54,8 @@ def test_a_folder_of_idx_files(zipped: bool) -> None:
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 60_000), ("test", 10_000)])
-def test_mnist_ships_whole(split: Split, count: int) -> None:
-    dataset = load_dataset("mnist", split, **NONE)
+def test_shipped_mnist_is_complete(split: Split, count: int) -> None:
+    dataset = load_dataset("mnist", split, **OFFLINE)
     assert dataset.images.shape == (count, 1, 28, 28)
     assert dataset.source == "the files that ship"
     # White ink on black: corners are empty, strokes are bright.
@@ -66,31 +66,31 @@ def test_mnist_ships_whole(split: Split, count: int) -> None:
         assert dataset.class_counts == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 
 
-def test_the_files_that_ship_name_their_authors_and_licence() -> None:
+def test_shipped_files_name_their_authors_and_licence() -> None:
     folder = sources.SHIPPED_FOLDER
     assert "Yann LeCun and Corinna Cortes" in (folder / "README.md").read_text()
     assert "Attribution-ShareAlike 3.0" in (folder / "LICENSE").read_text()
 
 
-def test_a_named_root_without_the_files_is_an_error_not_a_fallback() -> None:
+def test_root_without_the_files_is_refused() -> None:
     Path("empty").mkdir()
     with pytest.raises(DataError, match="empty: has no MNIST/raw/train-images-idx3-ubyte"):
         load_dataset("mnist", "train", root=Path("empty"), cache=Path("cache"), offline=True)
 
 
 @pytest.mark.parametrize("name", ["kmnist"])
-def test_files_that_may_be_those_of_another_set_are_not_taken_for_it(name: str) -> None:
+def test_flat_folder_of_unidentified_files_is_refused(name: str) -> None:
     write_set(Path("flat"))
     with pytest.raises(DataError, match="flat: has no KMNIST/raw/train-images"):
         load_dataset(name, "train", root=Path("flat"), cache=Path("c"), offline=True)
 
 
-def test_flat_folder_of_fashion_mnist_is_recognised_by_its_contents() -> None:
+def test_flat_folder_of_fashion_mnist_is_recognised_by_its_checksums() -> None:
     images = write_set(Path("flat"))
     flat = Access(root=Path("flat"), cache=Path("cache"), offline=True)
     with pytest.raises(DataError, match=r"train-images.*SHA-256 differs"):
         FASHION_MNIST.load("train", flat)
-    # As if these were the published files.
+    # Pretend that these are the published files.
     published = {
         path.stem: hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
         for path in Path("flat").iterdir()
@@ -99,41 +99,41 @@ def test_flat_folder_of_fashion_mnist_is_recognised_by_its_contents() -> None:
     assert np.array_equal(loaded.images[:, 0].numpy(), images)
 
 
-def test_the_real_fashion_mnist_is_recognised_in_a_flat_folder() -> None:
+def test_published_fashion_mnist_is_loaded_from_a_flat_folder() -> None:
     folder = Path("/usr/share/datasets/fashion-mnist")
     if not folder.is_dir():
         pytest.skip("Requires: apt-get install dataset-fashion-mnist")
-    dataset = load_dataset("fashion-mnist", "test", **{**NONE, "root": folder})
+    dataset = load_dataset("fashion-mnist", "test", **{**OFFLINE, "root": folder})
     assert dataset.class_counts == [1000] * 10
 
 
-def test_other_bytes_under_the_name_of_mnist_are_refused() -> None:
+def test_mnist_files_with_wrong_checksums_are_refused() -> None:
     write_set(Path("root/MNIST/raw"))
     with pytest.raises(DataError, match=r"train-images.*SHA-256 differs"):
         load_dataset("mnist", "train", root=Path("root"), cache=Path("cache"), offline=True)
 
 
-def test_a_named_folder_serves_before_the_cache() -> None:
+def test_root_takes_precedence_over_the_cache() -> None:
     write_set(Path("root/KMNIST/raw"))
     write_set(Path("cache/KMNIST/raw"))
     by_root = load_dataset("kmnist", "train", root=Path("root"), cache=Path("cache"), offline=True)
-    by_cache = load_dataset("kmnist", "train", **NONE)
+    by_cache = load_dataset("kmnist", "train", **OFFLINE)
     assert "IDX files in root" in by_root.source
     assert "cache" in by_cache.source
-    # A damaged file in the cache is an error; no download is tried.
+    # A damaged file in the cache is not downloaded again.
     Path("cache/KMNIST/raw/train-images-idx3-ubyte.gz").write_bytes(b"damaged")
     with pytest.raises(DataError, match="cache/KMNIST"):
         load_dataset("kmnist", "train", root=None, cache=Path("cache"), offline=False)
 
 
-def test_a_named_folder_serves_before_the_files_that_ship() -> None:
+def test_root_takes_precedence_over_the_shipped_files() -> None:
     shutil.copytree(sources.SHIPPED_FOLDER, "root")
-    by_root = load_dataset("mnist", "test", **{**NONE, "root": Path("root")})
+    by_root = load_dataset("mnist", "test", **{**OFFLINE, "root": Path("root")})
     assert by_root.source == "IDX files in root"
-    assert by_root.sha256 == load_dataset("mnist", "test", **NONE).sha256
+    assert by_root.sha256 == load_dataset("mnist", "test", **OFFLINE).sha256
 
 
-def test_without_network_a_download_fails_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_without_network_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*args: object, **kwargs: object) -> None:
         raise OSError("network is unreachable")
 
@@ -144,8 +144,8 @@ def test_without_network_a_download_fails_soon(monkeypatch: pytest.MonkeyPatch) 
     assert socket.getdefaulttimeout() is None
 
 
-def test_a_silent_server_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mirror that accepts and never answers: the case that torchvision waits for forever."""
+def test_download_from_an_unresponsive_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server accepts the connection but never answers. torchvision would wait forever."""
     import torchvision.datasets
 
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -153,7 +153,7 @@ def test_a_silent_server_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(torchvision.datasets.KMNIST, "mirrors", [mirror])
         monkeypatch.setattr(sources, "STALLED_SECONDS", 0.3)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        told: list[str] = []
+        announced: list[str] = []
         with pytest.raises(DataError, match="timed out"):
             load_dataset(
                 "kmnist",
@@ -161,18 +161,18 @@ def test_a_silent_server_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None
                 root=None,
                 cache=Path("cache"),
                 offline=False,
-                announce=told.append,
+                announce=announced.append,
             )
-    assert told == ["downloading kmnist into cache/KMNIST/raw"]
-    assert list(Path("cache").iterdir()) == []  # nothing that a later run could take for a file
+    assert announced == ["downloading kmnist into cache/KMNIST/raw"]
+    assert list(Path("cache").iterdir()) == []  # no partial file remains
 
 
-def test_a_set_that_does_not_ship_says_what_to_do_offline() -> None:
+def test_offline_data_set_that_is_not_shipped_is_refused() -> None:
     with pytest.raises(DataError, match="fashion-mnist: the download was switched off"):
-        load_dataset("fashion-mnist", "train", **NONE)
+        load_dataset("fashion-mnist", "train", **OFFLINE)
 
 
-def test_emnist_comes_upright_and_qmnist_with_its_classes() -> None:
+def test_emnist_is_transposed_and_qmnist_labels_are_digits() -> None:
     images = np.random.default_rng(1).integers(0, 256, (3, 28, 28), np.uint8)
     folder = Path("root/EMNIST/raw")
     folder.mkdir(parents=True)
@@ -189,11 +189,11 @@ def test_emnist_comes_upright_and_qmnist_with_its_classes() -> None:
     (folder / "qmnist-train-images-idx3-ubyte").write_bytes(idx_bytes(images))
     table = np.array([[4, 0, 99, 1, 2, 3, 0, 0], [5] * 8, [6] * 8], np.int32)
     (folder / "qmnist-train-labels-idx2-int").write_bytes(idx_bytes(table))
-    qmnist = load_dataset("qmnist", "train", **{**NONE, "root": Path("root")})
+    qmnist = load_dataset("qmnist", "train", **{**OFFLINE, "root": Path("root")})
     assert qmnist.labels.tolist() == [4, 5, 6]
 
 
-def test_damaged_idx_files_are_named(tmp_path: Path) -> None:
+def test_damaged_idx_file_is_refused_by_name(tmp_path: Path) -> None:
     good = idx_bytes(np.zeros((5, 28, 28), np.uint8))
     damaged = {
         "empty": b"",
@@ -213,41 +213,41 @@ def test_damaged_idx_files_are_named(tmp_path: Path) -> None:
         read_idx(tmp_path / "missing")
 
 
-def test_images_of_another_size_or_count_are_refused() -> None:
+def test_wrong_image_size_or_label_count_is_refused() -> None:
     write_set(Path("mine"))
     Path("mine/train-labels-idx1-ubyte.gz").write_bytes(idx_bytes(np.zeros(6, np.uint8)))
     with pytest.raises(DataError, match="7 images and 6 labels"):
-        load_dataset("./mine", "train", **NONE)
+        load_dataset("./mine", "train", **OFFLINE)
     Path("mine/train-images-idx3-ubyte.gz").write_bytes(idx_bytes(np.zeros((7, 32, 32), np.uint8)))
     with pytest.raises(DataError, match=r"expected \(N, 28, 28\)"):
-        load_dataset("./mine", "train", **NONE)
+        load_dataset("./mine", "train", **OFFLINE)
 
 
-def test_every_data_set_names_its_classes() -> None:
+def test_data_sets_have_class_names() -> None:
     write_set(Path("root/KMNIST/raw"), count=500)
-    kmnist = load_dataset("kmnist", "train", **{**NONE, "root": Path("root")})
+    kmnist = load_dataset("kmnist", "train", **{**OFFLINE, "root": Path("root")})
     assert kmnist.class_names == ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
-    assert load_dataset("mnist", "test", **NONE).class_names == tuple("0123456789")
-    stacked = load_dataset("stacked-mnist", "test", **NONE)
+    assert load_dataset("mnist", "test", **OFFLINE).class_names == tuple("0123456789")
+    stacked = load_dataset("stacked-mnist", "test", **OFFLINE)
     assert stacked.images.shape[1] == DATASETS["stacked-mnist"].channels
     assert len(stacked.class_names) == len(stacked.class_counts)
     assert stacked.class_names[7] == "007"
-    # Classes that no label reaches have no name, as no network has learned them.
+    # Only classes up to the largest label have names.
     write_set(Path("mine"))
-    mine = load_dataset("./mine", "train", **NONE)
+    mine = load_dataset("./mine", "train", **OFFLINE)
     assert mine.class_names == tuple(map(str, range(int(mine.labels.max()) + 1)))
 
 
-def test_labels_beyond_the_classes_of_a_data_set_are_refused() -> None:
+def test_labels_outside_the_classes_are_refused() -> None:
     write_set(Path("root/KMNIST/raw"))
     labels = idx_bytes(np.array([0, 1, 2, 3, 4, 5, 10], np.uint8))
     Path("root/KMNIST/raw/train-labels-idx1-ubyte.gz").write_bytes(labels)
     with pytest.raises(DataError, match=r"kmnist: expected labels in 0\.\.9, found 0 to 10"):
-        load_dataset("kmnist", "train", **{**NONE, "root": Path("root")})
+        load_dataset("kmnist", "train", **{**OFFLINE, "root": Path("root")})
 
 
 @pytest.mark.usefixtures("clean_datasets")
-def test_new_entry_can_be_loaded_and_configured() -> None:
+def test_new_data_set_can_be_loaded_and_configured() -> None:
     def blank(split: Split, access: Access) -> Loaded:
         return Loaded(torch.zeros(4, 3, 28, 28).byte(), torch.tensor([0, 1, 1, 0]), "nowhere")
 
@@ -260,44 +260,44 @@ def test_new_entry_can_be_loaded_and_configured() -> None:
         check_config(scored, "c.yaml", rules=DATASET_RULES)
 
 
-def numbered(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images whose first pixel is their number, and the numbers as labels."""
+def numbered_images(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Make images whose first pixel and label are their number."""
     images = torch.zeros(count, 1, 28, 28, dtype=torch.uint8)
     images[:, 0, 0, 0] = torch.arange(count)
     return images, torch.arange(count)
 
 
-def numbers(batch: tuple[torch.Tensor, torch.Tensor]) -> list[int]:
-    """Those of the images, which are those of the labels."""
+def image_numbers(batch: tuple[torch.Tensor, torch.Tensor]) -> list[int]:
+    """Return the numbers of the images. Checks that the labels match."""
     images, labels = batch
     seen = ((images[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
     assert seen == labels.tolist()
     return seen
 
 
-def test_batches_are_full_and_every_pass_sees_every_image_once() -> None:
-    batches = Batches(*numbered(10), batch_size=4, seed=0)
-    seen = [number for _ in range(5) for number in numbers(batches.next())]  # two passes
+def test_batches_are_full_and_each_pass_contains_every_image_once() -> None:
+    batches = Batches(*numbered_images(10), batch_size=4, seed=0)
+    seen = [number for _ in range(5) for number in image_numbers(batches.next())]  # two passes
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
     assert seen[:10] != seen[10:]
 
 
-def test_a_batch_may_be_larger_than_the_set() -> None:
-    seen = numbers(Batches(*numbered(3), batch_size=7, seed=0).next())
+def test_batch_can_be_larger_than_the_data_set() -> None:
+    seen = image_numbers(Batches(*numbered_images(3), batch_size=7, seed=0).next())
     assert sorted(seen[:3]) == sorted(seen[3:6]) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 7])
-def test_batches_go_on_where_they_stood(steps: int) -> None:
-    one, other = (Batches(*numbered(10), batch_size=4, seed=3) for _ in range(2))
+def test_restored_batches_continue_in_the_same_order(steps: int) -> None:
+    original, restored = (Batches(*numbered_images(10), batch_size=4, seed=3) for _ in range(2))
     for _ in range(steps):
-        one.next()
-    other.load_state_dict(one.state_dict())
+        original.next()
+    restored.load_state_dict(original.state_dict())
     for _ in range(6):
-        assert numbers(one.next()) == numbers(other.next())
+        assert image_numbers(original.next()) == image_numbers(restored.next())
 
 
-def test_the_range_of_pixels() -> None:
+def test_pixels_are_scaled_to_the_range_minus_one_to_one() -> None:
     pixels = to_unit_range(torch.tensor([0, 51, 255], dtype=torch.uint8))
     torch.testing.assert_close(pixels, torch.tensor([-1.0, -0.6, 1.0]))
     floats = torch.tensor([0.0, 255.0])

@@ -40,14 +40,14 @@ def test_resume_keeps_the_precision_of_the_run(monkeypatch: pytest.MonkeyPatch) 
     """This holds even on a CPU for which auto would choose another precision."""
     monkeypatch.setattr(devices, "MIN_WEIGHTS_FOR_BF16", 1)
     set_bf16_support(monkeypatch, True)
-    whole = train_tiny(name="whole")
+    uninterrupted = train_tiny(name="uninterrupted")
     run = train_tiny(stop_after=7)
     assert yaml.safe_load((run / "config.yaml").read_text())["training"]["precision"] == "bf16"
     (session,) = json.loads((run / "run.json").read_text())["sessions"]
     assert (session["precision"], session["compile"]) == ("bf16", "off")
     set_bf16_support(monkeypatch, False)
     resume_tiny(run)
-    states = (load_checkpoint(path / "latest.pt")["trainer"] for path in (run, whole))
+    states = (load_checkpoint(path / "latest.pt")["trainer"] for path in (run, uninterrupted))
     assert_same(*states)
 
 

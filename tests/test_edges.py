@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from helpers import TINY, resume_tiny, train_tiny
-from processes import BecomeNobody, MessagesTo, default_signals, start
+from processes import BecomeNobody, RedirectStderr, default_signals, start
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint
@@ -144,9 +144,9 @@ def test_mistyped_command_line_reports_one_message(
     example_folder: Path, monkeypatch: pytest.MonkeyPatch, mnistgan: Cli, line: str
 ) -> None:
     monkeypatch.chdir(example_folder)
-    code, *words = line.split(" ")
+    code, *args = line.split(" ")
     before = sorted(example_folder.rglob("*"))
-    result = mnistgan(*words)
+    result = mnistgan(*args)
     assert result.exit_code == int(code), (result.stdout, result.stderr)
     assert "Traceback" not in result.stderr
     if code == "1":
@@ -167,9 +167,9 @@ def shell(command: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def test_output_piped_into_head_causes_no_traceback() -> None:
-    words = " ".join((*TINY, "data.batch_size=4096", "training.epochs=3"))
-    words = words.replace("training.max_steps=12", "training.max_steps=40")
-    done = shell(f"$MNISTGAN train --config mlp --offline {words} 2>&1 | head -n 1")
+    args = " ".join((*TINY, "data.batch_size=4096", "training.epochs=3"))
+    args = args.replace("training.max_steps=12", "training.max_steps=40")
+    done = shell(f"$MNISTGAN train --config mlp --offline {args} 2>&1 | head -n 1")
     assert b"Traceback" not in done.stdout + done.stderr
     assert b"BrokenPipe" not in done.stdout + done.stderr
     assert load_checkpoint(Path("runs/exp1/latest.pt"))["trainer"]["step"] == 40
@@ -180,22 +180,22 @@ def test_output_piped_into_head_causes_no_traceback() -> None:
 def test_training_is_saved_if_stdout_is_a_full_disk() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("Requires: /dev/full")
-    words = " ".join(TINY)
-    done = shell(f"$MNISTGAN train --config mlp --offline --quiet {words} > /dev/full")
+    args = " ".join(TINY)
+    done = shell(f"$MNISTGAN train --config mlp --offline --quiet {args} > /dev/full")
     assert done.returncode == 1
     assert b"No space left on device" in done.stderr
     assert b"Traceback" not in done.stderr
     assert load_checkpoint(Path("runs/exp1/latest.pt"))["trainer"]["step"] == 12
 
 
-def close_messages_during_training() -> None:
-    """Close the reading end of stderr once the training has begun."""
+def close_stderr_during_training() -> None:
+    """Close the reading end of stderr during the training."""
     from mnistgan.terminal.progress import TrainingProgress
 
     show = TrainingProgress.show
 
     def break_and_show(self: TrainingProgress, event: Any) -> None:
-        MessagesTo(None)()
+        RedirectStderr(None)()
         show(self, event)
 
     TrainingProgress.show = break_and_show  # type: ignore[method-assign]
@@ -203,19 +203,19 @@ def close_messages_during_training() -> None:
 
 @pytest.mark.parametrize(
     "broken",
-    [MessagesTo("/dev/full"), MessagesTo(None), close_messages_during_training],
+    [RedirectStderr("/dev/full"), RedirectStderr(None), close_stderr_during_training],
     ids=["full", "closed pipe", "pipe closed later"],
 )
 def test_commands_succeed_if_stderr_cannot_be_written(broken: Callable[[], None]) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("Requires: /dev/full")
-    for words in (
+    for args in (
         ("train", "--config", "mlp", "--offline", "--name", "run", *TINY),
         ("sample", "--ckpt", "run", "--n", 4),
         ("plot-losses", "run"),
     ):
-        program = start(*words, prepare=broken)
-        assert program.wait() == 0, words
+        program = start(*args, prepare=broken)
+        assert program.wait() == 0, args
         assert program.stdout.read_text().startswith(("finished at step 12", "runs/run/"))
     assert load_checkpoint(Path("runs/run/latest.pt"))["trainer"]["step"] == 12
     assert start("sample", "--ckpt", "nowhere", prepare=broken).wait() == 1
@@ -251,25 +251,25 @@ def test_commands_work_with_closed_standard_streams() -> None:
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
 
-def stop_after_delay(words: list[str], number: int, code: int, delay: float) -> str:
-    """Send a signal after `delay` seconds and check how the program ends. Returns the outcome.
+def stop_after_delay(args: list[str], number: int, code: int, delay: float) -> str:
+    """Send a signal after `delay` seconds and check how the program exits. Returns the outcome.
 
     The program must exit with `code`, or with 0 if it finished first. Until it has installed its
     signal handlers, Python handles the signal and the exit code is not checked.
     """
     process = subprocess.Popen(
-        [*PROGRAM, *words],
+        [*PROGRAM, *args],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default_signals,
     )  # fmt: skip
     time.sleep(delay)
     ready = handles_signals(process.pid)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
-    assert not list(Path().rglob("*.tmp")), (words, delay)
+    assert not list(Path().rglob("*.tmp")), (args, delay)
     if not ready:
-        return "before our first line"
-    assert process.returncode in (code, 0), (words, delay, process.returncode, stderr)
-    assert "Traceback" not in stderr, (words, delay, stderr)
+        return "before the handlers"
+    assert process.returncode in (code, 0), (args, delay, process.returncode, stderr)
+    assert "Traceback" not in stderr, (args, delay, stderr)
     return f"exit {process.returncode}"
 
 
@@ -298,12 +298,14 @@ def signal_at_random_moments(count: int) -> None:
     outcomes: Counter[str] = Counter()
     for index in range(count):
         number, code = SIGNALS[(index + index // len(commands)) % 2]
-        words = commands[index % len(commands)]
+        args = commands[index % len(commands)]
         delay = moments.uniform(0.0, 0.3 if index % 3 == 0 else 5.0)
-        outcomes[stop_after_delay(words, number, code, delay)] += 1
+        outcomes[stop_after_delay(args, number, code, delay)] += 1
         shutil.rmtree("folder", ignore_errors=True)
     print(dict(outcomes))
-    assert outcomes["exit 130"] + outcomes["exit 143"] > 0, "every signal came too early or late"
+    assert outcomes["exit 130"] + outcomes["exit 143"] > 0, (
+        "every signal came too early or too late"
+    )
 
 
 def test_every_command_ends_quietly_on_a_signal() -> None:
@@ -316,12 +318,12 @@ def test_every_command_ends_quietly_on_many_signals() -> None:
 
 
 def send_two_signals_while_checkpoints_are_written(count: int) -> None:
-    words = ("--config", "mlp", "--offline", *TINY, "output.checkpoint_every_seconds=0.001")
+    args = ("--config", "mlp", "--offline", *TINY, "output.checkpoint_every_seconds=0.001")
     moments = random.Random(count)
     outcomes: Counter[str] = Counter()
     for index in range(count):
         run = Path(f"runs/run{index}")
-        program = start("train", *words, "--name", run.name, "training.max_steps=100000")
+        program = start("train", *args, "--name", run.name, "training.max_steps=100000")
         while not (run / "latest.pt").exists():
             time.sleep(0.01)
         gap = moments.choice((0.0, moments.uniform(0.0, 0.05)))
@@ -354,10 +356,10 @@ def test_two_signals_at_many_moments_leave_a_usable_run() -> None:
 @pytest.mark.parametrize("writing", ["checkpoint", "previous", "folder"])
 def test_signal_during_a_write_leaves_no_temporary_file(writing: str) -> None:
     train_tiny(name="run")
-    words = {"folder": ("sample", "--ckpt", "run", "--n", 4, "--out", "folder/")}.get(
+    args = {"folder": ("sample", "--ckpt", "run", "--n", 4, "--out", "folder/")}.get(
         writing, ("train", "--resume", "run", "--offline", "training.max_steps=14")
     )
-    program = start(*words, prepare=SignalDuring(writing))
+    program = start(*args, prepare=SignalDuring(writing))
     assert program.wait() == 143
     assert program.stderr.read_text().count("Traceback") == 0
     assert not list(Path().rglob("*.tmp"))
@@ -392,8 +394,8 @@ class SignalDuring:
 
 
 def test_ignored_ctrl_c_stays_ignored_during_training() -> None:
-    words = ("--config", "mlp", "--offline", "--name", "run", *TINY, "training.max_steps=100000")
-    program = start("train", *words, prepare=ignore_ctrl_c)
+    args = ("--config", "mlp", "--offline", "--name", "run", *TINY, "training.max_steps=100000")
+    program = start("train", *args, prepare=ignore_ctrl_c)
     while not Path("runs/run/metrics.jsonl").exists():
         time.sleep(0.01)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -411,7 +413,7 @@ def test_signal_makes_the_cursor_visible_again() -> None:
     train_tiny(name="run")
     leader, follower = pty.openpty()
     name = os.ttyname(follower)
-    program = start("evaluate", "run", "--n", 20000, prepare=MessagesTo(name))
+    program = start("evaluate", "run", "--n", 20000, prepare=RedirectStderr(name))
     read_until(b"\x1b[?25l", leader)
     os.kill(program.pid, signal.SIGTERM)
     assert program.wait() == 143
@@ -463,20 +465,20 @@ def test_missing_permissions_are_reported_with_the_path(tmp_path: Path) -> None:
     Path("runs").chmod(0o555)
     for folder in (tmp_path, *list(tmp_path.parents)[:-2]):
         folder.chmod(folder.stat().st_mode | 0o055)
-    for words in (
+    for args in (
         ("sample", "--ckpt", "runs/run"),
         ("make-gif", "run"),
         ("plot-losses", "run"),
         ("train", "--resume", "run", "--offline", "--quiet", "training.max_steps=14"),
         ("train", "--config", "mlp", "--offline", "--quiet", *TINY),
     ):
-        program = start(*words, prepare=BecomeNobody(words))
-        assert program.wait() == 1, words
+        program = start(*args, prepare=BecomeNobody(args))
+        assert program.wait() == 1, args
         message = program.stderr.read_text().splitlines()[-1]
         assert message.startswith("error: "), message
         assert "Permission denied" in message
         # "in FOLDER" is reported before any work. A training starts by making its folder.
-        assert words[0] == "train" or "Permission denied in " in message
+        assert args[0] == "train" or "Permission denied in " in message
     (run / "latest.pt").chmod(0)
     unreadable = ("sample", "--ckpt", "runs/run", "--out", "/dev/shm/x.png")
     program = start(*unreadable, prepare=BecomeNobody(unreadable))

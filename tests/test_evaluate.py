@@ -1,4 +1,4 @@
-"""The commands that score, and the trainings that score themselves."""
+"""Evaluation, by command and during training."""
 
 import gzip
 import json
@@ -52,15 +52,15 @@ KEYS = {
 }  # fmt: skip
 
 
-def evaluate(mnistgan: Cli, *words: object) -> dict[str, Any]:
-    result = mnistgan("evaluate", *words, "--json")
+def evaluate(mnistgan: Cli, *args: object) -> dict[str, Any]:
+    result = mnistgan("evaluate", *args, "--json")
     assert result.exit_code == 0, result.output
     assert result.stdout.count("\n") == 1
     record: dict[str, Any] = json.loads(result.stdout)
     return record
 
 
-def test_a_run_is_scored_into_its_folder(mnistgan: Cli) -> None:
+def test_evaluation_of_a_run_is_recorded_in_its_folder(mnistgan: Cli) -> None:
     run = train_tiny("training.ema_decay=0.9")
     record = evaluate(mnistgan, "tiny", "--n", 200, "--out", "score.json")
     assert record.keys() >= KEYS
@@ -77,15 +77,15 @@ def test_a_run_is_scored_into_its_folder(mnistgan: Cli) -> None:
     assert len((run / "evaluations.jsonl").read_text().splitlines()) == 2
 
     table = mnistgan("evaluate", "tiny", "--n", 200)
-    for words in ("Fréchet distance", "real digits", "unreadable", "of 10 digits"):
-        assert words in table.stdout
+    for text in ("Fréchet distance", "real digits", "unreadable", "of 10 digits"):
+        assert text in table.stdout
     assert "200 samples are few" in table.stderr
     assert "no copies of training digits found" in table.stdout
 
 
-def test_a_result_that_cannot_be_kept_is_still_told(mnistgan: Cli) -> None:
+def test_result_is_printed_if_it_cannot_be_recorded(mnistgan: Cli) -> None:
     run = train_tiny()
-    (run / "evaluations.jsonl").mkdir()  # nothing can be appended to it, also by root
+    (run / "evaluations.jsonl").mkdir()  # not even root can append to a folder
     result = mnistgan("evaluate", "tiny", "--n", 200, "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["n"] == 200
@@ -93,7 +93,7 @@ def test_a_result_that_cannot_be_kept_is_still_told(mnistgan: Cli) -> None:
 
 
 def write_samples(images: np.ndarray, labels: np.ndarray) -> dict[str, str]:
-    """The same digits in every form that can be scored, by name of the form."""
+    """Write the same digits in every supported format. Returns the paths by format."""
     np.savez("a.npz", images=images, labels=labels)
     np.save("a.npy", images)
     Path("a-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(images)))
@@ -103,24 +103,26 @@ def write_samples(images: np.ndarray, labels: np.ndarray) -> dict[str, str]:
     return {"npz": "a.npz", "npy": "a.npy", "idx": "a-idx3-ubyte.gz", "folder": "pngs"}
 
 
-def test_samples_of_any_program_get_the_same_scores(
+def test_scores_do_not_depend_on_the_file_format(
     mnistgan: Cli, digits: tuple[Tensor, Tensor]
 ) -> None:
     images, labels = digits[0][::10, 0].numpy(), digits[1][::10].numpy()
     records = {
-        form: evaluate(mnistgan, path) for form, path in write_samples(images, labels).items()
+        kind: evaluate(mnistgan, path) for kind, path in write_samples(images, labels).items()
     }
-    own = {"label_accuracy", "samples", "created"}
-    plain = [{k: v for k, v in record.items() if k not in own} for record in records.values()]
-    assert all(record == plain[0] for record in plain)
-    assert plain[0]["n"] == 250
+    differing = {"label_accuracy", "samples", "created"}
+    common = [
+        {k: v for k, v in record.items() if k not in differing} for record in records.values()
+    ]
+    assert all(record == common[0] for record in common)
+    assert common[0]["n"] == 250
     assert records["npz"]["label_accuracy"] > 0.98
     assert records["npy"]["label_accuracy"] is None
     assert records["npz"]["samples"]["path"] == "a.npz"
 
 
-def bad_samples() -> dict[str, str]:
-    """Files that cannot be scored, and the words that say why."""
+def invalid_samples() -> dict[str, str]:
+    """Write invalid sample files. Returns the expected error of each."""
     rng = np.random.default_rng(0)
     good = rng.integers(0, 256, (200, 28, 28), np.uint8)
     np.save("shape.npy", good[:, :20])
@@ -165,8 +167,8 @@ def bad_samples() -> dict[str, str]:
     }
 
 
-def test_what_cannot_be_scored_ends_in_one_line(mnistgan: Cli) -> None:
-    for target, expected in bad_samples().items():
+def test_invalid_samples_are_refused_in_one_line(mnistgan: Cli) -> None:
+    for target, expected in invalid_samples().items():
         result = mnistgan("evaluate", target)
         assert result.exit_code == 1, target
         assert expected in result.stderr, (target, result.stderr)
@@ -174,10 +176,10 @@ def test_what_cannot_be_scored_ends_in_one_line(mnistgan: Cli) -> None:
         assert target in result.stderr
 
 
-def test_copies_panel_and_cas_need_no_network_and_no_data_folder(
+def test_copies_panel_and_cas_work_without_network_or_data_folder(
     mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_download", None)  # never called
+    monkeypatch.setattr(sources, "_download", None)  # must not be called
     monkeypatch.setattr(cas, "STEPS", 40)
     np.savez("a.npz", images=digits[0][::5, 0].numpy(), labels=digits[1][::5].numpy())
     record = evaluate(mnistgan, "a.npz", "--cas", "--panel", "p.png")
@@ -193,14 +195,14 @@ def test_copies_panel_and_cas_need_no_network_and_no_data_folder(
     assert np.array_equal(panel[2:30, 2:30], panel[2:30, 32:60])
 
 
-def test_run_is_scored_where_its_data_folder_is_missing(mnistgan: Cli) -> None:
+def test_run_can_be_evaluated_without_its_data_folder(mnistgan: Cli) -> None:
     shutil.copytree(sources.SHIPPED_FOLDER, "here")
     train_tiny("data.root=here")
     shutil.rmtree("here")
     assert evaluate(mnistgan, "tiny", "--n", 200)["nearest_training_distance"] is not None
 
 
-def test_the_verdict_is_one_plain_sentence() -> None:
+def test_verdict_summarizes_classes_readability_and_copies() -> None:
     scores = {
         "class_histogram": [50, 100, 0, 120, 130, 100, 200, 30, 170, 100],
         "missing_classes": [2],
@@ -219,7 +221,7 @@ def test_the_verdict_is_one_plain_sentence() -> None:
 
 
 def write_real_set(folder: Path, digits: tuple[Tensor, Tensor]) -> None:
-    """A folder of IDX files with 500 real digits in both splits."""
+    """Write IDX files with 500 real digits in each split."""
     write_set(folder)
     images, labels = digits[0][::5, 0].numpy(), digits[1][::5].numpy().astype(np.uint8)
     for stem in ("train", "t10k"):
@@ -227,7 +229,7 @@ def write_real_set(folder: Path, digits: tuple[Tensor, Tensor]) -> None:
         (folder / f"{stem}-labels-idx1-ubyte.gz").write_bytes(idx_bytes(labels))
 
 
-def test_a_local_judge_is_trained_once_and_marked(
+def test_local_judge_is_trained_once_and_recorded_as_local(
     mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "EPOCHS", 1)
@@ -237,12 +239,12 @@ def test_a_local_judge_is_trained_once_and_marked(
     record = evaluate(mnistgan, "a.npy", "--dataset", "./mine")
     assert record["reference"]["local_judge"]
     assert record["judge"].startswith("local-judge-")
-    monkeypatch.setattr(build, "train_judge", None)  # the second time it is there
+    monkeypatch.setattr(build, "train_judge", None)  # must not be trained again
     again = evaluate(mnistgan, "a.npy", "--dataset", "./mine")
     assert {**again, "created": None} == {**record, "created": None}
 
 
-def test_classes_are_called_by_their_names(
+def test_class_names_are_shown(
     mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "EPOCHS", 1)
@@ -264,7 +266,7 @@ def test_classes_are_called_by_their_names(
         (np.arange(100) % 10, "needs at least 128 training digits; got 100"),
     ],
 )
-def test_digits_that_no_judge_can_learn_are_refused(
+def test_data_set_unsuitable_for_a_judge_is_refused(
     mnistgan: Cli, digits: tuple[Tensor, Tensor], labels: np.ndarray, expected: str
 ) -> None:
     write_set(Path("mine"))
@@ -279,7 +281,7 @@ def test_digits_that_no_judge_can_learn_are_refused(
     assert "Traceback" not in result.output
 
 
-def test_train_judge_writes_a_judge_that_can_be_read_back(
+def test_train_judge_writes_a_judge_that_can_be_loaded(
     maintain: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "EPOCHS", 1)
@@ -298,22 +300,22 @@ def test_train_judge_writes_a_judge_that_can_be_read_back(
 
 
 @pytest.fixture
-def threads_restored() -> Iterator[None]:
+def restore_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
 
 
-@pytest.mark.usefixtures("threads_restored")
-def test_reference_is_measured_again_without_another_judge(
+@pytest.mark.usefixtures("restore_threads")
+def test_measure_reference_reproduces_a_judge_and_reports_differences(
     maintain: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "EPOCHS", 1)
     write_real_set(Path("mine"), digits)
-    of_mine = ("--dataset", "./mine", "--name", "own")
+    options = ("--dataset", "./mine", "--name", "own")
     torch.set_num_threads(2)
-    assert maintain("train-judge", *of_mine, "--out", "first").exit_code == 0
-    again = maintain("measure-reference", *of_mine, "--judges", "first", "--out", "second")
+    assert maintain("train-judge", *options, "--out", "first").exit_code == 0
+    again = maintain("measure-reference", *options, "--judges", "first", "--out", "second")
     assert again.exit_code == 0, again.output
     assert "the same as before" in again.stderr
     for path in Path("first").iterdir():
@@ -322,16 +324,16 @@ def test_reference_is_measured_again_without_another_judge(
     own = load_reference(Path("first"), "own")
     assert own is not None
     save_reference(Path("first"), replace(own, real={**own.real, "recall": 0.125}))
-    again = maintain("measure-reference", *of_mine, "--judges", "first", "--out", "second")
+    again = maintain("measure-reference", *options, "--judges", "first", "--out", "second")
     assert "differs: real.recall: 0.125 before, " in again.stderr
     assert again.stderr.count("differs") == 1
-    missing = maintain("measure-reference", *of_mine, "--judges", "nowhere", "--out", "second")
+    missing = maintain("measure-reference", *options, "--judges", "nowhere", "--out", "second")
     assert_refused(missing, "nowhere/own.safetensors: cannot be read")
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("threads_restored")
-def test_the_reference_that_ships_is_measured_again_to_the_byte(maintain: Cli) -> None:
+@pytest.mark.usefixtures("restore_threads")
+def test_measure_reference_reproduces_the_shipped_files_exactly(maintain: Cli) -> None:
     again = maintain("measure-reference")
     assert "the same as before" in again.stderr, again.output
     for path in SHIPPED_FOLDER.iterdir():
@@ -342,33 +344,38 @@ SCORED = ("output.evaluate_every_epochs=0.001", "training.max_steps=14")
 
 
 @pytest.mark.usefixtures("few_samples")
-def test_a_run_that_scores_itself_trains_the_same_weights() -> None:
+def test_evaluation_during_training_does_not_change_the_weights() -> None:
     plain = load_checkpoint(train_tiny(*SCORED[1:], name="plain") / "latest.pt")["trainer"]
     scored = load_checkpoint(train_tiny(*SCORED, name="scored") / "latest.pt")["trainer"]
-    del plain["window"], scored["window"]  # a line is written, and the means begin anew, at a score
+    # An evaluation writes a metrics line, which resets the means.
+    del plain["window"], scored["window"]
     assert_same(plain, scored)
 
 
 @pytest.mark.usefixtures("few_samples")
-def test_the_best_checkpoint_is_that_of_the_lowest_distance_also_over_a_resume() -> None:
-    whole = train_tiny(*SCORED, name="whole")
-    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+def test_best_checkpoint_has_the_lowest_distance_with_and_without_a_resume() -> None:
+    uninterrupted = train_tiny(*SCORED, name="uninterrupted")
+    lines = [
+        json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()
+    ]
     scores = {line["step"]: line["frechet_distance"] for line in lines if "judge_sha256" in line}
     assert list(scores) == [4, 8, 12]
-    best = load_checkpoint(whole / "best.pt")
+    best = load_checkpoint(uninterrupted / "best.pt")
     assert best["trainer"]["step"] == min(scores, key=lambda step: scores[step])
     judge_sha256 = lines[-2]["judge_sha256"]
     assert best["best"] == {"distance": min(scores.values()), "judge_sha256": judge_sha256}
 
-    parts = train_tiny(*SCORED, name="parts", stop_after=9)
-    resume_tiny(parts)
-    assert_same(load_checkpoint(whole / "latest.pt"), load_checkpoint(parts / "latest.pt"))
-    assert_same(load_checkpoint(whole / "best.pt"), load_checkpoint(parts / "best.pt"))
-    assert metrics_without_timings(whole) == metrics_without_timings(parts)
+    resumed = train_tiny(*SCORED, name="resumed", stop_after=9)
+    resume_tiny(resumed)
+    assert_same(
+        load_checkpoint(uninterrupted / "latest.pt"), load_checkpoint(resumed / "latest.pt")
+    )
+    assert_same(load_checkpoint(uninterrupted / "best.pt"), load_checkpoint(resumed / "best.pt"))
+    assert metrics_without_timings(uninterrupted) == metrics_without_timings(resumed)
 
 
 @pytest.mark.usefixtures("few_samples")
-def test_best_of_another_judge_is_not_compared_with() -> None:
+def test_best_distance_of_another_judge_is_ignored() -> None:
     run = train_tiny(*SCORED, stop_after=9)
     state = load_checkpoint(run / "latest.pt")
     unbeatable = {"distance": 0.0, "judge_sha256": state["best"]["judge_sha256"]}
@@ -384,7 +391,7 @@ def test_best_of_another_judge_is_not_compared_with() -> None:
 
 
 @pytest.mark.usefixtures("few_samples")
-def test_a_run_ranks_its_checkpoints_without_test_digits_or_the_samples_of_evaluate(
+def test_checkpoints_are_ranked_with_training_digits_and_their_own_samples(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = train_tiny(*SCORED)
@@ -415,7 +422,7 @@ def test_a_run_ranks_its_checkpoints_without_test_digits_or_the_samples_of_evalu
 
 
 @pytest.mark.usefixtures("few_samples")
-def test_scores_are_plotted_in_a_panel_for_each_judge(mnistgan: Cli) -> None:
+def test_plot_has_a_panel_of_scores_for_each_judge(mnistgan: Cli) -> None:
     run = train_tiny(*SCORED)
     assert mnistgan("plot-losses", "tiny").exit_code == 0
     assert picture(run / "losses.png").size == (1350, 1440)
@@ -427,7 +434,7 @@ def test_scores_are_plotted_in_a_panel_for_each_judge(mnistgan: Cli) -> None:
     assert picture("losses.png").size == (1350, 1920)
 
 
-def test_stacked_digits_are_counted_by_channel(mnistgan: Cli) -> None:
+def test_modes_of_stacked_digits_are_counted(mnistgan: Cli) -> None:
     digits, stacked = load_shipped("mnist", "test"), load_shipped("stacked-mnist", "test")
     assert stacked.images.shape == (10_000, 3, 28, 28)
     first = stacked.images[7]
@@ -456,31 +463,35 @@ def test_stacked_digits_are_counted_by_channel(mnistgan: Cli) -> None:
 
 @pytest.fixture
 def clean_scores() -> Iterator[None]:
-    """Entries of a test are forgotten after it."""
+    """Remove the entries that a test adds."""
     before = dict(SCORES)
     yield
     SCORES.data = before
 
 
 @pytest.mark.usefixtures("clean_scores")
-def test_new_entry_is_measured_shown_and_kept(mnistgan: Cli, digits: tuple[Tensor, Tensor]) -> None:
-    def top_belief(seen: Seen) -> float:
+def test_new_score_is_measured_shown_and_recorded(
+    mnistgan: Cli, digits: tuple[Tensor, Tensor]
+) -> None:
+    def confidence(seen: Seen) -> float:
         return float(seen.judged.probabilities.amax(dim=1).mean())
 
-    SCORES["top_belief"] = Score(top_belief, (Row("top belief", "{:.2f}", "how sure", "higher"),))
+    SCORES["confidence"] = Score(
+        confidence, (Row("confidence", "{:.2f}", "how confident", "higher"),)
+    )
     np.save("a.npy", digits[0][::10, 0].numpy())
-    assert 0.9 < evaluate(mnistgan, "a.npy")["top_belief"] <= 1
-    assert "top belief" in mnistgan("evaluate", "a.npy").stdout
+    assert 0.9 < evaluate(mnistgan, "a.npy")["confidence"] <= 1
+    assert "confidence" in mnistgan("evaluate", "a.npy").stdout
 
 
-def test_the_labels_of_a_conditional_run_are_held_against_the_judge(mnistgan: Cli) -> None:
+def test_label_accuracy_of_a_conditional_run_is_measured(mnistgan: Cli) -> None:
     train_tiny("model.conditional=true")
     record = json.loads(mnistgan("evaluate", "tiny", "--n", 200, "--json").stdout)
     assert 0 <= record["label_accuracy"] <= 1
     assert record["modes"] is None
 
 
-def test_stacked_and_single_digits_are_not_held_against_each_other(mnistgan: Cli) -> None:
+def test_gray_samples_are_not_compared_with_stacked_digits(mnistgan: Cli) -> None:
     np.save("single.npy", np.zeros((200, 28, 28), np.uint8))
     result = mnistgan("evaluate", "single.npy", "--dataset", "stacked-mnist")
     assert result.exit_code == 1

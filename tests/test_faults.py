@@ -1,4 +1,4 @@
-"""Kill real processes and fill real disks: nothing that was saved may be lost."""
+"""Kill real processes and fill real disks. Saved work must not be lost."""
 
 import itertools
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers import TINY, assert_same, metrics_without_timings
-from processes import DieAt, LimitFileSize, start
+from processes import KillAt, LimitFileSize, start
 
 from mnistgan.checkpoint import load_checkpoint
 
@@ -21,7 +21,7 @@ TRAINING = (
     *("training.max_steps=75", "output.checkpoint_every_seconds=0.02"),
     *("output.sample_every_epochs=0.25", "output.keep_every_epochs=1"),
 )
-# A few steps, three checkpoints.
+# Takes nine steps and saves three checkpoints.
 SHORT_TRAINING = (
     *("train", "--config", "mlp", "--offline", "--quiet", *TINY, "data.batch_size=16384"),
     *("training.max_steps=9", "output.log_every_steps=2", "output.sample_every_epochs=0.5"),
@@ -29,41 +29,43 @@ SHORT_TRAINING = (
 )
 
 
-def train_to_the_end(words: tuple[str, ...], name: str) -> Path:
-    program = start(*words, "--name", name)
+def train_to_the_end(args: tuple[str, ...], name: str) -> Path:
+    program = start(*args, "--name", name)
     assert program.wait() == 0, program.stderr.read_text()
     return Path("runs", name)
 
 
-def resume_to_the_end(words: tuple[str, ...], name: str) -> Path:
+def resume_to_the_end(args: tuple[str, ...], name: str) -> Path:
     """Resume the run, or start it again if it was killed before it had a configuration."""
     run = Path("runs", name)
     if not (run / "config.yaml").exists():
         shutil.rmtree(run, ignore_errors=True)
-        return train_to_the_end(words, name)
+        return train_to_the_end(args, name)
     program = start("train", "--resume", run, "--offline", "--quiet")
     assert program.wait() == 0, program.stderr.read_text()
     return run
 
 
-def assert_equal_runs(disturbed: Path, whole: Path) -> None:
+def assert_equal_runs(resumed: Path, uninterrupted: Path) -> None:
     """Check for the same files and contents, except timings, dates and `previous.pt`."""
     files = [
         {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()} - {".lock"}
-        for run in (disturbed, whole)
+        for run in (resumed, uninterrupted)
     ]
     assert files[0] - {"previous.pt"} == files[1] - {"previous.pt"}
-    assert metrics_without_timings(disturbed) == metrics_without_timings(whole)
+    assert metrics_without_timings(resumed) == metrics_without_timings(uninterrupted)
     for name in files[1] - {"previous.pt", "metrics.jsonl", "run.json"}:
         if name.endswith(".pt"):
-            assert_same(load_checkpoint(disturbed / name), load_checkpoint(whole / name), name)
+            assert_same(
+                load_checkpoint(resumed / name), load_checkpoint(uninterrupted / name), name
+            )
         else:
-            assert (disturbed / name).read_bytes() == (whole / name).read_bytes(), name
+            assert (resumed / name).read_bytes() == (uninterrupted / name).read_bytes(), name
 
 
 def kill_at_random_moments(count: int) -> None:
     started_at = time.monotonic()
-    whole = train_to_the_end(TRAINING, "whole")
+    uninterrupted = train_to_the_end(TRAINING, "uninterrupted")
     duration = time.monotonic() - started_at
     moments = random.Random(count)
     for number in range(count):
@@ -75,7 +77,7 @@ def kill_at_random_moments(count: int) -> None:
             program = start("train", "--resume", f"runs/{name}", "--offline", "--quiet")
             time.sleep(moments.uniform(0, duration))
             program.kill()
-        assert_equal_runs(resume_to_the_end(TRAINING, name), whole)
+        assert_equal_runs(resume_to_the_end(TRAINING, name), uninterrupted)
         shutil.rmtree(Path("runs", name))
 
 
@@ -90,14 +92,14 @@ def test_training_killed_at_fifty_moments_resumes_identically() -> None:
 
 def kill_at_disk_writes(first: int, step: int) -> int:
     """Kill trainings at every `step`-th disk operation until one survives. Returns the kills."""
-    whole = train_to_the_end(SHORT_TRAINING, "whole")
+    uninterrupted = train_to_the_end(SHORT_TRAINING, "uninterrupted")
     for kills, moment in enumerate(itertools.count(first, step)):
         name = f"cut-{moment}"
-        code = start(*SHORT_TRAINING, "--name", name, prepare=DieAt(moment)).wait()
+        code = start(*SHORT_TRAINING, "--name", name, prepare=KillAt(moment)).wait()
         assert code in (0, 137)
         if code == 0:
             return kills
-        assert_equal_runs(resume_to_the_end(SHORT_TRAINING, name), whole)
+        assert_equal_runs(resume_to_the_end(SHORT_TRAINING, name), uninterrupted)
     raise AssertionError
 
 
@@ -111,21 +113,21 @@ def test_training_killed_during_any_write_resumes_identically() -> None:
 
 
 def test_file_size_limit_stops_the_run_and_keeps_its_checkpoint() -> None:
-    whole = train_to_the_end(SHORT_TRAINING, "whole")
+    uninterrupted = train_to_the_end(SHORT_TRAINING, "uninterrupted")
     program = start(*SHORT_TRAINING, "--name", "full", "training.max_steps=6")
     assert program.wait() == 0
     size = Path("runs/full/latest.pt").stat().st_size
-    words = ("train", "--resume", "runs/full", "--offline", "--quiet", "training.max_steps=9")
+    args = ("train", "--resume", "runs/full", "--offline", "--quiet", "training.max_steps=9")
     for limit in (4_000, 10_000, size - 1):  # larger than the messages, smaller than a checkpoint
-        program = start(*words, prepare=LimitFileSize(limit))
+        program = start(*args, prepare=LimitFileSize(limit))
         assert program.wait() == 1
         message = program.stderr.read_text().splitlines()[-1]
         assert message.startswith("error: runs/full/")
         assert "File too large" in message
         assert "mnistgan train --resume runs/full" in message
         assert load_checkpoint(Path("runs/full/latest.pt"))["trainer"]["step"] == 6
-    assert start(*words).wait() == 0
-    assert_equal_runs(Path("runs/full"), whole)
+    assert start(*args).wait() == 0
+    assert_equal_runs(Path("runs/full"), uninterrupted)
 
 
 @pytest.fixture
@@ -154,15 +156,15 @@ def test_full_disk_stops_every_command_with_one_line(small_disk: Path) -> None:
         assert message.startswith(f"error: {small_disk}/run/"), message
         assert "No space left on device" in message
         assert load_checkpoint(saved)["trainer"]["step"] == 6
-    for words in (
+    for args in (
         ("sample", "--ckpt", saved, "--n", "5000", "--out", small_disk / "x.npz"),
         ("sample", "--ckpt", saved, "--out", small_disk / "x.png"),
         ("sample", "--ckpt", saved, "--out", f"{small_disk}/folder/"),
         ("make-gif", small_disk / "run"),
         ("plot-losses", small_disk / "run"),
     ):
-        program = start(*words)
-        assert program.wait() == 1, words
+        program = start(*args)
+        assert program.wait() == 1, args
         assert program.stderr.read_text().count("\n") == 1, program.stderr.read_text()
         assert "No space left on device" in program.stderr.read_text()
     for filler in small_disk.glob("filler-*"):
@@ -184,13 +186,13 @@ def test_other_commands_can_read_a_run_during_training() -> None:
     program = start(*TRAINING, "--name", "live", "training.max_steps=100000")
     while not Path("runs/live/latest.pt").exists():
         time.sleep(0.05)
-    for words in (
+    for args in (
         ("sample", "--ckpt", "latest.pt"),
         ("plot-losses", "live"),
         ("make-gif", "live"),
         ("train", "--resume", "live", "--dry-run"),
     ):
-        reader = start(*words)
+        reader = start(*args)
         assert reader.wait() == 0, reader.stderr.read_text()
     second = start("train", "--resume", "live", "--offline", "--quiet")
     assert second.wait() == 1
@@ -198,4 +200,4 @@ def test_other_commands_can_read_a_run_during_training() -> None:
     program.kill()
     step = load_checkpoint(Path("runs/live/latest.pt"))["trainer"]["step"]
     resume = "train", "--resume", "live", "--offline", f"training.max_steps={step + 1}"
-    assert start(*resume).wait() == 0  # the lock was released when its holder died
+    assert start(*resume).wait() == 0  # the kill released the lock

@@ -1,4 +1,4 @@
-"""Files that are damaged, absurd or malicious. Each is read or refused with a clear message."""
+"""Damaged, absurd or malicious files are read or refused with a clear message."""
 
 import gc
 import hashlib
@@ -6,7 +6,7 @@ import io
 import json
 import math
 import os
-import pickle  # noqa: TID251 - to make what must not be loaded
+import pickle  # noqa: TID251 - for files that must not be loaded
 import random
 import re
 import resource
@@ -67,13 +67,13 @@ def run(good_run: Path) -> Path:
 
 def damaged(contents: bytes, cuts: int, flips: int) -> Iterator[bytes]:
     """Yield `contents` truncated at several lengths and with single bits flipped."""
-    chance = random.Random(0)
-    lengths = {0, 1, len(contents) - 1, *(chance.randrange(len(contents)) for _ in range(cuts))}
+    rng = random.Random(0)
+    lengths = {0, 1, len(contents) - 1, *(rng.randrange(len(contents)) for _ in range(cuts))}
     yield from (contents[:length] for length in sorted(lengths))
     for _ in range(flips):
-        position = chance.randrange(len(contents))
-        turned = contents[position] ^ 1 << chance.randrange(8)
-        yield contents[:position] + bytes([turned]) + contents[position + 1 :]
+        position = rng.randrange(len(contents))
+        flipped = contents[position] ^ 1 << rng.randrange(8)
+        yield contents[:position] + bytes([flipped]) + contents[position + 1 :]
 
 
 def test_damaged_checkpoint_is_refused(run: Path, mnistgan: Cli) -> None:
@@ -112,7 +112,7 @@ def test_metrics_out_of_range_report_line_and_key(
     (run / "metrics.jsonl").write_text("\n".join([lines[0], json.dumps(line), *lines[2:]]) + "\n")
     result = mnistgan("plot-losses", run)
     if key == "unknown":
-        assert result.exit_code == 0  # a later version may measure more
+        assert result.exit_code == 0  # a later version may have more keys
     else:
         assert_refused(result, "metrics.jsonl, line 2", key)
 
@@ -130,7 +130,7 @@ def test_damaged_run_json_or_config_reports_one_line(run: Path, mnistgan: Cli) -
     for contents in damaged(good, cuts=10, flips=40):
         (run / "config.yaml").write_bytes(contents)
         result = mnistgan("train", "--resume", run, "--offline", "--dry-run")
-        if result.exit_code:  # it may name the file, or the data folder in the file
+        if result.exit_code:  # the message names this file or the data folder
             assert_refused(result)
             assert result.stderr.count("\n") == 1
     (run / "config.yaml").write_bytes(good)
@@ -144,7 +144,7 @@ def test_damaged_run_json_or_config_reports_one_line(run: Path, mnistgan: Cli) -
             assert_refused(resumed, "run.json")
 
 
-def test_damaged_pictures_are_animated_or_refused_by_name(run: Path, mnistgan: Cli) -> None:
+def test_damaged_picture_is_animated_or_refused_by_name(run: Path, mnistgan: Cli) -> None:
     path = sorted((run / "samples").iterdir())[0]
     good = path.read_bytes()
     for contents in damaged(good, cuts=10, flips=30):
@@ -154,7 +154,7 @@ def test_damaged_pictures_are_animated_or_refused_by_name(run: Path, mnistgan: C
             assert_refused(result, path.name)
 
 
-def png_that_claims(width: int, height: int) -> bytes:
+def png_with_size(width: int, height: int) -> bytes:
     """A tiny PNG file that claims to be a gray picture of the given size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -170,10 +170,10 @@ def png_that_claims(width: int, height: int) -> bytes:
 def test_picture_that_claims_to_be_huge_is_refused(run: Path, mnistgan: Cli) -> None:
     for side in (10_000, 60_000, 2**31 - 1):
         first = sorted((run / "samples").iterdir())[0]
-        first.write_bytes(png_that_claims(side, side))
+        first.write_bytes(png_with_size(side, side))
         assert_refused(mnistgan("make-gif", run), first.name)
         Path("digits").mkdir(exist_ok=True)
-        Path("digits/0.png").write_bytes(png_that_claims(side, side))
+        Path("digits/0.png").write_bytes(png_with_size(side, side))
         assert_refused(mnistgan("evaluate", "digits"), "digits")
 
 
@@ -248,7 +248,7 @@ def with_first_weight(state: dict[str, Any], value: object) -> dict[str, Any]:
 
 
 def nested() -> list[Any]:
-    """Sixty lists, each containing the last one twice: 2^60 values when walked as a tree."""
+    """Nest 60 lists, each containing the previous one twice: 2^60 values if copied."""
     value: list[Any] = [1]
     for _ in range(60):
         value = [value, value]
@@ -269,8 +269,8 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "meta": lambda state: with_first_weight(state, torch.empty(10**6, 10**6, device="meta")),
     "no weights": lambda state: {**state, "trainer": {**state["trainer"], "generator": {}}},
     "no trainer": lambda state: {**state, "trainer": None},
-    "a list for a configuration": lambda state: {**state, "config": [1, 2]},
-    "an absurd width": lambda state: {
+    "a list as configuration": lambda state: {**state, "config": [1, 2]},
+    "a huge network": lambda state: {
         **state, "config": {**state["config"], "model": {"width": 8, "z_dim": 4096}},
     },
     "a width of 1e9": lambda state: {**state, "config": {"model": {"width": 1e9}}},
@@ -279,17 +279,17 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "threads": lambda state: {
         **state, "config": {**state["config"], "training": {"threads": 10**9}},
     },
-    "a best score that is text": lambda state: {**state, "best": "0.1"},
-    "a best distance that is text": lambda state: {
+    "text as best score": lambda state: {**state, "best": "0.1"},
+    "text as best distance": lambda state: {
         **state, "best": {"distance": "0.1", "judge_sha256": None},
     },
-    "a best judge that is a number": lambda state: {
+    "a number as best judge": lambda state: {
         **state, "best": {"distance": 0.1, "judge_sha256": 3},
     },
-    "a step that is text": lambda state: {
+    "text as step": lambda state: {
         **state, "trainer": {**state["trainer"], "step": "many"},
     },
-    "a step below 0": lambda state: {**state, "trainer": {**state["trainer"], "step": -5}},
+    "a negative step": lambda state: {**state, "trainer": {**state["trainer"], "step": -5}},
     "a huge step": lambda state: {**state, "trainer": {**state["trainer"], "step": 10**400}},
     "a huge window": lambda state: {
         **state, "trainer": {**state["trainer"], "window": torch.zeros(1).expand(10**9, 4)},
@@ -303,15 +303,15 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "no version of torch": lambda state: {
         key: value for key, value in state.items() if key != "torch_version"
     },
-    "a version of torch that is a number": lambda state: {**state, "torch_version": 2.6},
-    "a device that is a tensor": lambda state: {
+    "a number as version of torch": lambda state: {**state, "torch_version": 2.6},
+    "a tensor as device": lambda state: {
         **state, "trainer": {**state["trainer"], "device": torch.zeros(3)},
     },
     "another device": lambda state: {
         **state, "trainer": {**state["trainer"], "device": "abacus"},
     },
-    "lists in lists many times": lambda state: {**state, "config": {"optimizer": {"lr": nested()}}},
-    "a list in itself": lambda state: {**state, "config": {"optimizer": {"lr": cyclic()}}},
+    "lists nested 60 deep": lambda state: {**state, "config": {"optimizer": {"lr": nested()}}},
+    "a cyclic list": lambda state: {**state, "config": {"optimizer": {"lr": cyclic()}}},
     "other types": lambda state: {**state, "torch_version": {"set"}, "best": b"bytes"},
 }  # fmt: skip
 
@@ -322,12 +322,12 @@ def test_hostile_checkpoint_is_refused(run: Path, mnistgan: Cli, kind: str) -> N
     path = run / "latest.pt"
     save_checkpoint(path, HOSTILE[kind](load_checkpoint(path)))
     refused = 0
-    for words in (
+    for args in (
         ("sample", "--ckpt", path),
         ("evaluate", path, "--n", "100"),
         ("train", "--resume", run, "--offline", "training.max_steps=20"),
     ):
-        result = mnistgan(*words)
+        result = mnistgan(*args)
         if result.exit_code:
             refused += 1
             assert_refused(result, "latest.pt")
@@ -366,7 +366,7 @@ def deep_pickle(depth: int) -> bytes:
         + b".",
     ],
     ids=[
-        *("executes", "deep", "long text", "two gigabytes", "duplicates", "30 MB of nothing"),
+        *("executes", "deep", "long text", "two gigabytes", "duplicates", "30 MB of None"),
         *("a key of 2^60 values", "16,384 copies"),
     ],
 )
@@ -426,20 +426,20 @@ def test_every_command_works_on_a_moved_run(run: Path, mnistgan: Cli) -> None:
     Path("else where").mkdir()
     moved = Path(shutil.move(run, "else where/räk"))
     shutil.rmtree("runs")
-    for words in (
+    for args in (
         ("sample", "--ckpt", moved),
         ("plot-losses", moved),
         ("make-gif", moved),
         ("evaluate", moved, "--n", "100"),
         ("train", "--resume", moved, "--offline", "training.max_steps=14"),
     ):
-        result = mnistgan(*words)
+        result = mnistgan(*args)
         assert result.exit_code == 0, result.stderr
     assert not Path("runs").exists()
 
 
 def test_window_of_a_million_rows_stays_a_single_tensor(run: Path) -> None:
-    """Such a window belongs to a training that took a million steps and logged none."""
+    """A training that took a million steps without logging has such a window."""
     state = load_checkpoint(run / "latest.pt")
     trainer = {**state["trainer"], "step": 10**6, "window": torch.rand(10**6, 4)}
     save_checkpoint(run / "latest.pt", {**state, "trainer": trainer})
@@ -487,22 +487,22 @@ HEADERS = {
     "many brackets": "(" * 9000,
     "nothing": "",
     "a call": "__import__('os').system('touch exploded')",
-    "below 0": npy_header_text("(-1, 28, 28)"),
+    "negative": npy_header_text("(-1, 28, 28)"),
     "true": npy_header_text("(True, 28, 28)"),
     "400 digits": npy_header_text(f"({'9' * 400}, 28, 28)"),
     "5,000 digits": npy_header_text(f"({'9' * 5000}, 28, 28)"),
     "a fraction": npy_header_text("(50.0, 28, 28)"),
     "Python 2": npy_header_text("(50L, 28, 28)"),
     "many dimensions": npy_header_text("(1,) * 3"),
-    "no bytes each": npy_header_text("(10**12,)".replace("10**12", str(10**12)), "'|V0'"),
-    "no bytes each, 28 x 28": npy_header_text(f"({10**12}, 28, 28)", "'|V0'"),
+    "empty items": npy_header_text("(10**12,)".replace("10**12", str(10**12)), "'|V0'"),
+    "empty items, 28 x 28": npy_header_text(f"({10**12}, 28, 28)", "'|V0'"),
     "too many": npy_header_text(f"({10**12}, 28, 28)"),
     "objects": npy_header_text("(50, 28, 28)", "'|O'"),
     "fields": npy_header_text("(50, 28, 28)", "[('a', '|u1'), ('b', '|O')]"),
-    "an odd escape": npy_header_text("(50, 28, 28)", "'\\d'"),
-    "an old name": npy_header_text("(50, 28, 28)", "'a4'"),
+    "an invalid escape": npy_header_text("(50, 28, 28)", "'\\d'"),
+    "an old type name": npy_header_text("(50, 28, 28)", "'a4'"),
     "floats": npy_header_text("(50, 28, 28)", "'<f8'"),
-    "none": npy_header_text("(0, 28, 28)"),
+    "no images": npy_header_text("(0, 28, 28)"),
     "one number": npy_header_text("()"),
     "cut short": npy_header_text("(51, 28, 28)"),
 }
@@ -583,12 +583,12 @@ def write_judge(folder: Path, weights: bytes, seen: bytes) -> None:
 
 
 Facts = dict[str, Any]
-WRONG_FACTS: dict[str, Callable[[Facts], object]] = {
+INVALID_FACTS: dict[str, Callable[[Facts], object]] = {
     "a list": lambda facts: [facts],
     "nested too deep": lambda facts: {**facts, "real": "deep"},
     "no scores": lambda facts: {**facts, "real": {}},
-    "a score that is text": lambda facts: {**facts, "real": {**facts["real"], "recall": "high"}},
-    "a score that is NaN": lambda facts: {**facts, "real": {**facts["real"], "recall": math.nan}},
+    "text as score": lambda facts: {**facts, "real": {**facts["real"], "recall": "high"}},
+    "NaN as score": lambda facts: {**facts, "real": {**facts["real"], "recall": math.nan}},
     "nine classes": lambda facts: {**facts, "real": {**facts["real"], "class_histogram": [1] * 9}},
     "no digits": lambda facts: {**facts, "real": {**facts["real"], "class_histogram": [0] * 10}},
     "no accuracy": lambda facts: {**facts, "real": {**facts["real"], "label_accuracy": None}},
@@ -599,46 +599,46 @@ WRONG_FACTS: dict[str, Callable[[Facts], object]] = {
 }
 
 
-@pytest.mark.parametrize("kind", WRONG_FACTS)
-def test_judge_with_wrong_facts_is_refused(
+@pytest.mark.parametrize("kind", INVALID_FACTS)
+def test_judge_with_invalid_facts_is_refused(
     tmp_path: Path, shipped_judge: tuple[bytes, bytes], kind: str
 ) -> None:
     weights, seen = shipped_judge
     facts = json.loads(json.loads(seen[8 : 8 + seen[0] + 256 * seen[1]])["__metadata__"]["facts"])
-    text = json.dumps(WRONG_FACTS[kind](facts)).replace('"deep"', "[" * 10**5)
+    text = json.dumps(INVALID_FACTS[kind](facts)).replace('"deep"', "[" * 10**5)
     tensors = safetensors.torch.load(seen)
     write_judge(tmp_path, weights, safetensors.torch.save(tensors, {"facts": text}))
     with pytest.raises(DataError, match=r"own: the files of this judge are damaged: [^\n]*$"):
         load_reference(tmp_path, "own")
 
 
-WRONG_TENSORS: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
+INVALID_TENSORS: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
     "no features": lambda tensors: tensors.pop("features"),
     "few features": lambda tensors: tensors.update(features=tensors["features"][:3].clone()),
-    "one number for features": lambda tensors: tensors.update(features=torch.zeros(()).half()),
+    "a scalar as features": lambda tensors: tensors.update(features=torch.zeros(()).half()),
     "short features": lambda tensors: tensors.update(features=tensors["features"][:, :3].clone()),
     "features of another type": lambda tensors: tensors.update(features=tensors["means"].clone()),
-    "features that are not finite": lambda tensors: tensors["features"][3].fill_(math.nan),
+    "non-finite features": lambda tensors: tensors["features"][3].fill_(math.nan),
     "means of nine classes": lambda tensors: tensors.update(means=tensors["means"][:9].clone()),
-    "factors of zeros": lambda tensors: tensors["factors"].zero_(),
-    "one more": lambda tensors: tensors.update(more=tensors["means"].clone()),
+    "zero factors": lambda tensors: tensors["factors"].zero_(),
+    "an extra tensor": lambda tensors: tensors.update(more=tensors["means"].clone()),
 }
 
 
-@pytest.mark.parametrize("kind", WRONG_TENSORS)
-def test_judge_with_wrong_tensors_is_refused(
+@pytest.mark.parametrize("kind", INVALID_TENSORS)
+def test_judge_with_invalid_tensors_is_refused(
     tmp_path: Path, shipped_judge: tuple[bytes, bytes], kind: str
 ) -> None:
     weights, seen = shipped_judge
     header = json.loads(seen[8 : 8 + seen[0] + 256 * seen[1]])
     tensors = safetensors.torch.load(seen)
-    WRONG_TENSORS[kind](tensors)
+    INVALID_TENSORS[kind](tensors)
     write_judge(tmp_path, weights, safetensors.torch.save(tensors, header["__metadata__"]))
     with pytest.raises(DataError, match=r"own: the files of this judge are damaged: [^\n]*$"):
         load_reference(tmp_path, "own")
 
 
-def test_judge_with_wrong_weights_is_refused(
+def test_judge_with_invalid_weights_is_refused(
     tmp_path: Path, shipped_judge: tuple[bytes, bytes]
 ) -> None:
     weights, seen = shipped_judge
@@ -664,16 +664,16 @@ def make_sparse(path: Path) -> None:
 
 READ: dict[str, tuple[str, tuple[str, ...]]] = {
     "checkpoint": ("runs/run/latest.pt", ("train", "--resume", "run", "--offline")),
-    "given checkpoint": ("x.pt", ("sample", "--ckpt", "x.pt")),
+    "checkpoint outside a run": ("x.pt", ("sample", "--ckpt", "x.pt")),
     "configuration": ("runs/run/config.yaml", ("plot-losses", "run")),
-    "given configuration": ("x.yaml", ("train", "--config", "x.yaml", "--dry-run")),
+    "configuration outside a run": ("x.yaml", ("train", "--config", "x.yaml", "--dry-run")),
     "metrics": ("runs/run/metrics.jsonl", ("plot-losses", "run")),
-    "metrics of a resume": (
+    "metrics of a resumed run": (
         "runs/run/metrics.jsonl",
         ("train", "--resume", "run", "--offline", "training.max_steps=14"),
     ),
     "picture": ("runs/run/samples/epoch_000.png", ("make-gif", "run")),
-    "picture of a folder": ("digits/1.png", ("evaluate", "digits")),
+    "picture in a folder": ("digits/1.png", ("evaluate", "digits")),
     "npy": ("x.npy", ("evaluate", "x.npy")),
     "npz": ("x.npz", ("evaluate", "x.npz")),
     "idx": ("x-idx3-ubyte", ("evaluate", "x-idx3-ubyte")),
@@ -691,13 +691,13 @@ READ: dict[str, tuple[str, tuple[str, ...]]] = {
 def test_special_and_oversized_files_are_refused_in_bounded_memory(
     mnistgan: Cli, kind: str, make: Callable[[Path], None]
 ) -> None:
-    place, words = READ[kind]
-    path = Path(place)
+    name, args = READ[kind]
+    path = Path(name)
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     make(path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    result = mnistgan(*words)
+    result = mnistgan(*args)
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].startswith("error: ")
     assert result.stderr.count("error: ") == 1
@@ -727,7 +727,7 @@ CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def test_control_characters_in_names_are_escaped(mnistgan: Cli) -> None:
-    """In names of files and folders, in configurations and in checkpoints."""
+    """The names are in files, folders, configurations and checkpoints."""
     Path("evil.yaml").write_text(f'{{"{EVIL.encode("unicode_escape").decode()}x": 1}}')
     key = mnistgan("train", "--config", "evil.yaml", "--dry-run")
     Path(EVIL).mkdir()

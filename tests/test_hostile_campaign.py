@@ -33,9 +33,9 @@ from typer.testing import Result
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
 
 Cli = Callable[..., Result]
-Words = tuple[object, ...]
+Args = tuple[object, ...]
 SECONDS, MEGABYTES = 20, 1000
-"""Limits per command; the memory is counted from the start of the command"""
+"""Limits per command, for memory above that at its start"""
 RESUME = ("train", "--resume", "run", "--offline", "--quiet", "training.max_steps=13")
 SET_SIZES = {"train": 160, "t10k": 30}
 
@@ -58,7 +58,7 @@ class GoodFiles:
         shutil.copytree(self.folder, target, dirs_exist_ok=True)
 
 
-Case = Callable[[GoodFiles, random.Random], Words]
+Case = Callable[[GoodFiles, random.Random], Args]
 """Damages files in the current folder and returns the command that reads them"""
 
 
@@ -89,55 +89,59 @@ def good_files(tmp_path_factory: pytest.TempPathFactory) -> GoodFiles:
         Path("digits").mkdir()
         for number, image in enumerate(few[:3]):
             Image.fromarray(image).save(f"digits/{number}.png")
-        for words in (
+        for args in (
             ("train", "--config", "mlp", "data.dataset=./set", *TINY, "--name", "run", "--quiet",
              "training.max_steps=12", "output.sample_every_epochs=0.3"),
             ("evaluate", "enough.npy", "--dataset", "./set"),
         ):  # fmt: skip
-            result = CliRunner().invoke(app, list(words))
+            result = CliRunner().invoke(app, list(args))
             assert result.exit_code == 0, result.stderr
     latest = folder / "runs/run/latest.pt"
     judge = next((folder / "cache").rglob("*-reference.safetensors"))
     return GoodFiles(folder, latest.read_bytes(), load_checkpoint(latest), judge.read_bytes())
 
 
-def damage(contents: bytes, chance: random.Random) -> bytes:
+def damage(contents: bytes, rng: random.Random) -> bytes:
     """Truncate, flip a bit, or overwrite, repeat, insert or remove some bytes."""
     if not contents:
-        return bytes(chance.randrange(256) for _ in range(chance.randrange(50)))
-    place = chance.randrange(len(contents))
-    length = chance.choice((1, 2, 4, 8, 40))
-    noise = chance.choice(
-        (bytes(length), b"\xff" * length, bytes(chance.randrange(256) for _ in range(length)))
+        return bytes(rng.randrange(256) for _ in range(rng.randrange(50)))
+    position = rng.randrange(len(contents))
+    length = rng.choice((1, 2, 4, 8, 40))
+    noise = rng.choice(
+        (bytes(length), b"\xff" * length, bytes(rng.randrange(256) for _ in range(length)))
     )
-    match chance.randrange(6):
+    match rng.randrange(6):
         case 0:
-            return contents[:place]
+            return contents[:position]
         case 1:
             return (
-                contents[:place]
-                + bytes([contents[place] ^ 1 << chance.randrange(8)])
-                + (contents[place + 1 :])
+                contents[:position]
+                + bytes([contents[position] ^ 1 << rng.randrange(8)])
+                + (contents[position + 1 :])
             )
         case 2:
-            return contents[:place] + noise + contents[place + length :]
+            return contents[:position] + noise + contents[position + length :]
         case 3:
-            return contents[:place] + contents[place : place + length] * 50 + contents[place:]
+            return (
+                contents[:position]
+                + contents[position : position + length] * 50
+                + contents[position:]
+            )
         case 4:
-            return contents[:place] + noise + contents[place:]
+            return contents[:position] + noise + contents[position:]
         case _:
-            return contents[:place] + contents[place + length :]
+            return contents[:position] + contents[position + length :]
 
 
-def damage_file(path: Path, chance: random.Random) -> None:
+def damage_file(path: Path, rng: random.Random) -> None:
     contents = path.read_bytes()
-    for _ in range(chance.choice((1, 1, 1, 3))):
-        contents = damage(contents, chance)
+    for _ in range(rng.choice((1, 1, 1, 3))):
+        contents = damage(contents, rng)
     path.write_bytes(contents)
 
 
-def odd_value(chance: random.Random) -> Any:
-    return chance.choice(
+def unusual_value(rng: random.Random) -> Any:
+    return rng.choice(
         (
             *(None, True, -1, 0, 1, 10**6, 2**31, 2**63, 10**400, 0.5, -0.0, float("nan")),
             *(float("inf"), "", "x", "\x1b[31m", "\0", "a\nb", "x" * 10**5, "../..", "cuda", "mps"),
@@ -148,40 +152,40 @@ def odd_value(chance: random.Random) -> Any:
     )
 
 
-def change_an_entry(values: dict[Any, Any], chance: random.Random) -> dict[Any, Any]:
-    """A copy of `values` in which one entry has another value or key, or is missing."""
-    key = chance.choice(list(values))
+def change_an_entry(values: dict[Any, Any], rng: random.Random) -> dict[Any, Any]:
+    """Copy `values` and change or remove one entry or its key."""
+    key = rng.choice(list(values))
     changed = copy.copy(values)
-    match chance.randrange(12):
+    match rng.randrange(12):
         case 0:
             del changed[key]
         case 1:
-            changed[chance.choice((None, 0, "x", "\x1b", (1, 2)))] = changed.pop(key)
+            changed[rng.choice((None, 0, "x", "\x1b", (1, 2)))] = changed.pop(key)
         case _:
-            changed[key] = change_some_value(values[key], chance)
+            changed[key] = change_some_value(values[key], rng)
     return changed
 
 
-def change_some_value(value: Any, chance: random.Random) -> Any:
-    """Another value in place of `value`, or a copy with one nested value replaced."""
-    if isinstance(value, dict) and value and chance.random() < 0.9:
-        return change_an_entry(value, chance)
-    if isinstance(value, list) and value and chance.random() < 0.8:
-        place = chance.randrange(len(value))
-        return [*value[:place], change_some_value(value[place], chance), *value[place + 1 :]]
-    if isinstance(value, torch.Tensor) and chance.random() < 0.6:
+def change_some_value(value: Any, rng: random.Random) -> Any:
+    """Return another value, or a copy of `value` with one nested value replaced."""
+    if isinstance(value, dict) and value and rng.random() < 0.9:
+        return change_an_entry(value, rng)
+    if isinstance(value, list) and value and rng.random() < 0.8:
+        position = rng.randrange(len(value))
+        return [*value[:position], change_some_value(value[position], rng), *value[position + 1 :]]
+    if isinstance(value, torch.Tensor) and rng.random() < 0.6:
         changes = (
             *(torch.Tensor.double, torch.Tensor.bool, torch.Tensor.flatten),
             lambda tensor: tensor[:0].clone(),
             lambda tensor: tensor.clone().fill_(255),
             lambda tensor: tensor.float().fill_(float("nan")),
         )
-        return chance.choice(changes)(value)
-    return odd_value(chance)
+        return rng.choice(changes)(value)
+    return unusual_value(rng)
 
 
-def command_that_reads_a_checkpoint(chance: random.Random) -> Words:
-    return chance.choice(
+def command_that_reads_a_checkpoint(rng: random.Random) -> Args:
+    return rng.choice(
         (
             ("sample", "--ckpt", "run", "--n", "2"),
             ("interpolate", "--ckpt", "run", "--n", "2"),
@@ -192,93 +196,93 @@ def command_that_reads_a_checkpoint(chance: random.Random) -> Words:
     )
 
 
-def damaged_checkpoint(files: GoodFiles, chance: random.Random) -> Words:
-    damage_file(Path("runs/run/latest.pt"), chance)
-    return command_that_reads_a_checkpoint(chance)
+def damaged_checkpoint(files: GoodFiles, rng: random.Random) -> Args:
+    damage_file(Path("runs/run/latest.pt"), rng)
+    return command_that_reads_a_checkpoint(rng)
 
 
-def changed_checkpoint(files: GoodFiles, chance: random.Random) -> Words:
-    save_checkpoint(Path("runs/run/latest.pt"), change_an_entry(files.state, chance))
-    return command_that_reads_a_checkpoint(chance)
+def changed_checkpoint(files: GoodFiles, rng: random.Random) -> Args:
+    save_checkpoint(Path("runs/run/latest.pt"), change_an_entry(files.state, rng))
+    return command_that_reads_a_checkpoint(rng)
 
 
-def damaged_pickle(files: GoodFiles, chance: random.Random) -> Words:
+def damaged_pickle(files: GoodFiles, rng: random.Random) -> Args:
     with zipfile.ZipFile(io.BytesIO(files.checkpoint)) as archive:
         program = archive.read("archive/data.pkl")
-    rewrite_pickle(Path("runs/run/latest.pt"), damage(program, chance))
+    rewrite_pickle(Path("runs/run/latest.pt"), damage(program, rng))
     return ("sample", "--ckpt", "run", "--n", "2")
 
 
-def damaged_metrics(files: GoodFiles, chance: random.Random) -> Words:
+def damaged_metrics(files: GoodFiles, rng: random.Random) -> Args:
     path = Path("runs/run/metrics.jsonl")
-    if chance.random() < 0.5:
-        damage_file(path, chance)
+    if rng.random() < 0.5:
+        damage_file(path, rng)
     else:
         lines = [json.loads(line) for line in path.read_text().splitlines()]
-        line = chance.choice(lines)
-        value = odd_value(chance)
-        key = chance.choice([*line, "frechet_distance", "classes_drawn", "judge_sha256"])
+        line = rng.choice(lines)
+        value = unusual_value(rng)
+        key = rng.choice([*line, "frechet_distance", "classes_drawn", "judge_sha256"])
         line[key] = value if isinstance(value, str | int | float | list) else 1e308
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return chance.choice((("plot-losses", "run"), ("plot-losses", "run"), RESUME))
+    return rng.choice((("plot-losses", "run"), ("plot-losses", "run"), RESUME))
 
 
-def damaged_run_json(files: GoodFiles, chance: random.Random) -> Words:
+def damaged_run_json(files: GoodFiles, rng: random.Random) -> Args:
     path = Path("runs/run/run.json")
-    text = chance.choice(("[" * 10**5, '{"created":' * 10**5, "9" * 10**4, '{"created": NaN}', ""))
-    if chance.random() < 0.3:
+    text = rng.choice(("[" * 10**5, '{"created":' * 10**5, "9" * 10**4, '{"created": NaN}', ""))
+    if rng.random() < 0.3:
         path.write_text(text)
     else:
-        damage_file(path, chance)
-    return chance.choice((("sample", "--ckpt", "latest.pt", "--n", "2"), ("plot-losses", "run")))
+        damage_file(path, rng)
+    return rng.choice((("sample", "--ckpt", "latest.pt", "--n", "2"), ("plot-losses", "run")))
 
 
-def damaged_config(files: GoodFiles, chance: random.Random) -> Words:
-    damage_file(Path("runs/run/config.yaml"), chance)
+def damaged_config(files: GoodFiles, rng: random.Random) -> Args:
+    damage_file(Path("runs/run/config.yaml"), rng)
     given = ("train", "--config", "runs/run/config.yaml", "--dry-run", "--name", "x")
-    return chance.choice(((*RESUME, "--dry-run"), ("plot-losses", "run"), given))
+    return rng.choice(((*RESUME, "--dry-run"), ("plot-losses", "run"), given))
 
 
 FORMATS = ("bmp", "dib", "gif", "jpeg", "tiff", "webp", "ico", "pcx", "ppm", "tga", "eps", "pdf")
 
 
-def damaged_picture(files: GoodFiles, chance: random.Random) -> Words:
-    of_run = chance.random() < 0.6
-    path = chance.choice(sorted(Path("runs/run/samples" if of_run else "digits").glob("*.png")))
-    if chance.random() < 0.3:
-        mode = chance.choice(("L", "RGB", "1"))
-        Image.new(mode, (28, 28)).save(path, chance.choice(FORMATS if mode == "RGB" else ("gif",)))
-    elif chance.random() < 0.4:
-        mode = chance.choice(("1", "P", "LA", "RGBA", "I;16", "L", "RGB"))
-        size = chance.choice(((28, 28), (1, 1), (1, 5000), (62, 62)))
+def damaged_picture(files: GoodFiles, rng: random.Random) -> Args:
+    of_run = rng.random() < 0.6
+    path = rng.choice(sorted(Path("runs/run/samples" if of_run else "digits").glob("*.png")))
+    if rng.random() < 0.3:
+        mode = rng.choice(("L", "RGB", "1"))
+        Image.new(mode, (28, 28)).save(path, rng.choice(FORMATS if mode == "RGB" else ("gif",)))
+    elif rng.random() < 0.4:
+        mode = rng.choice(("1", "P", "LA", "RGBA", "I;16", "L", "RGB"))
+        size = rng.choice(((28, 28), (1, 1), (1, 5000), (62, 62)))
         transparent = {"transparency": b"\0\1"} if mode == "P" else {}
         Image.new(mode, size).save(path, "png", **transparent)
     else:
-        damage_file(path, chance)
+        damage_file(path, rng)
     return ("make-gif", "run") if of_run else ("evaluate", "digits")
 
 
-def damaged_npy(files: GoodFiles, chance: random.Random) -> Words:
+def damaged_npy(files: GoodFiles, rng: random.Random) -> Args:
     contents = Path("x.npy").read_bytes()
     header, payload = contents[10:128], contents[128:]
-    if chance.random() < 0.5:
-        header = damage(header, chance)
+    if rng.random() < 0.5:
+        header = damage(header, rng)
     else:
-        shape = chance.choice(
+        shape = rng.choice(
             ("(20, 28, 28)", "()", "(-1,)", "(True, 28, 28)", "(20, 28)", "None", "(1,)*9",
              "(2.0,)", f"({10**30}, 28, 28)", f"({10**12},)", "(0, 28, 28)", "(20, 28, 28, 3)",
              "[20, 28, 28]")
         )  # fmt: skip
-        descr = chance.choice(
+        descr = rng.choice(
             ("'|u1'", "'|V0'", "'|O'", "'<f8'", "[('a', '|O')]", "'U'", "None", "3", "'|S0'",
              "{'names': []}", "('|u1', (2,))", "'<M8[ns]'")
         )  # fmt: skip
-        order = chance.choice(("True", "False", "1", "None"))
+        order = rng.choice(("True", "False", "1", "None"))
         header = f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}}}\n".encode()
-    version = chance.choice((b"\1\0", b"\1\0", b"\2\0", b"\3\0", b"\0\0", b"\xff\xff"))
+    version = rng.choice((b"\1\0", b"\1\0", b"\2\0", b"\3\0", b"\0\0", b"\xff\xff"))
     length = struct.pack("<I" if version in (b"\2\0", b"\3\0") else "<H", len(header))
     array = b"\x93NUMPY" + version + length + header + payload
-    kind = chance.randrange(3)
+    kind = rng.randrange(3)
     if kind == 0:
         Path("x.npy").write_bytes(array)
         return ("evaluate", "x.npy")
@@ -288,53 +292,53 @@ def damaged_npy(files: GoodFiles, chance: random.Random) -> Words:
     return ("evaluate", "x.npz")
 
 
-def damaged_npz(files: GoodFiles, chance: random.Random) -> Words:
-    if chance.random() < 0.7:
-        damage_file(Path("x.npz"), chance)
+def damaged_npz(files: GoodFiles, rng: random.Random) -> Args:
+    if rng.random() < 0.7:
+        damage_file(Path("x.npz"), rng)
         return ("evaluate", "x.npz")
     array = Path("x.npy").read_bytes()
-    method = chance.choice(
+    method = rng.choice(
         (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
     )
     with zipfile.ZipFile("x.npz", "w", method) as archive:
-        names = chance.choices(("images.npy", "labels.npy", "images", "../x", "\x1b"), k=4)
+        names = rng.choices(("images.npy", "labels.npy", "images", "../x", "\x1b"), k=4)
         for name in dict.fromkeys(names):
-            archive.writestr(name, chance.choice((array, array[:200], b"", bytes(10**6))))
-    damage_file(Path("x.npz"), chance)
+            archive.writestr(name, rng.choice((array, array[:200], b"", bytes(10**6))))
+    damage_file(Path("x.npz"), rng)
     return ("evaluate", "x.npz")
 
 
-def damaged_idx(files: GoodFiles, chance: random.Random) -> Words:
-    if chance.random() < 0.4:
+def damaged_idx(files: GoodFiles, rng: random.Random) -> Args:
+    if rng.random() < 0.4:
         path = Path("x-idx3-ubyte")
-        words: Words = ("evaluate", path)
+        args: Args = ("evaluate", path)
     else:
-        path = chance.choice(sorted(Path("set").glob("train*")))
-        words = ("train", "--config", "mlp", "data.dataset=./set", *TINY, "--dry-run")
+        path = rng.choice(sorted(Path("set").glob("train*")))
+        args = ("train", "--config", "mlp", "data.dataset=./set", *TINY, "--dry-run")
     contents = path.read_bytes()
-    if chance.random() < 0.5:
-        path.write_bytes(damage(contents[:20], chance) + contents[20:])
+    if rng.random() < 0.5:
+        path.write_bytes(damage(contents[:20], rng) + contents[20:])
     else:
-        shape = chance.choices((0, 1, 28, 160, 2**16, 2**32 - 1), k=chance.randrange(5))
+        shape = rng.choices((0, 1, 28, 160, 2**16, 2**32 - 1), k=rng.randrange(5))
         header = struct.pack(
-            f">BBBB{len(shape)}I", 0, 0, chance.choice((8, 12, 9)), len(shape), *shape
+            f">BBBB{len(shape)}I", 0, 0, rng.choice((8, 12, 9)), len(shape), *shape
         )
         path.write_bytes(header + contents[16:])
-    return words
+    return args
 
 
-def damaged_judge(files: GoodFiles, chance: random.Random) -> Words:
+def damaged_judge(files: GoodFiles, rng: random.Random) -> Args:
     path = next(Path("cache").rglob("*-reference.safetensors"))
-    if chance.random() < 0.3:
-        contents = damage(files.judge, chance)
+    if rng.random() < 0.3:
+        contents = damage(files.judge, rng)
     else:
         length = struct.unpack("<Q", files.judge[:8])[0]
         facts = json.loads(json.loads(files.judge[8 : 8 + length])["__metadata__"]["facts"])
         tensors = safetensors.torch.load(files.judge)
-        if chance.random() < 0.7:
-            facts = change_some_value(facts, chance)
+        if rng.random() < 0.7:
+            facts = change_some_value(facts, rng)
         else:
-            tensors = change_an_entry(tensors, chance)
+            tensors = change_an_entry(tensors, rng)
         tensors = {str(k): v for k, v in tensors.items() if isinstance(v, torch.Tensor)}
         text = json.dumps(facts, default=str, skipkeys=True)
         contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()
@@ -347,7 +351,7 @@ def damaged_judge(files: GoodFiles, chance: random.Random) -> Words:
     return ("evaluate", "enough.npy", "--dataset", "./set")
 
 
-READERS: dict[str, tuple[Words, ...]] = {
+READERS: dict[str, tuple[Args, ...]] = {
     "runs/run/latest.pt": (("sample", "--ckpt", "run"), RESUME),
     "runs/run/config.yaml": (("make-gif", "run"), (*RESUME, "--dry-run")),
     "runs/run/run.json": (("sample", "--ckpt", "latest.pt", "--n", "2"),),
@@ -364,16 +368,16 @@ READERS: dict[str, tuple[Words, ...]] = {
 }
 
 
-def replaced_file(files: GoodFiles, chance: random.Random) -> Words:
+def replaced_file(files: GoodFiles, rng: random.Random) -> Args:
     """Replace a file by a FIFO, a link, a folder or a huge file."""
-    name = chance.choice(list(READERS))
+    name = rng.choice(list(READERS))
     path = Path(name)
     path.unlink(missing_ok=True)
-    match chance.randrange(6):
+    match rng.randrange(6):
         case 0:
             os.mkfifo(path)
         case 1:
-            path.symlink_to(chance.choice(("/dev/zero", "/dev/full", "/dev/tty", "/dev/random")))
+            path.symlink_to(rng.choice(("/dev/zero", "/dev/full", "/dev/tty", "/dev/random")))
         case 2:
             path.mkdir()
         case 3:
@@ -383,7 +387,7 @@ def replaced_file(files: GoodFiles, chance: random.Random) -> Words:
         case _:
             with path.open("wb") as file:
                 file.truncate(5 * 2**30)
-    return chance.choice(READERS[name])
+    return rng.choice(READERS[name])
 
 
 CASES: dict[Case, int] = {
@@ -400,7 +404,7 @@ CASES: dict[Case, int] = {
     damaged_judge: 2,
     replaced_file: 3,
 }
-"""Number of times each case runs in a round of 36"""
+"""How often each case occurs in 36 cases"""
 
 
 def peak_megabytes(reset: bool = False) -> float:
@@ -414,7 +418,7 @@ def peak_megabytes(reset: bool = False) -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def rounds() -> Iterator[Case]:
+def endless_cases() -> Iterator[Case]:
     for case, count in itertools.cycle(CASES.items()):
         yield from [case] * count
 
@@ -422,24 +426,24 @@ def rounds() -> Iterator[Case]:
 def read_hostile_files(
     files: GoodFiles, mnistgan: Cli, home: Path, count: int, seed: int
 ) -> Counter[str]:
-    """Run `count` cases. Returns how many of each kind were read and refused."""
+    """Run `count` cases. Returns how many files of each case were read and refused."""
     problems, counts = [], Counter[str]()
 
     def stop(*_: object) -> None:
         raise TimeoutError(f"not done after {SECONDS} s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    for number, case in enumerate(itertools.islice(rounds(), count)):
+    for number, case in enumerate(itertools.islice(endless_cases(), count)):
         folder = home / str(number)
         files.copy_to(folder)
         os.chdir(folder)
         os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-        words = case(files, random.Random(f"{seed} {number}"))
+        args = case(files, random.Random(f"{seed} {number}"))
         start_memory = peak_megabytes(reset=True)
         signal.alarm(SECONDS)
         try:
-            result = mnistgan(*words)
-            problem = problem_with(result)
+            result = mnistgan(*args)
+            problem = describe_problem(result)
             counts[f"{case.__name__}: {'read' if result.exit_code == 0 else 'refused'}"] += 1
         except Exception:
             problem = traceback.format_exc(limit=-6)
@@ -449,7 +453,7 @@ def read_hostile_files(
         if grown > MEGABYTES:
             problem += f" {grown:.0f} MB more"
         if problem:
-            problems.append(f"{number} {case.__name__} {words}: {problem}")
+            problems.append(f"{number} {case.__name__} {args}: {problem}")
         os.chdir(home)
         shutil.rmtree(folder)
     signal.signal(signal.SIGALRM, before)
@@ -457,8 +461,8 @@ def read_hostile_files(
     return counts
 
 
-def problem_with(result: Result) -> str:
-    """Describe what is wrong with the way a command ended; empty if nothing is."""
+def describe_problem(result: Result) -> str:
+    """Describe how the result of a command is wrong. Empty if it is correct."""
     lines = result.stderr.splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
     several = any("config.yaml: " in line for line in errors)  # one line per problem

@@ -14,7 +14,7 @@ Cli = Callable[..., Result]
 
 
 def cells(path: str, rows: int, columns: int) -> np.ndarray:
-    """The digits of a grid: (rows, columns, 28, 28)."""
+    """Read the digits of a grid: (rows, columns, 28, 28)."""
     grid = np.asarray(picture(path))
     assert grid.shape[:2] == (2 + 30 * rows, 2 + 30 * columns)
     return np.array(
@@ -22,8 +22,8 @@ def cells(path: str, rows: int, columns: int) -> np.ndarray:
     )
 
 
-def digits(mnistgan: Cli, *words: object) -> np.ndarray:
-    assert mnistgan("sample", "--out", "x.npz", *words).exit_code == 0
+def sample_digits(mnistgan: Cli, *args: object) -> np.ndarray:
+    assert mnistgan("sample", "--out", "x.npz", *args).exit_code == 0
     images: np.ndarray = np.load("x.npz")["images"]
     return images
 
@@ -38,7 +38,7 @@ def frames(path: str) -> np.ndarray:
     return np.array(found)
 
 
-def test_a_sphere_is_walked_at_an_even_pace() -> None:
+def test_spherical_interpolation_has_constant_speed() -> None:
     start, end = torch.eye(3)[:1] * 2, torch.eye(3)[1:2] * 2
     for share in (0.0, 0.25, 0.5, 1.0):
         angle = share * math.pi / 2
@@ -47,7 +47,7 @@ def test_a_sphere_is_walked_at_an_even_pace() -> None:
         assert found[0].tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_in_a_hundred_dimensions_the_walk_keeps_its_distance_from_zero() -> None:
+def test_spherical_interpolation_keeps_the_norm_in_a_hundred_dimensions() -> None:
     start, end = torch.randn(2, 50, 100, generator=torch.Generator().manual_seed(0))
     middle = spherical(start, end, torch.full((50,), 0.5))
     lengths = (start.norm(dim=1) + end.norm(dim=1)) / 2
@@ -56,60 +56,60 @@ def test_in_a_hundred_dimensions_the_walk_keeps_its_distance_from_zero() -> None
     assert torch.allclose(spherical(start, end, torch.ones(50)), end)
 
 
-def test_where_there_is_no_angle_the_walk_is_straight() -> None:
+def test_parallel_vectors_are_interpolated_linearly() -> None:
     z = torch.tensor([[1.0, 2.0]])
     for end, expected in ((z, z), (-z, z / 2), (2 * z, 1.25 * z)):
         assert torch.allclose(spherical(z, end, torch.tensor([0.25])), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("conditional", [False, True])
-def test_each_row_goes_from_one_picture_to_another(mnistgan: Cli, conditional: bool) -> None:
+def test_each_row_starts_and_ends_at_the_pictures_of_the_seeds(
+    mnistgan: Cli, conditional: bool
+) -> None:
     train_tiny(f"model.conditional={conditional}")
-    words = ("--n", 3, "--steps", 5, "--from-seed", 4, "--to-seed", 9, "--out", "walk.png")
-    result = mnistgan("interpolate", *words)
+    args = ("--n", 3, "--steps", 5, "--from-seed", 4, "--to-seed", 9, "--out", "walk.png")
+    result = mnistgan("interpolate", *args)
     assert result.exit_code == 0, result.output
     walk = cells("walk.png", 3, 5)
-    assert np.array_equal(walk[:, 0], digits(mnistgan, "--seed", 4, "--n", 3))
-    assert np.array_equal(walk[:, 4], digits(mnistgan, "--seed", 9, "--n", 3))
+    assert np.array_equal(walk[:, 0], sample_digits(mnistgan, "--seed", 4, "--n", 3))
+    assert np.array_equal(walk[:, 4], sample_digits(mnistgan, "--seed", 9, "--n", 3))
     assert len(np.unique(walk.reshape(15, -1), axis=0)) == 15
 
 
-def test_the_default_is_a_picture_in_the_run(mnistgan: Cli) -> None:
+def test_default_output_is_a_picture_in_the_run_folder(mnistgan: Cli) -> None:
     train_tiny()
     result = mnistgan("interpolate")
     assert result.stdout == "runs/tiny/generated/latest-n9-seeds0-1.png\n"
     cells(result.stdout.strip(), 9, 10)
 
 
-def test_through_the_classes_in_one_style(mnistgan: Cli) -> None:
+def test_classes_option_keeps_the_style_of_each_row(mnistgan: Cli) -> None:
     train_tiny("model.conditional=true")
     result = mnistgan("interpolate", "--classes", "--n", 2)
     assert result.stdout == "runs/tiny/generated/latest-n2-classes-seed0.png\n"
     walk = cells(result.stdout.strip(), 2, 19)
-    whole = digits(mnistgan, "--digit", "0-9", "--n", 2).reshape(10, 2, 28, 28)
-    # A product with the shares rounds otherwise than a look into the table.
-    difference = walk[:, ::2].astype(int) - whole.swapaxes(0, 1)
+    sampled = sample_digits(mnistgan, "--digit", "0-9", "--n", 2).reshape(10, 2, 28, 28)
+    # Multiplying by the embedding rounds differently from looking it up.
+    difference = walk[:, ::2].astype(int) - sampled.swapaxes(0, 1)
     assert np.abs(difference).max() <= 1
     assert len(np.unique(walk.reshape(38, -1), axis=0)) == 38
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp"])
 @pytest.mark.parametrize("kind", [[], ["--classes"]])
-def test_an_animation_comes_back_without_a_jump(
-    mnistgan: Cli, suffix: str, kind: list[str]
-) -> None:
+def test_animation_loops_without_a_jump(mnistgan: Cli, suffix: str, kind: list[str]) -> None:
     train_tiny("model.conditional=true")
     out = f"walk.{suffix}"
-    words = ("--n", 4, "--steps", 40, "--fps", 10, "--out", out, *kind)
-    assert mnistgan("interpolate", *words).stdout == f"{out}\n"
+    args = ("--n", 4, "--steps", 40, "--fps", 10, "--out", out, *kind)
+    assert mnistgan("interpolate", *args).stdout == f"{out}\n"
     pictures = frames(out)
     steps = np.abs(np.diff(pictures, axis=0)).mean(axis=(1, 2))
     back = np.abs(pictures[-1] - pictures[0]).mean()
-    assert back <= steps.max() + 0.5  # shades are rounded
+    assert back <= steps.max() + 0.5  # gray levels are rounded
     assert pictures.max() > pictures.min()
 
 
-def test_coloured_digits_walk_too(mnistgan: Cli) -> None:
+def test_stacked_digits_are_interpolated_in_color(mnistgan: Cli) -> None:
     train_tiny("data.dataset=stacked-mnist", config="stacked")
     assert mnistgan("interpolate", "--n", 2, "--steps", 3, "--out", "walk.png").exit_code == 0
     assert picture("walk.png").mode == "RGB"
@@ -117,7 +117,7 @@ def test_coloured_digits_walk_too(mnistgan: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("args", "expected"),
     [
         (["--classes"], "the model is unconditional"),
         (["--classes", "--to-seed", "3"], "leave out --to-seed"),
@@ -128,10 +128,12 @@ def test_coloured_digits_walk_too(mnistgan: Cli) -> None:
         (["--ckpt", "nope"], "nope"),
     ],
 )
-def test_what_is_refused_in_one_line(mnistgan: Cli, words: list[str], expected: str) -> None:
+def test_invalid_options_are_refused_in_one_line(
+    mnistgan: Cli, args: list[str], expected: str
+) -> None:
     train_tiny()
     Path("folder.gif").mkdir()
-    result = mnistgan("interpolate", *words)
+    result = mnistgan("interpolate", *args)
     assert result.exit_code == 1
     assert expected in result.stderr
     assert result.stderr.count("\n") == 1

@@ -78,7 +78,7 @@ def test_gradients_of_d_and_g_have_the_right_signs(name: str) -> None:
     (g_slope,) = torch.autograd.grad(LOSSES[name].generator(real, fake), fake)
     assert (real_slope < 0).all()
     assert (g_slope < 0).all()
-    assert (fake_slope > 0).all() or name == "lsgan"  # its target on fakes is 0, reached already
+    assert (fake_slope > 0).all() or name == "lsgan"  # already at its target of 0 on fakes
 
 
 @pytest.mark.parametrize("name", LOSSES)

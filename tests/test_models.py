@@ -54,11 +54,11 @@ def test_projection_head_matches_the_paper() -> None:
     features, labels = torch.randn(2, 3), torch.tensor([4, 1])
     weight, bias = head.linear.weight[0], head.linear.bias[0]
     assert head.embedding is not None
-    by_hand = [
+    expected = [
         sum((weight[i] + head.embedding.weight[y, i]) * h[i] for i in range(3)) + bias
         for h, y in zip(features, labels.tolist(), strict=True)
     ]
-    torch.testing.assert_close(head(features, labels), torch.stack(by_hand))
+    torch.testing.assert_close(head(features, labels), torch.stack(expected))
 
 
 def test_generator_accepts_mixtures_of_classes() -> None:
@@ -68,11 +68,11 @@ def test_generator_accepts_mixtures_of_classes() -> None:
         z, labels = torch.randn(3, 100), torch.tensor([0, 4, 9])
         shares = nn.functional.one_hot(labels, 10).float()
         with torch.no_grad():
-            whole, same = generator(z, labels), generator(z, shares)
+            from_labels, from_shares = generator(z, labels), generator(z, shares)
             between = generator(z, (shares + shares.roll(1, dims=0)) / 2)
-        scale = whole.abs().max().item()
-        assert torch.allclose(whole, same, atol=1e-4 * scale)
-        assert not torch.allclose(whole, between, atol=1e-2 * scale)
+        scale = from_labels.abs().max().item()
+        assert torch.allclose(from_labels, from_shares, atol=1e-4 * scale)
+        assert not torch.allclose(from_labels, between, atol=1e-2 * scale)
 
 
 def test_minibatch_stddev_is_computed_per_group() -> None:
@@ -194,8 +194,8 @@ def test_dcgan_has_the_layers_of_the_original_scripts() -> None:
 
 def test_parameter_count_of_mlp_matches_the_layer_sizes() -> None:
     sizes = [100, 256, 512, 1024, 784]
-    by_hand = sum((a + 1) * b for a, b in pairwise(sizes))
-    assert parameter_count(build_generator(ModelConfig(), 1)) == by_hand
+    expected = sum((a + 1) * b for a, b in pairwise(sizes))
+    assert parameter_count(build_generator(ModelConfig(), 1)) == expected
 
 
 def test_dropout_drops_its_share_and_scales_the_rest() -> None:

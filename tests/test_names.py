@@ -1,4 +1,4 @@
-"""The names that help and completion show, and shell completion itself."""
+"""Shell completion and the names that it suggests."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ def test_key_without_a_table_has_no_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "expected"),
+    ("incomplete", "expected"),
     [
         ("loss.adv", ["loss.adversarial="]),
         ("loss.adversarial=h", ["loss.adversarial=hinge"]),
@@ -45,8 +45,8 @@ def test_key_without_a_table_has_no_names() -> None:
         ("nonsense", []),
     ],
 )
-def test_overrides_are_completed(word: str, expected: list[str]) -> None:
-    assert complete_override(word) == expected
+def test_overrides_are_completed(incomplete: str, expected: list[str]) -> None:
+    assert complete_override(incomplete) == expected
 
 
 def test_presets_are_completed() -> None:

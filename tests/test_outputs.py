@@ -1,4 +1,4 @@
-"""Output files: refused early, written completely, and never at the cost of other files."""
+"""Outputs are refused early or written completely, and never damage other files."""
 
 import os
 import socket
@@ -24,8 +24,8 @@ from mnistgan.runs.folder import RunFolder
 
 Cli = Callable[..., Result]
 
-# The files that these commands read are damaged. A command that reads them before it checks its
-# output reports the damage instead.
+# The input files are damaged. A command that reads them before it checks its output reports the
+# damage instead.
 COMMANDS = (
     (".png", "sample", "--ckpt", "exp1", "--out"),
     (".npz", "sample", "--ckpt", "exp1", "--out"),
@@ -66,9 +66,9 @@ def bind_socket(name: str) -> None:
 
 
 REFUSED_OUTPUTS: dict[str, tuple[Callable[[str], str], str]] = {
-    "of another type": (lambda suffix: "runs/exp1/latest.pt", "expected a name ending in"),
+    "another file type": (lambda suffix: "runs/exp1/latest.pt", "expected a name ending in"),
     "empty": (lambda suffix: "", "expected a name ending in"),
-    "a suffix alone": (lambda suffix: suffix, "expected a name ending in"),
+    "only a suffix": (lambda suffix: suffix, "expected a name ending in"),
     "a space at the end": (lambda suffix: f"x{suffix} ", "expected a name ending in"),
     "the current folder": (lambda suffix: ".", ""),
     "a folder": (lambda suffix: create(os.mkdir, suffix), "is a folder"),
@@ -79,28 +79,28 @@ REFUSED_OUTPUTS: dict[str, tuple[Callable[[str], str], str]] = {
     "a link to itself": (lambda suffix: link(suffix, f"link{suffix}"), "symbolic links"),
     "below a file": (lambda suffix: f"digits.npz/a/x{suffix}", "Not a directory"),
     "a long name": (lambda suffix: "x" * 300 + suffix, "File name too long"),
-    "in a long name": (lambda suffix: f"new/{'x' * 300}/x{suffix}", "File name too long"),
-    "with a NUL": (lambda suffix: f"a\0b{suffix}", "is not a valid file name"),
-    "no text": (lambda suffix: f"\ud800{suffix}", "is not a valid file name"),
+    "below a long name": (lambda suffix: f"new/{'x' * 300}/x{suffix}", "File name too long"),
+    "a NUL character": (lambda suffix: f"a\0b{suffix}", "is not a valid file name"),
+    "a lone surrogate": (lambda suffix: f"\ud800{suffix}", "is not a valid file name"),
 }
 
 
 def disk_contents() -> dict[Path, tuple[int, int, int]]:
     """Inode, size and time of every path in the current folder."""
     stats = {path: path.lstat() for path in Path().rglob("*")}
-    return {path: (held.st_ino, held.st_size, held.st_mtime_ns) for path, held in stats.items()}
+    return {path: (info.st_ino, info.st_size, info.st_mtime_ns) for path, info in stats.items()}
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: f"{words[1]} {words[0]}")
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda args: f"{args[1]} {args[0]}")
 @pytest.mark.parametrize("kind", REFUSED_OUTPUTS)
 def test_impossible_output_is_refused_before_any_work(
     damaged: RunFolder, mnistgan: Cli, kind: str, command: tuple[str, ...]
 ) -> None:
-    suffix, *words = command
+    suffix, *args = command
     name, expected = REFUSED_OUTPUTS[kind]
     out = name(suffix)
     before = disk_contents()
-    result = mnistgan(*words, out)
+    result = mnistgan(*args, out)
     assert_refused(result, expected)
     assert "damaged" not in result.stderr
     assert "latest.pt: cannot be used" not in result.stderr
@@ -109,7 +109,7 @@ def test_impossible_output_is_refused_before_any_work(
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("args", "expected"),
     [
         (("plot-losses", "exp1", "--out", "x.svg/"), "names a folder"),
         (("sample", "--ckpt", "exp1", "--out", "digits.npz/"), "is a file; expected a folder"),
@@ -127,13 +127,13 @@ def test_impossible_output_is_refused_before_any_work(
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_output_that_would_replace_an_input_is_refused(
-    damaged: RunFolder, mnistgan: Cli, words: tuple[str, ...], expected: str
+    damaged: RunFolder, mnistgan: Cli, args: tuple[str, ...], expected: str
 ) -> None:
     Path("model.npz").write_text("damaged")
     Path("pictures").mkdir()
     Path("pictures/0.png").write_text("damaged")
     before = disk_contents()
-    result = mnistgan(*words)
+    result = mnistgan(*args)
     assert_refused(result, expected)
     assert result.stderr.count("\n") == 1
     assert disk_contents() == before
@@ -171,8 +171,8 @@ def test_outputs_are_written_through_symlinks(mnistgan: Cli) -> None:
     Path("old.gif").symlink_to("there/old.gif")
     Path("new.gif").symlink_to("there/not/yet.gif")
     run.animation.symlink_to(Path("there/default.gif").absolute())
-    for words in (("--out", "old.gif"), ("--out", "new.gif"), ()):
-        assert mnistgan("make-gif", "exp1", *words).exit_code == 0
+    for args in (("--out", "old.gif"), ("--out", "new.gif"), ()):
+        assert mnistgan("make-gif", "exp1", *args).exit_code == 0
     for path in (Path("old.gif"), Path("new.gif"), run.animation):
         assert path.is_symlink()
     assert sorted(os.listdir("there")) == ["default.gif", "not", "old.gif"]
@@ -248,7 +248,7 @@ def test_failed_folder_write_leaves_the_old_state() -> None:
     assert os.listdir("old") == []
     fill("old", None)
     assert os.listdir("old") == ["1"]
-    assert Path("old").stat().st_ino == inode  # same folder: may be a mount point
+    assert Path("old").stat().st_ino == inode  # the folder may be a mount point
 
 
 def test_resume_removes_only_temporary_files_of_dead_trainings(tiny: Path) -> None:
@@ -340,11 +340,11 @@ def assert_complete(path: Path) -> None:
         assert np.load(path)["images"].shape == (64, 28, 28)
     else:
         frames = {".gif": 4, ".webp": 8, ".png": 1}[path.suffix]
-        whole = picture(path)
-        assert getattr(whole, "n_frames", 1) == frames
+        opened = picture(path)
+        assert getattr(opened, "n_frames", 1) == frames
         for frame in range(frames):
-            whole.seek(frame)
-            whole.load()
+            opened.seek(frame)
+            opened.load()
 
 
 def test_two_writers_of_one_output_leave_complete_files(tiny: Path) -> None:
@@ -359,11 +359,11 @@ def test_many_writers_of_one_output_leave_complete_files(tiny: Path) -> None:
 @pytest.mark.long
 def test_commands_can_write_into_a_run_during_a_resume(tiny: Path) -> None:
     go = WaitFor(Path("go").absolute())
-    words: list[tuple[object, ...]] = [
+    args: list[tuple[object, ...]] = [
         ("plot-losses", "tiny"), ("make-gif", "tiny"), ("sample", "--ckpt", "tiny"),
         ("interpolate", "--ckpt", "tiny"), ("sample", "--ckpt", "tiny", "--out", tiny / "x.npz"),
     ]  # fmt: skip
-    programs = [start(*command, prepare=go) for command in words * 10]
+    programs = [start(*command, prepare=go) for command in args * 10]
     resume = ("train", "--resume", "tiny", "--offline", "--quiet", "training.max_steps=14")
     programs.append(start(*resume, prepare=go))
     go.path.touch()

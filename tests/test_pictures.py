@@ -95,7 +95,7 @@ def test_both_panels_show_the_values_and_their_means() -> None:
 
 
 def runs_in_legend(axes: Axes) -> list[str]:
-    """The run name, the first word, of each legend entry."""
+    """The run name of each legend entry, which is its first word."""
     legend = axes.get_legend()
     assert legend is not None
     return [text.get_text().split()[0] for text in legend.get_texts()]
@@ -113,14 +113,14 @@ def test_probabilities_and_logits_get_separate_panels(mnistgan: Cli) -> None:
     records = [record(step, step / 4) for step in range(1, 41)]
     kinds = {"a": "probability", "b": "logit", "c": "probability"}
     figure = draw([RunCurves(name, "bce", kind, records) for name, kind in kinds.items()])
-    _, beliefs, logits = figure.axes
-    assert [beliefs.get_ylabel(), logits.get_ylabel()] == [
+    _, probabilities, logits = figure.axes
+    assert [probabilities.get_ylabel(), logits.get_ylabel()] == [
         "D's probability that an image is real",
         "D's mean logit",
     ]
-    assert beliefs.get_ylim() == (0, 1)
+    assert probabilities.get_ylim() == (0, 1)
     assert logits.get_ylim() != (0, 1)
-    assert runs_in_legend(beliefs) == [*"aacc"]
+    assert runs_in_legend(probabilities) == [*"aacc"]
     assert runs_in_legend(logits) == ["b", "b"]
 
 
@@ -225,7 +225,7 @@ def test_animation_may_have_one_frame_or_a_thousand(mnistgan: Cli) -> None:
     assert picture("runs/exp1/training.gif").n_frames == 1000
 
 
-def test_close_epochs_are_separate_frames_and_names_are_plain_text(mnistgan: Cli) -> None:
+def test_close_epochs_are_separate_frames_and_special_names_work(mnistgan: Cli) -> None:
     run = RunFolder(make_run(epochs=0).path.rename("runs/a$x$b"))
     for epoch in (0.001, 0.002):
         write_grid(run, epoch, shade=0)
@@ -237,7 +237,7 @@ def test_close_epochs_are_separate_frames_and_names_are_plain_text(mnistgan: Cli
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("args", "expected"),
     [
         (["plot-losses", "nope"], "nope: is not a run"),
         (["make-gif", "nope"], "nope: is not a run"),
@@ -251,26 +251,26 @@ def test_close_epochs_are_separate_frames_and_names_are_plain_text(mnistgan: Cli
     ],
 )
 def test_invalid_plots_and_animations_report_one_line(
-    mnistgan: Cli, words: list[str], expected: str
+    mnistgan: Cli, args: list[str], expected: str
 ) -> None:
     make_run()
     RunFolder.create(Path("runs"), "empty", Config())
     (make_run("damaged").samples / "epoch_002.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     write_grid(make_run("mixed"), 2, shade=3, size=92)
     Path("folder.png").mkdir()
-    result = mnistgan(*words)
+    result = mnistgan(*args)
     assert result.exit_code == 1
     assert expected in result.stderr
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", [["plot-losses", "exp1"], ["make-gif", "exp1"]])
-def test_plots_and_animations_do_not_import_torch(words: list[str]) -> None:
+@pytest.mark.parametrize("args", [["plot-losses", "exp1"], ["make-gif", "exp1"]])
+def test_plots_and_animations_do_not_import_torch(args: list[str]) -> None:
     make_run()
     code = (
         "import atexit, sys; from mnistgan.__main__ import main\n"
         "atexit.register(lambda: print('torch' in sys.modules, 'torchvision' in sys.modules))\n"
-        f"sys.argv = ['mnistgan', *{words!r}]\n"
+        f"sys.argv = ['mnistgan', *{args!r}]\n"
         "main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,8 +14,8 @@ EXAMPLES = Path(__file__).parent.parent / "docs/examples"
 pytestmark = pytest.mark.usefixtures("clean_tables")
 
 
-def train(mnistgan: Cli, plugin: Path | str, *words: str, name: str = "run") -> None:
-    done = mnistgan("train", "--plugin", plugin, "--name", name, *TINY, *words)
+def train(mnistgan: Cli, plugin: Path | str, *args: str, name: str = "run") -> None:
+    done = mnistgan("train", "--plugin", plugin, "--name", name, *TINY, *args)
     assert done.exit_code == 0, done.output
 
 
@@ -33,10 +33,10 @@ def test_checkpoint_of_a_plugin_architecture_needs_the_plugin(mnistgan: Cli) -> 
     train(mnistgan, plugin, "model.architecture=resize-conv", "model.minibatch_stddev=true")
     assert mnistgan("sample", "--n", "4").exit_code == 0
     del ARCHITECTURES.data["resize-conv"]  # as in a new process
-    for words in (("sample", "--n", "4"), ("interpolate",), ("evaluate", "run", "--n", "100")):
-        refused = mnistgan(*words)
+    for args in (("sample", "--n", "4"), ("interpolate",), ("evaluate", "run", "--n", "100")):
+        refused = mnistgan(*args)
         assert_refused(refused, "was made with the plugin resize_conv.py")
-        assert f"Try: mnistgan {' '.join(words)} --plugin resize_conv.py" in refused.stderr
+        assert f"Try: mnistgan {' '.join(args)} --plugin resize_conv.py" in refused.stderr
     assert mnistgan("sample", "--n", "4", "--plugin", plugin).exit_code == 0
 
 
@@ -44,11 +44,11 @@ def test_resume_needs_the_plugins_of_the_run_and_warns_of_changes(mnistgan: Cli)
     source = (EXAMPLES / "ralsgan.py").read_text()
     Path("my_loss.py").write_text(source)
     train(mnistgan, "my_loss.py", "loss.adversarial=ralsgan")
-    words = ("train", "--resume", "run", "training.max_steps=14")
+    args = ("train", "--resume", "run", "training.max_steps=14")
     del LOSSES.data["ralsgan"]
-    assert_refused(mnistgan(*words), "runs/run: was made with the plugin my_loss.py", "--plugin")
+    assert_refused(mnistgan(*args), "runs/run: was made with the plugin my_loss.py", "--plugin")
     Path("my_loss.py").write_text(source + "# another comment\n")
-    resumed = mnistgan(*words, "--plugin", "my_loss.py")
+    resumed = mnistgan(*args, "--plugin", "my_loss.py")
     assert resumed.exit_code == 0, resumed.output
     assert "plugin my_loss.py: differs from the file" in resumed.stderr
 
@@ -94,6 +94,6 @@ def test_unreadable_plugin_reports_one_line(mnistgan: Cli) -> None:
 def test_plugin_is_executed_only_if_named_on_the_command_line(mnistgan: Cli) -> None:
     Path("spy.py").write_text("with open('executed', 'a') as file:\n    file.write('x')\n")
     train(mnistgan, "spy.py")
-    for words in (("sample",), ("train", "--resume", "run", "training.max_steps=14")):
-        mnistgan(*words)
+    for args in (("sample",), ("train", "--resume", "run", "training.max_steps=14")):
+        mnistgan(*args)
     assert Path("executed").read_text() == "x"

@@ -1,4 +1,4 @@
-"""Every preset trains and resumes bit for bit; a conditional one draws the requested digits."""
+"""Presets resume bit for bit, and a conditional one draws the requested digits."""
 
 import pytest
 import torch
@@ -18,20 +18,22 @@ CPU = torch.device("cpu")
     ("name", "precision"), [*((name, "fp32") for name in presets()), ("fast", "bf16")]
 )
 def test_every_preset_resumes_bit_for_bit(name: str, precision: str) -> None:
-    words = ["training.max_steps=20", "output.sample_every_epochs=1"]
+    overrides = ["training.max_steps=20", "output.sample_every_epochs=1"]
     # Learning rates that follow a schedule decrease from the first step on.
-    words += [f"training.precision={precision}", "training.epochs=1", "optimizer.decay_from=0"]
-    whole = train_tiny(*words, config=name, name="whole")
-    parts = train_tiny(*words, config=name, name="parts", stop_after=13)
-    resume_tiny(parts)
-    left, right = (load_checkpoint(run / "latest.pt")["trainer"] for run in (whole, parts))
+    overrides += [f"training.precision={precision}", "training.epochs=1", "optimizer.decay_from=0"]
+    uninterrupted = train_tiny(*overrides, config=name, name="uninterrupted")
+    resumed = train_tiny(*overrides, config=name, name="resumed", stop_after=13)
+    resume_tiny(resumed)
+    left, right = (
+        load_checkpoint(run / "latest.pt")["trainer"] for run in (uninterrupted, resumed)
+    )
     assert left["step"] == 20
     assert_same(left, right)
 
 
 def test_conditional_generator_learns_to_draw_the_requested_digit() -> None:
-    words = ("model.width=0.5", "data.batch_size=32", "training.max_steps=500")
-    run = train_tiny(*words, "optimizer.lr=2e-3", "output.sample_every_epochs=1", config="fast")
+    overrides = ("model.width=0.5", "data.batch_size=32", "training.max_steps=500")
+    run = train_tiny(*overrides, "optimizer.lr=2e-3", "output.sample_every_epochs=1", config="fast")
     sampler, _ = load_sampler(load_checkpoint(run / "latest.pt"), CPU)
     judge = shipped_reference().judge
     correct = []

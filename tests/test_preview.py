@@ -76,14 +76,14 @@ def preview_of(
     )
 
 
-def health_shown(preview: ShowPreview, step: int = 1) -> str:
+def shown_health(preview: ShowPreview, step: int = 1) -> str:
     (event,) = preview.run(Progress(step, Length(total_steps=100, steps_per_epoch=10)))
     assert isinstance(event, Previewed)
     return event.health
 
 
 def test_previews_take_at_most_one_percent_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 1.0, 2.5, 152.4, 152.6])  # created; drawing starts, ends; due() twice
+    clock = iter([0.0, 1.0, 2.5, 152.4, 152.6])  # created, drawing starts and ends, due() twice
     monkeypatch.setattr("mnistgan.runs.tasks.time.monotonic", lambda: next(clock))
     preview = preview_of(load_shipped("mnist", "train").images[:64], Board())
     progress = Progress(1, Length(total_steps=100, steps_per_epoch=10))
@@ -105,8 +105,8 @@ def test_digits_vary_less_within_classes_than_overall() -> None:
     digits = load_shipped("mnist", "train")
     images, labels = digits.images[::60], digits.labels[::60]
     assert labels.bincount().min() > 50
-    all_of_them = spread(images, torch.zeros_like(labels))
-    assert 0.75 * all_of_them < spread(images, labels) < 0.95 * all_of_them
+    overall = spread(images, torch.zeros_like(labels))
+    assert 0.75 * overall < spread(images, labels) < 0.95 * overall
 
 
 BOUNDS: dict[str, dict[str, Any]] = {
@@ -134,7 +134,7 @@ BOUNDS: dict[str, dict[str, Any]] = {
         ("bce", 0.2, 0.9, True, [9.0, 3.0, 4.0], "balanced"),
     ],
 )
-def test_health_message(
+def test_health_message_describes_the_training(
     loss: str,
     gap: float | None,
     variety: float,
@@ -156,12 +156,12 @@ def test_collapse_to_one_image_is_detected_from_the_digits() -> None:
     real = load_shipped("mnist", "train").images[:64]
     equal = real[:1].expand(64, -1, -1, -1)
     board = Board()
-    assert health_shown(preview_of(equal, board)).startswith("G has only begun")
+    assert shown_health(preview_of(equal, board)).startswith("G has only begun")
     board.record = MetricsRecord(
         step=1, epoch=1, d_loss=1, g_loss=1, d_real=0.6, d_fake=0.4, images_per_second=1
     )
-    assert health_shown(preview_of(real, board)).startswith("balanced")
-    after_an_epoch = health_shown(preview_of(equal, board), step=10)
+    assert shown_health(preview_of(real, board)).startswith("balanced")
+    after_an_epoch = shown_health(preview_of(equal, board), step=10)
     assert after_an_epoch == "G is collapsing: images 0% as varied as real ones"
 
 
@@ -170,9 +170,9 @@ def test_collapse_to_one_class_is_detected_by_the_judge() -> None:
     zeros = mnist.images[mnist.labels == 0][:64]
     board = Board()
     preview = preview_of(zeros, board)
-    assert health_shown(preview).startswith("balanced")  # zeros vary as much as digits do
+    assert shown_health(preview).startswith("balanced")  # zeros vary as much as all digits
     board.scores.append(Score(1, 5.0, classes_drawn=1, judge_sha256="0"))
-    assert health_shown(preview) == "G is collapsing: it almost never draws 9 of the classes"
+    assert shown_health(preview) == "G is collapsing: it almost never draws 9 of the classes"
 
 
 @pytest.mark.usefixtures("few_samples")

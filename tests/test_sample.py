@@ -21,8 +21,8 @@ def run() -> Path:
     return train_tiny("training.ema_decay=0.9", config="dcgan")
 
 
-def arrays(mnistgan: Cli, count: int, *words: object) -> np.ndarray:
-    result = mnistgan("sample", "--n", count, "--out", "out.npz", *words)
+def sample_images(mnistgan: Cli, count: int, *args: object) -> np.ndarray:
+    result = mnistgan("sample", "--n", count, "--out", "out.npz", *args)
     assert result.exit_code == 0, result.output
     images: np.ndarray = np.load("out.npz")["images"]
     assert images.shape == (count, 28, 28)
@@ -30,13 +30,13 @@ def arrays(mnistgan: Cli, count: int, *words: object) -> np.ndarray:
     return images
 
 
-def test_picture_i_depends_on_the_seed_and_i_alone(mnistgan: Cli) -> None:
+def test_each_picture_depends_only_on_its_index_and_the_seed(mnistgan: Cli) -> None:
     train_tiny("model.width=0.25")
-    many = arrays(mnistgan, 2 * BLOCK + 9)
+    many = sample_images(mnistgan, 2 * BLOCK + 9)
     for count in (1, BLOCK - 1, BLOCK, BLOCK + 1):
-        assert np.array_equal(arrays(mnistgan, count), many[:count])
+        assert np.array_equal(sample_images(mnistgan, count), many[:count])
     assert len(np.unique(many.reshape(len(many), -1), axis=0)) == len(many)
-    assert not np.array_equal(arrays(mnistgan, 5, "--seed", 1), many[:5])
+    assert not np.array_equal(sample_images(mnistgan, 5, "--seed", 1), many[:5])
 
 
 def test_noise_is_standard_normal_and_blocks_differ() -> None:
@@ -47,7 +47,7 @@ def test_noise_is_standard_normal_and_blocks_differ() -> None:
     assert len({block.sum().item() for block in blocks}) == 25
 
 
-def test_the_averaged_generator_is_sampled_in_eval_mode(run: Path) -> None:
+def test_averaged_generator_is_sampled_in_eval_mode(run: Path) -> None:
     state = load_checkpoint(run / "latest.pt")
     sampler, _ = load_sampler(state, CPU)
     generator = sampler.generator
@@ -55,15 +55,15 @@ def test_the_averaged_generator_is_sampled_in_eval_mode(run: Path) -> None:
     assert all(torch.equal(generator.state_dict()[name], expected[name]) for name in expected)
     z = sampler.noise(0, 0)
     with torch.no_grad():
-        by_hand = generator.eval()(z)
+        expected_images = generator.eval()(z)
     generator.train()
     ((images, _),) = generate(sampler, BLOCK, 0, CPU)
-    assert torch.equal(images, by_hand)
-    assert generator.training  # the mode it was in comes back
+    assert torch.equal(images, expected_images)
+    assert generator.training  # the mode is restored
 
 
-def test_the_three_forms_hold_the_same_digits(mnistgan: Cli, run: Path) -> None:
-    digits = arrays(mnistgan, 5)
+def test_npz_folder_and_grid_contain_the_same_digits(mnistgan: Cli, run: Path) -> None:
+    digits = sample_images(mnistgan, 5)
     assert mnistgan("sample", "--n", 5, "--out", "digits/").stdout == "digits\n"
     assert mnistgan("sample", "--n", 5, "--out", "grid.png").stdout == "grid.png\n"
     names = [f"digits/{index:06d}.png" for index in range(5)]
@@ -74,7 +74,7 @@ def test_the_three_forms_hold_the_same_digits(mnistgan: Cli, run: Path) -> None:
     assert np.array_equal(grid[32:60, 32:60], digits[4])  # row 1, column 1 of 3
 
 
-def test_an_empty_folder_is_filled_and_its_neighbours_are_not_touched(
+def test_sampling_into_an_empty_folder_leaves_its_siblings_unchanged(
     mnistgan: Cli, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("here").mkdir()
@@ -87,7 +87,7 @@ def test_an_empty_folder_is_filled_and_its_neighbours_are_not_touched(
     assert Path("../.here.tmp/mine.png").exists()
 
 
-def test_the_default_place(mnistgan: Cli, run: Path) -> None:
+def test_default_output_is_in_the_run_or_the_current_folder(mnistgan: Cli, run: Path) -> None:
     assert mnistgan("sample", "--n", 3, "--seed", 7).stdout.strip() == (
         "runs/tiny/generated/latest-n3-seed7.png"
     )
@@ -100,7 +100,7 @@ def test_the_default_place(mnistgan: Cli, run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("args", "expected"),
     [
         (["--out", "x.jpg"], "got 'x.jpg'"),
         (["--out", "full"], "exists and is not empty"),
@@ -114,26 +114,28 @@ def test_the_default_place(mnistgan: Cli, run: Path) -> None:
         (["--device", "cpu:1"], "--device cpu:1"),
     ],
 )
-def test_what_is_refused_in_one_line(
-    mnistgan: Cli, run: Path, words: list[str], expected: str
+def test_invalid_options_are_refused_in_one_line(
+    mnistgan: Cli, run: Path, args: list[str], expected: str
 ) -> None:
     Path("full").mkdir()
     Path("full/x").write_text("not a checkpoint")
     Path("file").touch()
     Path("folder.png").mkdir()
-    result = mnistgan("sample", *words)
+    result = mnistgan("sample", *args)
     assert result.exit_code == 1
     assert expected in result.stderr
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("words", [["--n", "0"], ["--n", "-1"], ["--n", "x"], ["--seed", "-1"]])
-def test_what_typer_refuses(mnistgan: Cli, words: list[str]) -> None:
-    assert mnistgan("sample", *words).exit_code == 2
+@pytest.mark.parametrize("args", [["--n", "0"], ["--n", "-1"], ["--n", "x"], ["--seed", "-1"]])
+def test_invalid_numbers_are_usage_errors(mnistgan: Cli, args: list[str]) -> None:
+    assert mnistgan("sample", *args).exit_code == 2
 
 
-def test_a_checkpoint_that_does_not_fit_its_configuration(mnistgan: Cli, run: Path) -> None:
+def test_checkpoint_that_does_not_fit_its_configuration_is_refused(
+    mnistgan: Cli, run: Path
+) -> None:
     state = load_checkpoint(run / "latest.pt")
     state["config"]["model"]["z_dim"] = 9
     save_checkpoint(Path("other.pt"), state)
@@ -150,7 +152,7 @@ def test_pixels_are_rounded_and_clamped() -> None:
     assert to_uint8(values).tolist() == [0, 0, 128, 128, 255, 255]
 
 
-def test_a_grid_places_images_in_rows() -> None:
+def test_grid_places_images_in_rows() -> None:
     images = torch.arange(1, 6, dtype=torch.uint8).view(5, 1, 1, 1).expand(5, 1, 4, 4)
     grid = to_grid(images, columns=2)
     assert grid.shape == (1, 2 + 3 * 6, 2 + 2 * 6)
@@ -159,13 +161,13 @@ def test_a_grid_places_images_in_rows() -> None:
     assert grid[0, :2].sum() == grid[0, :, 6:8].sum() == 0
 
 
-def test_a_conditional_generator_draws_the_class_that_is_asked_for(mnistgan: Cli) -> None:
+def test_digit_option_selects_the_class(mnistgan: Cli) -> None:
     train_tiny("model.conditional=true", name="by-class")
-    mixed = arrays(mnistgan, 70)
+    mixed = sample_images(mnistgan, 70)
     labels = np.load("out.npz")["labels"]
     assert labels.shape == (70,)
     assert set(labels) <= set(range(10))
-    only = arrays(mnistgan, 70, "--digit", 3)
+    only = sample_images(mnistgan, 70, "--digit", 3)
     assert (np.load("out.npz")["labels"] == 3).all()
     same = labels == 3
     assert np.array_equal(only[same], mixed[same])  # the same noise
@@ -177,27 +179,27 @@ def test_a_conditional_generator_draws_the_class_that_is_asked_for(mnistgan: Cli
     assert "has no class 10; its classes are 0, 1, 2," in result.stderr
 
 
-def test_a_range_of_digits_stands_in_rows_of_one_noise(mnistgan: Cli) -> None:
+def test_each_digit_of_a_range_gets_the_same_noise(mnistgan: Cli) -> None:
     train_tiny("model.conditional=true")
     assert mnistgan("sample", "--digit", "2-4", "--n", 70, "--out", "out.npz").exit_code == 0
     saved = np.load("out.npz")
     assert saved["labels"].tolist() == [2] * 70 + [3] * 70 + [4] * 70
     for row, digit in enumerate((2, 3, 4)):
         images = saved["images"][70 * row : 70 * row + 70]
-        assert np.array_equal(images, arrays(mnistgan, 70, "--digit", digit))
+        assert np.array_equal(images, sample_images(mnistgan, 70, "--digit", digit))
     assert mnistgan("sample", "--digit", "2-4", "--out", "grid.png").exit_code == 0
     grid = np.asarray(picture("grid.png"))
     assert grid.shape == (2 + 3 * 30, 2 + 10 * 30)
     assert np.array_equal(grid[32:60, 62:90], saved["images"][70 + 2])
 
 
-def test_a_text_is_written_in_one_hand_a_line(mnistgan: Cli) -> None:
+def test_text_is_drawn_in_one_style_per_line(mnistgan: Cli) -> None:
     train_tiny("model.conditional=true")
     assert mnistgan("sample", "--text", "70-1 7", "--n", 2, "--out", "out.npz").exit_code == 0
     saved = np.load("out.npz")
     assert saved["labels"].tolist() == [7, 0, 1, 7] * 2
     lines = saved["images"].reshape(2, 4, 28, 28)
-    assert np.array_equal(lines[:, 0], arrays(mnistgan, 2, "--digit", 7))
+    assert np.array_equal(lines[:, 0], sample_images(mnistgan, 2, "--digit", 7))
     assert np.array_equal(lines[:, 3], lines[:, 0])
     result = mnistgan("sample", "--text", "70-1 7")
     assert result.stdout == "runs/tiny/generated/latest-n1-seed0-text70-1_7.png\n"
@@ -211,7 +213,7 @@ def test_a_text_is_written_in_one_hand_a_line(mnistgan: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("args", "expected"),
     [
         (["--digit", "seven"], "--digit seven: expected a digit such as 7"),
         (["--digit", "7-3"], "--digit 7-3: expected a digit such as 7"),
@@ -229,34 +231,36 @@ def test_a_text_is_written_in_one_hand_a_line(mnistgan: Cli) -> None:
         (["--text", "1" * 300], "File name too long"),
     ],
 )
-def test_what_is_no_digit_of_this_model(mnistgan: Cli, words: list[str], expected: str) -> None:
+def test_invalid_digits_and_texts_are_refused_in_one_line(
+    mnistgan: Cli, args: list[str], expected: str
+) -> None:
     train_tiny("model.conditional=true")
-    result = mnistgan("sample", *words)
+    result = mnistgan("sample", *args)
     assert result.exit_code == 1
     assert expected in result.stderr
     assert result.stderr.count("\n") == 1
 
 
-def test_truncated_noise_stays_within_and_keeps_the_rest(mnistgan: Cli) -> None:
+def test_truncation_changes_only_values_beyond_the_bound(mnistgan: Cli) -> None:
     sampler = Sampler(torch.nn.Identity(), 100, [1])
     z, truncated = sampler.noise(0, 0), sampler.noise(0, 0, 0.7)
     assert truncated.abs().max() <= 0.7
     within = z.abs() <= 0.7
     assert torch.equal(truncated[within], z[within])
-    # The variance of a standard normal between -a and a: 1 - 2 a p(a) / (2 P(a) - 1).
+    # A standard normal between -a and a has variance 1 - 2 a p(a) / (2 P(a) - 1).
     density, probability = np.exp(-(0.7**2) / 2) / np.sqrt(2 * np.pi), 0.758036
     expected = 1 - 2 * 0.7 * density / (2 * probability - 1)
     assert truncated.var().item() == pytest.approx(expected, rel=0.05)
     train_tiny()
-    plain, wide = arrays(mnistgan, 9), arrays(mnistgan, 9, "--truncation", 100)
+    plain, wide = sample_images(mnistgan, 9), sample_images(mnistgan, 9, "--truncation", 100)
     assert np.array_equal(plain, wide)
-    assert not np.array_equal(plain, arrays(mnistgan, 9, "--truncation", 0.5))
+    assert not np.array_equal(plain, sample_images(mnistgan, 9, "--truncation", 0.5))
 
 
-def test_temperature_widens_the_noise_of_pictures_but_not_of_training(mnistgan: Cli) -> None:
+def test_temperature_scales_the_noise_of_pictures_but_not_of_training(mnistgan: Cli) -> None:
     plain, warm = (Sampler(torch.nn.Identity(), 100, [1], t) for t in (1.0, 1.5))
     torch.testing.assert_close(warm.noise(0, 0), 1.5 * plain.noise(0, 0))
-    truncated = warm.noise(0, 0, 1.5)  # as far from the middle as 1 is of a standard normal
+    truncated = warm.noise(0, 0, 1.5)  # like a truncation of 1 without temperature
     assert truncated.abs().max() <= 1.5
     assert (truncated / 1.5).var().item() == pytest.approx(0.2911, rel=0.05)
     runs = [train_tiny(f"model.temperature={t}", name=f"t{t}") for t in (1.0, 1.5)]
@@ -271,23 +275,23 @@ def test_temperature_widens_the_noise_of_pictures_but_not_of_training(mnistgan: 
     assert not np.array_equal(*drawn)
 
 
-def test_an_unconditional_generator_has_no_classes(mnistgan: Cli, run: Path) -> None:
-    arrays(mnistgan, 3)
+def test_class_options_are_refused_for_an_unconditional_model(mnistgan: Cli, run: Path) -> None:
+    sample_images(mnistgan, 3)
     assert set(np.load("out.npz")) == {"images"}
-    for words in (["--digit", 3], ["--text", "2024-11"]):
-        result = mnistgan("sample", *words)
+    for args in (["--digit", 3], ["--text", "2024-11"]):
+        result = mnistgan("sample", *args)
         assert result.exit_code == 1
         assert "runs/tiny/latest.pt: the model is unconditional" in result.stderr
         assert "mnistgan train --config best" in result.stderr
 
 
-def test_classes_come_in_turn_but_those_that_never_occur() -> None:
+def test_labels_cycle_through_the_classes_that_occur() -> None:
     sampler = Sampler(torch.nn.Identity(), 1, [100, 0, 300, 1])
     labels = torch.cat([sampler.labels_in_turn(block) for block in range(3)]).tolist()
     assert labels == [(0, 2, 3)[index % 3] for index in range(3 * BLOCK)]
 
 
-def test_for_scores_classes_come_in_the_proportions_of_the_training_set() -> None:
+def test_labels_in_proportion_follow_the_training_set() -> None:
     sampler = Sampler(torch.nn.Identity(), 1, [100, 0, 300])
     labels = torch.cat([sampler.labels_in_proportion(0, block) for block in range(200)])
     shares = labels.bincount(minlength=3).double() / len(labels)
@@ -298,7 +302,7 @@ def test_for_scores_classes_come_in_the_proportions_of_the_training_set() -> Non
 
 
 def kmnist_run(**changes: object) -> Path:
-    """A conditional run of the set of hiragana, or a checkpoint of its with some changes."""
+    """Train a conditional run on KMNIST. Saves other.pt, its checkpoint with the given changes."""
     write_set(Path("root/KMNIST/raw"), count=500)
     run = train_tiny("data.dataset=kmnist", "data.root=root", "model.conditional=true")
     if changes:
@@ -306,20 +310,20 @@ def kmnist_run(**changes: object) -> Path:
     return run
 
 
-def test_a_class_is_asked_for_by_its_name(mnistgan: Cli) -> None:
+def test_class_option_selects_a_class_by_name(mnistgan: Cli) -> None:
     run = kmnist_run()
     names = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"]
     assert load_checkpoint(run / "latest.pt")["class_names"] == names
     assert json.loads((run / "run.json").read_text())["class_names"] == names
-    by_name = arrays(mnistgan, 9, "--class", "tsu")
+    by_name = sample_images(mnistgan, 9, "--class", "tsu")
     assert (np.load("out.npz")["labels"] == 3).all()
-    assert np.array_equal(by_name, arrays(mnistgan, 9, "--digit", 3))
+    assert np.array_equal(by_name, sample_images(mnistgan, 9, "--digit", 3))
     result = mnistgan("sample", "--n", 2, "--class", "tsu")
     assert result.stdout == "runs/tiny/generated/latest-n2-seed0-classtsu.png\n"
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("args", "expected"),
     [
         (["--class", "tsi"], "has no class 'tsi'; did you mean tsu?; its classes are o, "),
         (["--class", "../x\n"], "has no class '../x\\n'; its classes are o, ki, su, tsu,"),
@@ -327,9 +331,11 @@ def test_a_class_is_asked_for_by_its_name(mnistgan: Cli) -> None:
         (["--class", "tsu", "--text", "3"], "--class and --text: choose one"),
     ],
 )
-def test_unknown_class_reports_one_line(mnistgan: Cli, words: list[str], expected: str) -> None:
+def test_unknown_class_or_conflicting_option_reports_one_line(
+    mnistgan: Cli, args: list[str], expected: str
+) -> None:
     kmnist_run()
-    assert_refused(mnistgan("sample", *words), expected)
+    assert_refused(mnistgan("sample", *args), expected)
     assert not Path("runs/tiny/generated").exists()
 
 
@@ -346,7 +352,7 @@ def test_unknown_class_reports_one_line(mnistgan: Cli, words: list[str], expecte
         "abcdefghij",
     ],
 )
-def test_class_names_that_make_no_sense_are_refused(mnistgan: Cli, names: object) -> None:
+def test_invalid_class_names_in_a_checkpoint_are_refused(mnistgan: Cli, names: object) -> None:
     kmnist_run(class_names=names)
     refused = mnistgan("sample", "--ckpt", "other.pt")
     assert_refused(refused, "other.pt: does not fit its configuration: class_names: expected ")
@@ -366,7 +372,9 @@ def test_class_names_that_make_no_sense_are_refused(mnistgan: Cli, names: object
         [1] * 9 + [10**400],
     ],
 )
-def test_class_counts_that_make_no_sense_are_refused(mnistgan: Cli, counts: list[object]) -> None:
+def test_invalid_class_counts_in_a_checkpoint_are_refused(
+    mnistgan: Cli, counts: list[object]
+) -> None:
     state = load_checkpoint(train_tiny("model.conditional=true") / "latest.pt")
     state["class_counts"] = counts
     save_checkpoint(Path("other.pt"), state)
@@ -375,7 +383,7 @@ def test_class_counts_that_make_no_sense_are_refused(mnistgan: Cli, counts: list
     assert "other.pt: does not fit its configuration" in result.stderr
 
 
-def test_stacked_digits_are_colours(mnistgan: Cli) -> None:
+def test_stacked_digits_are_sampled_in_color(mnistgan: Cli) -> None:
     train_tiny("data.dataset=stacked-mnist", config="stacked", name="stacked")
     assert mnistgan("sample", "--n", 4, "--out", "grid.png").exit_code == 0
     assert picture("grid.png").mode == "RGB"
@@ -384,7 +392,7 @@ def test_stacked_digits_are_colours(mnistgan: Cli) -> None:
 
 
 @pytest.mark.parametrize("channels", [-1, 0, 2, 10**6])
-def test_other_channels_than_gray_and_colour_are_refused(mnistgan: Cli, channels: int) -> None:
+def test_invalid_number_of_channels_is_refused(mnistgan: Cli, channels: int) -> None:
     state = load_checkpoint(train_tiny() / "latest.pt")
     save_checkpoint(Path("other.pt"), {**state, "channels": channels})
     result = mnistgan("sample", "--ckpt", "other.pt")

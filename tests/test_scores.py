@@ -1,4 +1,4 @@
-"""The judge, and the scores that real and spoilt digits get."""
+"""The judge, and the scores of real digits and of digits with defects."""
 
 import math
 from dataclasses import replace
@@ -23,14 +23,12 @@ def reference() -> Reference:
 
 
 @pytest.fixture(scope="module")
-def quarter(reference: Reference) -> Reference:
-    """The same judge with each fourth of the real digits: enough for what is far off."""
+def small_reference(reference: Reference) -> Reference:
+    """The same judge with every fourth real digit, which is enough to detect defects."""
     return replace(reference, features=reference.features[::4])
 
 
-def test_the_judge_is_small_and_knows_its_digits(
-    reference: Reference, digits: tuple[Tensor, Tensor]
-) -> None:
+def test_judge_is_small_and_accurate(reference: Reference, digits: tuple[Tensor, Tensor]) -> None:
     sizes = {path.suffix: path.stat().st_size for path in SHIPPED_FOLDER.glob("*v1.safetensors")}
     assert sizes[".safetensors"] < 1_000_000
     assert (SHIPPED_FOLDER / "mnist-judge-v1-reference.safetensors").stat().st_size < 1_600_000
@@ -41,7 +39,7 @@ def test_the_judge_is_small_and_knows_its_digits(
     assert (seen.labels == digits[1]).double().mean() > 0.995
 
 
-def test_the_reference_is_what_the_judge_sees_in_the_real_test_digits(
+def test_reference_holds_the_features_of_the_real_test_digits(
     reference: Reference,
 ) -> None:
     test = load_shipped("mnist", "test")
@@ -51,7 +49,7 @@ def test_the_reference_is_what_the_judge_sees_in_the_real_test_digits(
     assert score(Seen(seen, reference))["unreadable"] == pytest.approx(0.01, abs=0.001)
 
 
-def spoilt(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def with_defects(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     rng = torch.Generator().manual_seed(0)
     floats = images.float()
     noise = 0.2 * 255 * torch.randn(images.shape, generator=rng)
@@ -68,16 +66,16 @@ def spoilt(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     }
 
 
-def test_each_defect_changes_the_scores_that_measure_it(
-    quarter: Reference, digits: tuple[Tensor, Tensor]
+def test_each_defect_worsens_the_scores_that_measure_it(
+    small_reference: Reference, digits: tuple[Tensor, Tensor]
 ) -> None:
-    def scored(images: Tensor) -> Scores:
-        return score(Seen(judge_images(quarter.judge, images), quarter))
+    def scores_of(images: Tensor) -> Scores:
+        return score(Seen(judge_images(small_reference.judge, images), small_reference))
 
     images, labels = digits
-    real = scored(images)
-    bad = {name: scored(changed) for name, changed in spoilt(images, labels).items()}
-    # Real digits: at the floor for so few, every class, all readable.
+    real = scores_of(images)
+    bad = {name: scores_of(changed) for name, changed in with_defects(images, labels).items()}
+    # Real digits: small distances, every class, nearly all readable.
     assert real["frechet_distance"] < 1
     assert abs(real["kernel_distance"]) < 0.05
     assert real["classifier_score"] > 9.5
@@ -88,7 +86,7 @@ def test_each_defect_changes_the_scores_that_measure_it(
     assert all(other["frechet_distance"] > real["frechet_distance"] for other in bad.values())
     assert all(bad[name]["kernel_distance"] > real["kernel_distance"] + 0.01 for name in bad
                if name not in ("binarised", "no sevens"))  # fmt: skip
-    # Each defect lowers the scores that measure it: readability, or variety.
+    # Each defect worsens the scores that measure it: readability or variety.
     assert bad["uniform noise"]["unreadable"] > 0.99
     assert bad["shuffled"]["unreadable"] > 0.9
     for name in ("noisy", "blurred", "shuffled"):
@@ -103,37 +101,37 @@ def test_each_defect_changes_the_scores_that_measure_it(
     assert bad["no sevens"]["class_histogram"][7] < 10
 
 
-def test_a_generator_that_copies_is_caught(reference: Reference) -> None:
+def test_copies_of_training_digits_are_detected(reference: Reference) -> None:
     training = load_shipped("mnist", "train").images[:5000]
     copies = training[torch.randint(1000, (2000,), generator=torch.Generator().manual_seed(0))]
     near = near_training(nearest_neighbours(copies, training), reference)
     assert near.near_copies > 1900
     assert near.near_copies_real == pytest.approx(2)
     assert near.median == 0
-    # Digits that are real but new are no copies.
+    # Real but new digits are not copies.
     new = near_training(nearest_neighbours(training[::5], training[1::5]), reference)
     assert new.near_copies < 30
 
 
-def test_a_score_depends_neither_on_blocks_nor_on_threads(
-    quarter: Reference, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+def test_scores_do_not_depend_on_batch_size_or_threads(
+    small_reference: Reference, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def numbers() -> list[float]:
-        scores = score(Seen(judge_images(quarter.judge, digits[0][::3]), quarter))
+    def float_scores() -> list[float]:
+        scores = score(Seen(judge_images(small_reference.judge, digits[0][::3]), small_reference))
         return [value for value in scores.values() if isinstance(value, float)]
 
-    first, threads = numbers(), torch.get_num_threads()
-    assert numbers() == first
+    first, threads = float_scores(), torch.get_num_threads()
+    assert float_scores() == first
     monkeypatch.setattr(judge, "JUDGE_BATCH", 64)
-    assert numbers() == pytest.approx(first, rel=1e-6, abs=1e-6)
+    assert float_scores() == pytest.approx(first, rel=1e-6, abs=1e-6)
     try:
         torch.set_num_threads(1)
-        assert numbers() == pytest.approx(first, rel=1e-6, abs=1e-6)
+        assert float_scores() == pytest.approx(first, rel=1e-6, abs=1e-6)
     finally:
         torch.set_num_threads(threads)
 
 
-def test_the_training_of_a_judge_leaves_the_random_state_alone(
+def test_training_a_judge_is_reproducible_and_keeps_the_random_state(
     digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "EPOCHS", 1)
@@ -145,7 +143,7 @@ def test_the_training_of_a_judge_leaves_the_random_state_alone(
     assert isinstance(first.judge, Judge)
 
 
-def test_modes_and_their_divergence_by_hand() -> None:
+def test_modes_and_divergence_match_values_computed_by_hand() -> None:
     triples = torch.tensor([[0, 0, 1], [0, 0, 1], [9, 9, 9], [4, 0, 2]])
     shares = [2 / 4, 1 / 4, 1 / 4]
     found = count_modes(triples)
@@ -157,7 +155,7 @@ def test_modes_and_their_divergence_by_hand() -> None:
     assert uniform.kl_uniform == pytest.approx(0, abs=1e-12)
 
 
-def test_a_score_is_told_beside_that_of_real_digits() -> None:
+def test_scores_are_shown_beside_those_of_real_digits() -> None:
     near = {"median": 5.5, "median_real": 4.25, "near_copies": 3, "near_copies_real": 1.0}
     scores = {"recall": 0.5, "missing_classes": [1], "nearest_training_distance": near}
     rows = [row[:4] for row in shown_scores(scores, {"recall": 0.75})]

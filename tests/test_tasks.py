@@ -103,7 +103,7 @@ def test_metrics_are_written_at_intervals_and_at_the_end(
     assert (event.record.step, event.record.epoch) == (4, 1.0)
     assert (event.record.frechet_distance, event.record.classes_drawn) == (7.5, 9)
     assert folder.read_metrics() == [event.record] == [board.record]
-    assert len(session.trainer.window) == 0  # the next averages start from scratch
+    assert len(session.trainer.window) == 0  # the averages are reset
 
 
 @pytest.mark.parametrize(("distance", "kept"), [(4.9, True), (5.0, False), (9.0, False)])
@@ -127,8 +127,8 @@ def test_checkpoints_are_saved_each_epoch_at_the_end_and_at_a_stop(folder: RunFo
     assert folder.latest.exists()
     assert folder.previous.exists()
     assert [path.name for path in folder.checkpoints.iterdir()] == ["epoch_002.pt"]
-    hasty = SaveCheckpoint(folder, OutputConfig(checkpoint_every_seconds=1e-9), dict)
-    assert steps_due(hasty) == list(range(1, 11))
+    frequent = SaveCheckpoint(folder, OutputConfig(checkpoint_every_seconds=1e-9), dict)
+    assert steps_due(frequent) == list(range(1, 11))
 
 
 def test_pictures_are_drawn_at_intervals_and_at_the_end(

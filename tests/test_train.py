@@ -109,29 +109,33 @@ def test_saved_configuration_reproduces_the_training(mnistgan: Cli) -> None:
 @pytest.mark.parametrize("config", ["mlp", "dcgan", "best"])
 def test_resume_equals_uninterrupted_training(config: str, stop_after: int) -> None:
     overrides = ["training.ema_decay=0.9", "output.sample_every_epochs=0.0005"]
-    whole = train_tiny(*overrides, name="whole", config=config)
-    parts = train_tiny(*overrides, name="parts", config=config, stop_after=stop_after)
-    assert load_checkpoint(parts / "latest.pt")["trainer"]["step"] == stop_after
-    resume_tiny(parts)
-    assert_same(load_checkpoint(whole / "latest.pt"), load_checkpoint(parts / "latest.pt"))
-    assert metrics_without_timings(whole) == metrics_without_timings(parts)
-    grids = sorted(path.name for path in (whole / "samples").iterdir())
-    assert grids == sorted(path.name for path in (parts / "samples").iterdir())
+    uninterrupted = train_tiny(*overrides, name="uninterrupted", config=config)
+    resumed = train_tiny(*overrides, name="resumed", config=config, stop_after=stop_after)
+    assert load_checkpoint(resumed / "latest.pt")["trainer"]["step"] == stop_after
+    resume_tiny(resumed)
+    assert_same(
+        load_checkpoint(uninterrupted / "latest.pt"), load_checkpoint(resumed / "latest.pt")
+    )
+    assert metrics_without_timings(uninterrupted) == metrics_without_timings(resumed)
+    grids = sorted(path.name for path in (uninterrupted / "samples").iterdir())
+    assert grids == sorted(path.name for path in (resumed / "samples").iterdir())
     for name in grids:
-        assert (whole / "samples" / name).read_bytes() == (parts / "samples" / name).read_bytes()
+        assert (uninterrupted / "samples" / name).read_bytes() == (
+            resumed / "samples" / name
+        ).read_bytes()
 
 
 def test_extended_run_equals_a_longer_run() -> None:
-    whole = train_tiny(name="whole")
-    parts = train_tiny("training.max_steps=7", name="parts")
-    resume_tiny(parts, "training.max_steps=12")
+    uninterrupted = train_tiny(name="uninterrupted")
+    resumed = train_tiny("training.max_steps=7", name="resumed")
+    resume_tiny(resumed, "training.max_steps=12")
     assert_same(
-        load_checkpoint(whole / "latest.pt")["trainer"],
-        load_checkpoint(parts / "latest.pt")["trainer"],
+        load_checkpoint(uninterrupted / "latest.pt")["trainer"],
+        load_checkpoint(resumed / "latest.pt")["trainer"],
     )
-    assert metrics_without_timings(whole) == metrics_without_timings(parts)
-    assert RunFolder(parts).read_config().training.max_steps == 12
-    assert (parts / "samples/epoch_000.001867.png").exists()  # the last step always has a picture
+    assert metrics_without_timings(uninterrupted) == metrics_without_timings(resumed)
+    assert RunFolder(resumed).read_config().training.max_steps == 12
+    assert (resumed / "samples/epoch_000.001867.png").exists()  # the last step always has a picture
 
 
 def test_each_epoch_is_saved_and_every_second_one_kept() -> None:
@@ -171,11 +175,11 @@ def test_resuming_a_finished_run_changes_nothing_and_says_so(mnistgan: Cli) -> N
 
 def test_resume_without_any_checkpoint_starts_at_step_0() -> None:
     run = train_tiny(name="killed-early")
-    whole = load_checkpoint(run / "latest.pt")
+    expected = load_checkpoint(run / "latest.pt")
     for name in ("latest.pt", "metrics.jsonl", "run.json"):
         (run / name).unlink()
     resume_tiny(run)
-    assert_same(load_checkpoint(run / "latest.pt"), whole)
+    assert_same(load_checkpoint(run / "latest.pt"), expected)
     assert (run / "run.json").exists()
 
 
@@ -225,8 +229,8 @@ def test_refused_resume_changes_no_file(mnistgan: Cli, name: str, damage: bytes)
     run = train_tiny(stop_after=6)
     (run / name).write_bytes(damage)
     before = contents_of(run)
-    words = ("train", "--resume", run, "--offline", "training.max_steps=50")
-    assert_refused(mnistgan(*words), name)
+    args = ("train", "--resume", run, "--offline", "training.max_steps=50")
+    assert_refused(mnistgan(*args), name)
     assert contents_of(run) == before
 
 
@@ -261,18 +265,18 @@ def replace_folder(run: Path) -> None:
         "output.sample_every_epochs=0.0002",
     ],
 )
-def test_run_folder_that_disappears_stops_its_training(
+def test_training_stops_if_its_run_folder_disappears(
     name: str, disturb: Callable[[Path], object], due: str
 ) -> None:
     run, session = Path("runs", name), tiny_session(due, name=name)
     with pytest.raises(RunError, match=f"runs/{name}: .* deleted or moved") as stopped:
         disturb_at(session, 3, lambda: disturb(run))
-    assert "mnistgan" not in str(stopped.value)  # no command could resume a run that is gone
+    assert "mnistgan" not in str(stopped.value)  # no command can resume a deleted run
     assert session.trainer.step <= 5
     assert not run.exists() or list(run.iterdir()) == []
 
 
-def test_deleted_samples_folder_is_made_again() -> None:
+def test_deleted_samples_folder_is_created_again() -> None:
     disturb_at(tiny_session(), 5, lambda: shutil.rmtree("runs/tiny/samples"))
     assert sorted(path.name for path in Path("runs/tiny/samples").iterdir()) == [
         "epoch_000.002.png",
@@ -284,11 +288,11 @@ def test_full_disk_during_a_resume_reports_how_to_resume(monkeypatch: pytest.Mon
     run = train_tiny(stop_after=6)
     good = load_checkpoint(run / "latest.pt")
 
-    def full(*args: object) -> None:
+    def raise_disk_full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr(os, "fsync", full)
+        broken.setattr(os, "fsync", raise_disk_full)
         with pytest.raises(OutputError, match=r"metrics.jsonl: No space .*--resume runs/tiny"):
             resume_tiny(run)
     assert_same(load_checkpoint(run / "latest.pt"), good)
@@ -332,14 +336,14 @@ def test_damaged_checkpoint_is_refused_and_previous_resumes(mnistgan: Cli) -> No
 def test_dry_run_reports_the_download_without_starting_it(
     mnistgan: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_download", None)  # a dry run never calls it
-    words = ("train", "--config", "mlp", "--dry-run", "data.dataset=kmnist")
-    result = mnistgan(*words)
+    monkeypatch.setattr(sources, "_download", None)  # must not be called
+    args = ("train", "--config", "mlp", "--dry-run", "data.dataset=kmnist")
+    result = mnistgan(*args)
     assert result.exit_code == 0, result.output
     plan = " ".join(result.stdout.split())
     assert "kmnist: 60,000 images, would be downloaded into" in plan
     assert "20 epochs of 1,875 steps" in plan
-    assert_refused(mnistgan(*words, "--offline"), "the download was switched off")
+    assert_refused(mnistgan(*args, "--offline"), "the download was switched off")
     assert os.listdir() == []
 
 
@@ -373,8 +377,8 @@ def test_training_under_a_launcher_is_refused(
 ) -> None:
     run = train_tiny(stop_after=4)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    for words in (("train", *TINY), ("train", "--resume", run)):
-        assert_refused(mnistgan(*words), "WORLD_SIZE=2")
+    for args in (("train", *TINY), ("train", "--resume", run)):
+        assert_refused(mnistgan(*args), "WORLD_SIZE=2")
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert mnistgan("train", *TINY).exit_code == 0
 
@@ -382,9 +386,9 @@ def test_training_under_a_launcher_is_refused(
 def test_dry_run_shows_the_plan_and_writes_nothing(mnistgan: Cli) -> None:
     result = mnistgan("train", "--config", "mlp", "--dry-run", "--offline", "training.epochs=3")
     assert result.exit_code == 0
-    words = ("runs/exp1", "the files that ship", "1,486,352", "1,460,225", "5,625 steps", "cpu")
-    for word in words:
-        assert word in result.stdout
+    facts = ("runs/exp1", "the files that ship", "1,486,352", "1,460,225", "5,625 steps", "cpu")
+    for fact in facts:
+        assert fact in result.stdout
     assert os.listdir() == []
 
 
@@ -437,11 +441,11 @@ def test_pictures_are_due_at_the_first_step_past_each_multiple(
     assert {step: epoch for step, epoch in due.items() if epoch is not None} == expected
 
 
-def start_training(*words: str) -> "subprocess.Popen[str]":
+def start_training(*args: str) -> "subprocess.Popen[str]":
     """Start `mnistgan train` in a process and wait until it has taken some steps."""
     process = subprocess.Popen(
         [sys.executable, "-m", "mnistgan", "train", "--config", "mlp", "--offline",
-         "--name", "live", *TINY, "training.max_steps=100000", *words],
+         "--name", "live", *TINY, "training.max_steps=100000", *args],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default_signals,
     )  # fmt: skip
     metrics = Path("runs/live/metrics.jsonl")
@@ -474,12 +478,12 @@ def test_killed_training_resumes_from_its_last_checkpoint() -> None:
     run = Path("runs/live")
     step = load_checkpoint(run / "latest.pt")["trainer"]["step"] + 3
     resume_tiny(run, f"training.max_steps={step}")
-    whole = train_tiny(f"training.max_steps={step}", name="whole")
+    uninterrupted = train_tiny(f"training.max_steps={step}", name="uninterrupted")
     assert_same(
-        load_checkpoint(whole / "latest.pt")["trainer"],
+        load_checkpoint(uninterrupted / "latest.pt")["trainer"],
         load_checkpoint(run / "latest.pt")["trainer"],
     )
-    assert metrics_without_timings(whole) == metrics_without_timings(run)
+    assert metrics_without_timings(uninterrupted) == metrics_without_timings(run)
 
 
 def test_second_process_cannot_resume_a_run_in_training(mnistgan: Cli) -> None:
@@ -488,7 +492,7 @@ def test_second_process_cannot_resume_a_run_in_training(mnistgan: Cli) -> None:
         result = mnistgan("train", "--resume", "live", "--offline")
         assert result.exit_code == 1
         assert "is being trained by another process" in result.stderr
-        # Other commands may read the run meanwhile.
+        # Other commands can read the run at the same time.
         assert mnistgan("sample", "--n", "2").exit_code == 0
         assert mnistgan("plot-losses", "live").exit_code == 0
         assert mnistgan("make-gif", "live").exit_code == 0
@@ -503,17 +507,17 @@ def test_default_preset_is_fast(mnistgan: Cli) -> None:
 
 def test_resume_warns_if_more_epochs_change_the_schedule(mnistgan: Cli) -> None:
     train_tiny("optimizer.schedule=linear", "training.epochs=1")
-    words = ["train", "--resume", "tiny", "--offline", "--dry-run"]
-    longer = mnistgan(*words, "training.epochs=2", "training.max_steps=13")
+    args = ["train", "--resume", "tiny", "--offline", "--dry-run"]
+    longer = mnistgan(*args, "training.epochs=2", "training.max_steps=13")
     assert (
         "learning rates decrease over training.epochs, which changed from 1 to 2" in longer.stderr
     )
-    assert "the learning rates" not in mnistgan(*words, "training.max_steps=13").stderr
+    assert "the learning rates" not in mnistgan(*args, "training.max_steps=13").stderr
 
 
-@pytest.mark.parametrize("word", ["optimizer.name=adamm", "optimizer.arguments.momentum=1"])
-def test_unknown_optimizer_or_argument_reports_one_line(mnistgan: Cli, word: str) -> None:
-    result = mnistgan("train", "--config", "mlp", "--offline", *TINY, word)
+@pytest.mark.parametrize("override", ["optimizer.name=adamm", "optimizer.arguments.momentum=1"])
+def test_unknown_optimizer_or_argument_reports_one_line(mnistgan: Cli, override: str) -> None:
+    result = mnistgan("train", "--config", "mlp", "--offline", *TINY, override)
     assert result.exit_code == 1
     assert result.stderr.startswith("error: command line: optimizer.")
     assert result.stderr.count("\n") == 1
@@ -521,9 +525,9 @@ def test_unknown_optimizer_or_argument_reports_one_line(mnistgan: Cli, word: str
 
 
 def test_optimizer_with_arguments_resumes_bit_for_bit() -> None:
-    words = ["optimizer.name=rmsprop", "optimizer.arguments.centered=true", "optimizer.lr=1e-4"]
-    whole = train_tiny(*words, name="whole")
-    run = train_tiny(*words, "optimizer.arguments.alpha=0.99", stop_after=5)
+    overrides = ["optimizer.name=rmsprop", "optimizer.arguments.centered=true", "optimizer.lr=1e-4"]
+    uninterrupted = train_tiny(*overrides, name="uninterrupted")
+    run = train_tiny(*overrides, "optimizer.arguments.alpha=0.99", stop_after=5)
     resume_tiny(run)
-    states = (load_checkpoint(path / "latest.pt")["trainer"] for path in (whole, run))
+    states = (load_checkpoint(path / "latest.pt")["trainer"] for path in (uninterrupted, run))
     assert_same(*states)

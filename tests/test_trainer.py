@@ -54,7 +54,7 @@ def test_each_update_changes_only_its_own_network(
     assert all(not torch.equal(g_start[name], g_end[name]) for name in g_start)
 
 
-def test_generator_gradient_is_that_of_its_loss_through_d() -> None:
+def test_generator_gradient_matches_autograd() -> None:
     """Compare with the gradient of G's loss through D, computed with autograd."""
     trainer = build(tiny("training.seed=3"))
     trainer.discriminator.eval()  # no dropout, so that both passes use the same D
@@ -77,12 +77,12 @@ def record_inputs(network: nn.Module) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("reuse_fakes", [True, False])
-def test_reuse_fakes_decides_whether_g_sees_the_images_of_d(reuse_fakes: bool) -> None:
+def test_reuse_fakes_trains_g_on_the_images_of_d(reuse_fakes: bool) -> None:
     trainer = build(tiny(f"training.reuse_fakes={reuse_fakes}", "training.n_critic=2"))
     seen = record_inputs(trainer.discriminator)
     trainer.train_step()
-    first, second, of_g = seen  # D's batches are the real images, then the generated ones
-    assert torch.equal(second[16:], of_g) == reuse_fakes
+    first, second, g_images = seen  # D's batches are the real images, then the generated ones
+    assert torch.equal(second[16:], g_images) == reuse_fakes
     assert not torch.equal(first[16:], second[16:])
     assert [images.requires_grad for images in seen] == [False, False, True]
 
@@ -113,7 +113,7 @@ PENALTIES: dict[str, tuple[PenaltyWeights, Any]] = {
 
 @pytest.mark.parametrize("name", PENALTIES)
 def test_penalties_are_weighted_and_applied_to_the_right_images(name: str) -> None:
-    """For D(x) = |x|^2 / 2, whose gradient is x."""
+    """Use D(x) = |x|^2 / 2, whose gradient is x."""
 
     def discriminator(images: torch.Tensor) -> torch.Tensor:
         return images.flatten(1).square().sum(dim=1) / 2
@@ -141,7 +141,7 @@ def test_loss_of_d_includes_its_penalties() -> None:
     torch.testing.assert_close(slopes[1] - slopes[0], torch.full_like(slopes[0], 0.25))
 
 
-def test_d_sees_only_augmented_images() -> None:
+def test_d_gets_only_augmented_images() -> None:
     """Images without augmentation lie within [-1, 1], far below this amount of noise."""
     trainer = build(tiny("loss.adversarial=relativistic", "augment.instance_noise=10"))
     seen = record_inputs(trainer.discriminator)
@@ -155,7 +155,7 @@ def test_means_are_averages_over_the_steps() -> None:
     trainer = build(tiny())
     for _ in range(3):
         trainer.train_step()
-    stepwise = build(tiny())  # seeds the random state again
+    stepwise = build(tiny())  # resets the random state
     steps = []
     for _ in range(3):
         stepwise.train_step()
@@ -215,19 +215,19 @@ def test_same_seed_gives_the_same_state() -> None:
 @pytest.mark.parametrize("at", [0, 1, 4, 9])
 @pytest.mark.parametrize("config", ["mlp", "dcgan"])
 def test_loaded_state_continues_bit_for_bit(at: int, config: str) -> None:
-    one = build(tiny("training.ema_decay=0.9", config=config))
+    original = build(tiny("training.ema_decay=0.9", config=config))
     for _ in range(at):
-        one.train_step()
-    state = copy.deepcopy(one.state_dict())
+        original.train_step()
+    state = copy.deepcopy(original.state_dict())
     for _ in range(5):
-        one.train_step()
+        original.train_step()
 
-    other = build(tiny("training.ema_decay=0.9", config=config))
-    other.train_step()  # loading must replace all earlier state
-    other.load_state_dict(state)
+    restored = build(tiny("training.ema_decay=0.9", config=config))
+    restored.train_step()  # loading must replace all earlier state
+    restored.load_state_dict(state)
     for _ in range(5):
-        other.train_step()
-    assert_same(one.state_dict(), other.state_dict())
+        restored.train_step()
+    assert_same(original.state_dict(), restored.state_dict())
 
 
 def mutate(state: Any, path: str, value: Any) -> None:
@@ -277,15 +277,15 @@ def test_state_that_does_not_fit_is_refused_and_changes_nothing(
     assert_same(trainer.state_dict(), before)
 
 
-def test_state_of_another_device_loads_with_new_random_streams() -> None:
+def test_state_from_another_device_loads_with_new_random_streams() -> None:
     trainer = build(tiny())
     trainer.train_step()
     state = {**trainer.state_dict(), "device": "cuda", "noise_rng": torch.zeros(16).byte()}
-    other = build(tiny())
-    other.load_state_dict(state)
-    assert_same(other.state_dict()["generator"], state["generator"])
-    other.train_step()
-    assert other.means().d_loss > 0
+    restored = build(tiny())
+    restored.load_state_dict(state)
+    assert_same(restored.state_dict()["generator"], state["generator"])
+    restored.train_step()
+    assert restored.means().d_loss > 0
 
 
 def test_non_finite_weights_and_losses_are_reported_with_the_step() -> None:
@@ -325,17 +325,17 @@ OBJECTIVES = {
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_trains_and_continues_bit_for_bit(name: str) -> None:
     config = tiny("model.architecture=conv", "training.ema_decay=0.9", *OBJECTIVES[name])
-    one = build(config)
+    original = build(config)
     for _ in range(4):
-        one.train_step()
-    one.check_finite()
-    state = copy.deepcopy(one.state_dict())
-    other = build(config)
-    other.load_state_dict(state)
-    for trainer in (one, other):
+        original.train_step()
+    original.check_finite()
+    state = copy.deepcopy(original.state_dict())
+    restored = build(config)
+    restored.load_state_dict(state)
+    for trainer in (original, restored):
         for _ in range(3):
             trainer.train_step()
-    assert_same(one.state_dict(), other.state_dict())
+    assert_same(original.state_dict(), restored.state_dict())
 
 
 def test_n_critic_updates_d_several_times_on_new_images() -> None:
@@ -370,8 +370,8 @@ def test_learning_rate_decreases_over_the_remaining_epochs(
 
 
 def test_both_learning_rates_follow_the_schedule() -> None:
-    words = ["optimizer.lr=0.01", "optimizer.d_lr=0.02", "optimizer.schedule=linear"]
-    trainer = build(tiny(*words, "training.epochs=1"))  # four steps: 50 images in batches of 16
+    overrides = ["optimizer.lr=0.01", "optimizer.d_lr=0.02", "optimizer.schedule=linear"]
+    trainer = build(tiny(*overrides, "training.epochs=1"))  # four steps: 50 images in batches of 16
     for factor in (1, 0.75, 0.5, 0.25, 0, 0):
         trainer.train_step()
         rates = [opt.param_groups[0]["lr"] for opt in (trainer.g_optimizer, trainer.d_optimizer)]
@@ -388,14 +388,14 @@ def test_instance_noise_decreases_to_zero() -> None:
     assert spreads == pytest.approx([0.4, 0.2, 0], rel=0.02)
 
 
-def test_lazy_penalties_act_every_kth_step_with_k_times_the_weight() -> None:
-    words = ["loss.r1=2", "loss.r2=1", "loss.gradient_penalty=3", "loss.penalty_every_steps=4"]
-    weights = [penalty_weights(tiny(*words).loss, step)[:3] for step in range(5)]
+def test_lazy_penalties_apply_every_kth_step_with_k_times_the_weight() -> None:
+    overrides = ["loss.r1=2", "loss.r2=1", "loss.gradient_penalty=3", "loss.penalty_every_steps=4"]
+    weights = [penalty_weights(tiny(*overrides).loss, step)[:3] for step in range(5)]
     assert weights == [(8, 4, 3), (0, 0, 3), (0, 0, 3), (0, 0, 3), (8, 4, 3)]
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("overrides", "expected"),
     [
         (["optimizer.name=adma"], "optimizer.name: should be one of .*did you mean adam"),
         (["optimizer.name=lbfgs"], "should be one of"),
@@ -410,9 +410,11 @@ def test_lazy_penalties_act_every_kth_step_with_k_times_the_weight() -> None:
         (["optimizer.name=asgd", "optimizer.arguments.alpha=[1, 2]"], "arguments: asgd: "),
     ],
 )
-def test_unknown_optimizer_or_argument_reports_one_line(words: list[str], expected: str) -> None:
+def test_unknown_optimizer_or_argument_reports_one_line(
+    overrides: list[str], expected: str
+) -> None:
     with pytest.raises(ConfigError, match=expected) as error:
-        load_config("mlp", [*TINY, *words], RUN_RULES)
+        load_config("mlp", [*TINY, *overrides], RUN_RULES)
     assert str(error.value).count("\n") == 0
 
 
@@ -429,7 +431,6 @@ def test_every_optimizer_takes_a_step(name: str) -> None:
 
 
 def test_conditional_g_and_d_get_the_labels_of_the_batch() -> None:
-    """A conditional G and D both get the labels of the real batch."""
     trainer = build(tiny("model.conditional=true"))
     seen: dict[str, list[torch.Tensor]] = {"g": [], "d": []}
     for key, network in (("g", trainer.generator), ("d", trainer.discriminator)):

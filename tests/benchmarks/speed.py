@@ -70,14 +70,14 @@ def measure_plain(case: Case, folder: str) -> Measured:
 def measure_ours(case: Case, folder: str) -> Measured:
     """The rate comes from metrics.jsonl, without its first line, which is the warm-up."""
     command = [*MNISTGAN, "train", "--config", case.preset, "--offline", "--quiet"]
-    words = [
+    args = [
         f"data.root={folder}",
         f"data.batch_size={case.batch_size}",
         f"training.precision={case.precision}",
         f"output.log_every_steps={WARM_UP_STEPS}",
     ]
     with tempfile.TemporaryDirectory() as runs:
-        command += ["--runs", runs, *words]
+        command += ["--runs", runs, *args]
         first, _, _ = run([*command, "training.max_steps=1"])
         _, peak, _ = run([*command, "--name", "timed", f"training.max_steps={case.steps}"])
         lines = Path(runs, "timed/metrics.jsonl").read_text().splitlines()
@@ -137,8 +137,8 @@ def other_work_share(folder: str, epochs: int = 2) -> float:
 def measure_commands(folder: str, rounds: int) -> dict[str, float]:
     """Median wall time in seconds of whole processes, which alternate."""
     with tempfile.TemporaryDirectory() as runs:
-        words = ["--runs", runs, "--name", "mlp", f"data.root={folder}", "training.max_steps=1"]
-        run([*MNISTGAN, "train", "--quiet", "--config", "mlp", *words])
+        args = ["--runs", runs, "--name", "mlp", f"data.root={folder}", "training.max_steps=1"]
+        run([*MNISTGAN, "train", "--quiet", "--config", "mlp", *args])
         out = f"{runs}/digits.npz"
         commands = {
             "import torch": [sys.executable, "-c", "import torch"],

@@ -34,7 +34,7 @@ COLUMNS = {
 }
 
 
-def train_and_score(name: str, seed: int, out: Path, words: list[str], cas: bool) -> dict[str, Any]:
+def train_and_score(name: str, seed: int, out: Path, args: list[str], cas: bool) -> dict[str, Any]:
     """Train and score one run, or read its result if it exists."""
     path = out / f"{name}-{seed}.json"
     if path.exists():
@@ -48,7 +48,7 @@ def train_and_score(name: str, seed: int, out: Path, words: list[str], cas: bool
     else:
         config = ROWS.get(name, ["--config", name])
         where = ["--runs", str(run.parent), "--name", run.name, "--seed", str(seed), "--quiet"]
-        subprocess.run([*program, "train", *config, *where, *words], check=True)
+        subprocess.run([*program, "train", *config, *where, *args], check=True)
     minutes = None if interrupted else (time.perf_counter() - started_at) / 60
     options = ["--json", *(["--cas"] if cas else [])]
     done = subprocess.run(
