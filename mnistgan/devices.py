@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from mnistgan.config import Compilation, Precision
-from mnistgan.errors import ConfigError, DeviceError
+from mnistgan.errors import ConfigError, DeviceError, UnknownDeviceError
 
 MIN_WEIGHTS_FOR_BF16 = 300_000
 """For both networks together; with fewer, casts cost more than bf16 saves (measured)"""
@@ -22,7 +22,7 @@ KEPT_BYTES = 2**30
 def resolve_device(name: str) -> torch.device:
     """The device for `auto` (CUDA if available, else the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
 
-    Raises DeviceError if the name is unknown or the device is not available. Work that was meant
+    Raises UnknownDeviceError, or DeviceError if the device is not available. Work that was meant
     for a GPU never runs silently on the CPU.
     """
     if name == "auto":
@@ -32,7 +32,9 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or (name not in ("cpu", "mps") and device.type != "cuda"):
-        raise DeviceError(f"--device {name}: unknown; expected auto, cpu, cuda, cuda:N or mps")
+        raise UnknownDeviceError(
+            f"--device {name}: unknown; expected auto, cpu, cuda, cuda:N or mps"
+        )
     available = {
         "cpu": True,
         "cuda": (device.index or 0) < torch.cuda.device_count(),

@@ -1,4 +1,4 @@
-"""Errors that a user can cause. The command line prints the message and exits with code 1."""
+"""Errors that a user can cause. The command line prints the message and exits with its code."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,21 @@ from collections.abc import Sequence
 class MnistganError(Exception):
     """Base class. The message says what was found, what was expected and what to do next."""
 
+    exit_code = 1
+
+
+class CommandLineError(MnistganError):
+    """The command line is wrong, whatever the files on the disk contain."""
+
+    exit_code = 2
+
 
 class ConfigError(MnistganError):
     """A configuration file or an override is invalid."""
+
+
+class OverrideError(ConfigError, CommandLineError):
+    """A KEY=VALUE word on the command line is invalid."""
 
 
 class DataError(MnistganError):
@@ -19,6 +31,10 @@ class RunError(MnistganError):
     """A folder is not a run, a run is in use, or a run lacks the requested files."""
 
 
+class RunNameError(RunError, CommandLineError):
+    """The name of a new run is not allowed."""
+
+
 class CheckpointError(MnistganError):
     """A checkpoint is damaged, was not written by mnistgan, or does not fit its configuration."""
 
@@ -27,8 +43,16 @@ class OutputError(MnistganError):
     """A file or folder cannot be written, or a file type is not supported."""
 
 
+class OutputNameError(OutputError, CommandLineError):
+    """A name for an output does not say what to write."""
+
+
 class DeviceError(MnistganError):
-    """A device is unknown or not available on this machine or in this build of torch."""
+    """A device is not available on this machine or in this build of torch."""
+
+
+class UnknownDeviceError(DeviceError, CommandLineError):
+    """A device has a name that no machine has."""
 
 
 class NonFiniteError(MnistganError):

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from mnistgan.errors import OutputError
+from mnistgan.errors import OutputError, OutputNameError
 from mnistgan.signals import before_leaving
 
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp")
@@ -31,26 +31,38 @@ KINDS = {
 }
 
 
-def check_output_file(out: str | Path, suffixes: Sequence[str], reads: Path | None = None) -> Path:
+def check_output_file(
+    out: str | Path,
+    suffixes: Sequence[str],
+    reads: Path | None = None,
+    *,
+    force: bool = True,
+    or_folder: bool = False,
+) -> Path:
     """Check that the file `out` can be written, before any work is done. Returns its path.
 
     The name must end in one of `suffixes`, and so must the target of a link. If the path exists, it
-    must be a regular file. It must not be the file `reads` that the command reads, or lie directly
-    in the folder `reads`.
+    must be a regular file, and `force` must be set. It must not be the file `reads` that the
+    command reads, or lie directly in the folder `reads`. `or_folder` adds a folder to the names
+    that the error message suggests.
 
-    Raises OutputError, naming `out`, if one of these conditions fails or the place is not writable.
+    Raises OutputNameError if the suffix is missing or unknown, and OutputError, naming `out`, if
+    another condition fails or the place is not writable.
     """
     path = Path(out)
-    if _ends_in_separator(out):
-        raise OutputError(f"{shown_path(out)}: names a folder; expected a file name")
-    if path.suffix.lower() not in suffixes:
-        raise OutputError(
-            f"{shown_path(out)}: expected a name ending in {' or '.join(suffixes)}, such as "
-            f"x{suffixes[0]}; got {path.name!r}"
+    if path.suffix.lower() not in suffixes or names_folder(out):
+        allowed = [f"NAME{suffix}" for suffix in suffixes] + ["FOLDER/"] * or_folder
+        raise OutputNameError(
+            f"{shown_path(out)}: expected {', '.join(allowed[:-1])}{' or ' * bool(allowed[1:])}"
+            f"{allowed[-1]}"
         )
     with _refusing(out):
         target = resolve_target(path)
         _check_place(target)
+        if not force and os.path.lexists(path):
+            raise OutputError(
+                f"{shown_path(out)}: exists already; expected a new name, or --force to replace it"
+            )
         source = None if reads is None else Path(os.path.realpath(reads))
     if target.suffix.lower() != path.suffix.lower():
         raise OutputError(
@@ -80,15 +92,9 @@ def check_output_folder(out: str | Path) -> Path:
     return path
 
 
-def names_folder(out: str, suffixes: Sequence[str]) -> bool:
-    """Whether `out` means a folder: it ends in a separator or has no suffix.
-
-    A bare suffix such as `.png`, if it is one of `suffixes`, does not mean a folder: it is a file
-    name without a stem.
-    """
-    path = Path(out)
-    bare = out != "" and path.suffix == "" and path.name.lower() not in suffixes
-    return bare or _ends_in_separator(out)
+def names_folder(out: str | Path) -> bool:
+    """Whether `out` means a folder: it ends in a separator."""
+    return str(out).endswith(SEPARATORS)
 
 
 def resolve_target(path: Path) -> Path:
@@ -241,10 +247,6 @@ def _check_place(target: Path) -> None:
     for part in target.relative_to(folder).parts:
         with suppress(FileNotFoundError):
             (folder / part).lstat()  # raises if the name is too long
-
-
-def _ends_in_separator(out: str | Path) -> bool:
-    return str(out).endswith(SEPARATORS)
 
 
 def shown_path(path: str | Path) -> str:

@@ -8,10 +8,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mnistgan.errors import OutputError
 from mnistgan.files import atomic_write
+from mnistgan.look import Look
 
 GAP = 2
 """Pixels between the images of a grid"""
+MAX_PIXELS = 2**27
+"""Maximum number of pixels of a picture; 10,000 images at three times their size have 81 million"""
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -22,9 +26,11 @@ def to_uint8(images: Tensor) -> Tensor:
 def to_grid(images: Tensor, columns: int | None = None) -> Tensor:
     """Arrange images (N, C, H, W) uint8 in rows of `columns`, by default in a square.
 
-    Returns the grid (C, H', W') uint8.
+    Returns the grid (C, H', W') uint8, or a single image as it is.
     """
     count, channels, height, width = images.shape
+    if count == 1 and columns in (None, 1):
+        return images[0]
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     cells = images.new_zeros(rows * columns, channels, height + GAP, width + GAP)
@@ -33,6 +39,21 @@ def to_grid(images: Tensor, columns: int | None = None) -> Tensor:
     grid = cells.permute(2, 0, 3, 1, 4)  # (C, rows, H + gap, columns, W + gap)
     grid = grid.reshape(channels, rows * (height + GAP), columns * (width + GAP))
     return torch.nn.functional.pad(grid, (GAP, 0, GAP, 0))
+
+
+def with_look(image: Tensor, look: Look) -> Tensor:
+    """`image` (C, H, W) uint8 with another look.
+
+    Raises OutputError if the picture would have more than MAX_PIXELS pixels.
+    """
+    pixels = image.shape[1] * image.shape[2] * look.scale**2
+    if pixels > MAX_PIXELS:
+        raise OutputError(
+            f"a picture holds at most {MAX_PIXELS:,} pixels, got {pixels:,}; use a smaller "
+            "--scale or --n"
+        )
+    shown = 255 - image if look.invert else image
+    return shown.repeat_interleave(look.scale, dim=1).repeat_interleave(look.scale, dim=2)
 
 
 def to_picture(image: Tensor) -> Image.Image:

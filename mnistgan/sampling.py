@@ -1,5 +1,6 @@
 """Draw images from a generator; image i of a seed depends only on the seed and on i."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from mnistgan.config import MAX_CLASSES, Config, check_config
 from mnistgan.data import MAX_NAME_LENGTH, are_class_names
 from mnistgan.devices import resolve_device
 from mnistgan.errors import ConfigError
+from mnistgan.images import to_uint8
 from mnistgan.models import ARCHITECTURES, build_generator
 from mnistgan.plugins import check_loaded, recorded
 
@@ -179,6 +181,34 @@ def generate(
             labels = sampler.labels_in_turn(block)
         images = draw(sampler.generator, z, labels, device)
         yield images[: count - start], labels[: count - start]
+
+
+def generate_rows(
+    sampler: Sampler,
+    row: Sequence[int],
+    count: int,
+    seed: int,
+    device: torch.device,
+    *,
+    truncation: float | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield `count` images in rows of the classes `row`, in blocks, each with their classes.
+
+    All images of row i are drawn from the z of image i of `seed`. A block has at most BLOCK rows of
+    images (N, C, 28, 28) uint8 and their classes (N,).
+    """
+    rows = math.ceil(count / len(row))
+    labels = dict.fromkeys(row)
+    blocks = [
+        generate(sampler, rows, seed, device, label=label, truncation=truncation)
+        for label in labels
+    ]
+    left = count
+    for parts in zip(*blocks, strict=True):
+        drawn = {label: to_uint8(images) for label, (images, _) in zip(labels, parts, strict=True)}
+        images = torch.stack([drawn[label] for label in row], dim=1).flatten(0, 1)[:left]
+        yield images, torch.tensor(row).repeat(rows)[: len(images)]
+        left -= len(images)
 
 
 @torch.no_grad()

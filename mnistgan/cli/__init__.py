@@ -3,7 +3,26 @@
 Each module imports its command inside a function, so that `--help` does not import torch.
 """
 
-from mnistgan.cli import evaluate, interpolate, make_gif, plot_losses, sample, train
+from mnistgan.cli import (
+    evaluate,
+    interpolate,
+    list_runs,
+    make_gif,
+    plot_losses,
+    presets,
+    sample,
+    train,
+)
 from mnistgan.cli.app import app
 
-__all__ = ["app", "evaluate", "interpolate", "make_gif", "plot_losses", "sample", "train"]
+__all__ = [
+    "app",
+    "evaluate",
+    "interpolate",
+    "list_runs",
+    "make_gif",
+    "plot_losses",
+    "presets",
+    "sample",
+    "train",
+]

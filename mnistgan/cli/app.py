@@ -8,12 +8,12 @@ import typer
 from typer.core import TyperGroup
 
 from mnistgan import __version__
-from mnistgan.errors import ConfigError, MissingPluginError, MnistganError
+from mnistgan.errors import MissingPluginError, MnistganError
 from mnistgan.terminal import console
 
 
 class Group(TyperGroup):
-    """The error boundary: turns each error that a user can cause into a message and exit code 1."""
+    """The error boundary: turns each error that a user can cause into a message and exit code."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -22,11 +22,10 @@ class Group(TyperGroup):
             words = args[0] if args else kwargs.get("args") or sys.argv[1:]
             missing = (word for name in error.plugins for word in ("--plugin", name))
             console.error(f"{error}. Try: {shlex.join(['mnistgan', *words, *missing])}")
-        except ConfigError as error:
+        except MnistganError as error:
             for problem in str(error).split("\n"):
                 console.error(problem)
-        except MnistganError as error:
-            console.error(str(error))
+            sys.exit(error.exit_code)
         except OSError as error:
             if error.strerror is None:
                 raise

@@ -7,48 +7,92 @@ import typer
 
 from mnistgan.cli.app import app
 from mnistgan.cli.options import (
-    SEED_RANGE,
+    LOOK,
+    MAX_SEED,
+    OUTPUT,
     CheckpointOption,
     DeviceOption,
+    ForceOption,
+    InvertOption,
     PluginOption,
     RunsOption,
+    ScaleOption,
+    ShowOption,
+    SourceArgument,
+    chosen_source,
+    real_number,
+    whole_number,
 )
+from mnistgan.look import look_of
 from mnistgan.plugins import load_plugins
 from mnistgan.terminal import console
+from mnistgan.terminal.pictures import MAX_SHOWN, show_images
 
 
 @app.command()
 def interpolate(
-    ckpt: CheckpointOption = "latest.pt",
-    n: Annotated[int, typer.Option("--n", "-n", min=1, max=1_000, help="Number of walks.")] = 9,
+    source: SourceArgument = None,
+    ckpt: CheckpointOption = None,
+    n: Annotated[
+        int,
+        typer.Option(
+            "--n", "-n", metavar="N", parser=whole_number(1, 1_000), help="Number of walks."
+        ),
+    ] = 9,
     steps: Annotated[
         int | None,
         typer.Option(
-            min=2,
-            max=10_000,
+            metavar="N",
+            parser=whole_number(2, 10_000),
             help="Images per walk. Default: 10 columns or 60 frames; more with --classes.",
         ),
     ] = None,
     from_seed: Annotated[
-        int, typer.Option(help="Seed of the first image of each walk.", **SEED_RANGE)
+        int,
+        typer.Option(
+            metavar="N",
+            parser=whole_number(0, MAX_SEED),
+            help="Seed of the first image of each walk.",
+        ),
     ] = 0,
     to_seed: Annotated[
         int | None,
         typer.Option(
-            help="Seed of the last image of each walk. Default: from-seed + 1.", **SEED_RANGE
+            metavar="N",
+            parser=whole_number(0, MAX_SEED),
+            help="Seed of the last image of each walk. Default: from-seed + 1.",
         ),
     ] = None,
     classes: Annotated[
         bool,
-        typer.Option("--classes", help="Walk through all classes (needs a conditional model)."),
+        typer.Option(
+            "--classes",
+            metavar="",
+            help="Walk through all classes and back to the first (needs a conditional model).",
+        ),
     ] = False,
-    fps: Annotated[
-        float | None, typer.Option(min=0.1, max=50, help="Frames per second. Default: 20.")
-    ] = None,
     out: Annotated[
         str | None,
-        typer.Option(help="NAME.png for walks in rows, NAME.gif or NAME.webp for an animation."),
+        typer.Option(
+            metavar="PATH",
+            help="NAME.png for walks in rows, NAME.gif or NAME.webp for an animation. Default: a "
+            ".png in generated/ of the run.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
+    force: ForceOption = False,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            parser=real_number(0.1, 50),
+            help="Frames per second of an animation. Default: 20.",
+            rich_help_panel=LOOK,
+        ),
+    ] = None,
+    scale: ScaleOption = None,
+    invert: InvertOption = False,
+    show: ShowOption = False,
     runs: RunsOption = Path("runs"),
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
@@ -56,12 +100,14 @@ def interpolate(
     """Interpolate between images in the latent space.
 
     mnistgan interpolate --ckpt latest.pt --out walk.gif
+
+    mnistgan interpolate first --classes --show
     """
     from mnistgan.commands.interpolate import interpolate as use_case
 
     load_plugins(plugin or ())
     done = use_case(
-        ckpt,
+        chosen_source(source, ckpt),
         runs=runs,
         count=n,
         steps=steps,
@@ -69,8 +115,13 @@ def interpolate(
         to_seed=to_seed,
         classes=classes,
         fps=fps,
+        look=look_of(scale, invert),
         out=out,
+        force=force,
         device=device,
+        most_shown=MAX_SHOWN if show else 0,
     )
+    if show:
+        show_images(done.shown, len(done.shown))
     console.note(f"{n:,} walks from {done.checkpoint}")
     console.result(str(done.out))

@@ -6,18 +6,34 @@ from typing import Annotated
 import typer
 
 from mnistgan.cli.app import app
-from mnistgan.cli.options import RunsOption
+from mnistgan.cli.completion import complete_run
+from mnistgan.cli.options import OUTPUT, ForceOption, RunsOption, real_number
 from mnistgan.terminal import console
 
 
 @app.command()
 def make_gif(
-    run: Annotated[str, typer.Argument(help="A run folder or the name of a run.")],
-    fps: Annotated[float, typer.Option(min=0.1, max=50, help="Pictures per second.")] = 5.0,
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A run folder or the name of a run.",
+            autocompletion=complete_run,
+        ),
+    ],
+    fps: Annotated[
+        float,
+        typer.Option(metavar="X", parser=real_number(0.1, 50), help="Pictures per second."),
+    ] = 5.0,
     out: Annotated[
         str | None,
-        typer.Option(help="A .gif or .webp file. Default: training.gif in the run folder."),
+        typer.Option(
+            metavar="PATH",
+            help="NAME.gif or NAME.webp. Default: training.gif in the run folder.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
+    force: ForceOption = False,
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Animate how the samples of a run change during training.
@@ -26,6 +42,6 @@ def make_gif(
     """
     from mnistgan.commands.make_gif import make_gif as use_case
 
-    done = use_case(run, runs=runs, fps=fps, out=out)
+    done = use_case(run, runs=runs, fps=fps, out=out, force=force)
     console.note(f"{done.frames} pictures of {done.run}")
     console.result(str(done.out))

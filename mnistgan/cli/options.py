@@ -1,25 +1,125 @@
 """Options that several commands share."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-RunsOption = Annotated[
-    Path, typer.Option(help="Folder that holds the runs.", show_default=True, file_okay=False)
+from mnistgan.cli.completion import complete_checkpoint
+from mnistgan.errors import CommandLineError
+
+MAX_SEED = 2**63 - 1
+OUTPUT, MODEL, LOOK = "Output", "Generator", "Look"
+"""Panels of the help"""
+
+
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A parser of whole numbers, whose messages are easier to read than those of a range."""
+
+    def parse(value: str) -> int:
+        number = _number(int, value)
+        if number is None or number < least or (most is not None and number > most):
+            raise typer.BadParameter(f"expected a whole number{_range(least, most)}, got {value}")
+        return int(number)
+
+    return parse
+
+
+def real_number(least: float, most: float) -> Callable[[str], float]:
+    """A parser of finite numbers."""
+
+    def parse(value: str) -> float:
+        number = _number(float, value)
+        if number is None or not least <= number <= most:
+            raise typer.BadParameter(f"expected a number{_range(least, most)}, got {value}")
+        return number
+
+    return parse
+
+
+def _number(kind: Callable[[str], float], value: str) -> float | None:
+    try:
+        return kind(value)
+    except ValueError:
+        return None
+
+
+def _range(least: float, most: float | None) -> str:
+    if most is None or most == MAX_SEED:
+        return f" of at least {least:,}"
+    return f" from {least:,} to {most:,}"
+
+
+def chosen_source(positional: str | None, ckpt: str | None) -> str:
+    """The run or checkpoint to use: the argument or `--ckpt`, by default latest.pt.
+
+    Raises CommandLineError if both are given.
+    """
+    if positional is not None and ckpt is not None:
+        raise CommandLineError(f"--ckpt {ckpt}: names a checkpoint beside {positional}; choose one")
+    return positional or ckpt or "latest.pt"
+
+
+SourceArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RUN|FILE",
+        help="A run, a checkpoint, or a file name such as best.pt in the newest run. Default: "
+        "latest.pt.",
+        autocompletion=complete_checkpoint,
+        show_default=False,
+    ),
 ]
 CheckpointOption = Annotated[
-    str,
-    typer.Option(help="A checkpoint, a run, or a file name such as latest.pt in the newest run."),
+    str | None,
+    typer.Option(
+        metavar="RUN|FILE",
+        help="The same as the argument.",
+        autocompletion=complete_checkpoint,
+    ),
+]
+RunsOption = Annotated[
+    Path, typer.Option(metavar="FOLDER", help="Folder that holds the runs.", file_okay=False)
 ]
 DeviceOption = Annotated[
-    str, typer.Option(help="Device to compute on: auto, cpu, cuda, cuda:N or mps.")
+    str, typer.Option(metavar="NAME", help="Device to compute on: auto, cpu, cuda, cuda:N or mps.")
 ]
-SEED_RANGE: dict[str, int] = {"min": 0, "max": 2**63 - 1}
 PluginOption = Annotated[
     list[Path] | None,
     typer.Option(
+        metavar="FILE",
         help="A Python file that adds losses, architectures and more. Its code is executed.",
         dir_okay=False,
+    ),
+]
+ForceOption = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        metavar="",
+        help="Replace the file that --out names if it exists.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+ScaleOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        parser=whole_number(1, 20),
+        help="Draw each pixel of an image N pixels wide in a .png. Default: 3.",
+        rich_help_panel=LOOK,
+    ),
+]
+InvertOption = Annotated[
+    bool,
+    typer.Option(
+        "--invert", metavar="", help="Draw black on white, for paper.", rich_help_panel=LOOK
+    ),
+]
+ShowOption = Annotated[
+    bool,
+    typer.Option(
+        "--show", metavar="", help="Also draw the images in the terminal.", rich_help_panel=LOOK
     ),
 ]

@@ -7,54 +7,109 @@ import typer
 
 from mnistgan.cli.app import app
 from mnistgan.cli.options import (
-    SEED_RANGE,
+    LOOK,
+    MAX_SEED,
+    MODEL,
+    OUTPUT,
     CheckpointOption,
     DeviceOption,
+    ForceOption,
+    InvertOption,
     PluginOption,
     RunsOption,
+    ScaleOption,
+    ShowOption,
+    SourceArgument,
+    chosen_source,
+    real_number,
+    whole_number,
 )
+from mnistgan.commands.selection import Selection
+from mnistgan.look import look_of
 from mnistgan.plugins import load_plugins
 from mnistgan.terminal import console
+from mnistgan.terminal.pictures import MAX_SHOWN, show_images
 
 
 @app.command()
 def sample(
-    ckpt: CheckpointOption = "latest.pt",
+    source: SourceArgument = None,
+    ckpt: CheckpointOption = None,
     n: Annotated[
         int | None,
         typer.Option(
             "--n",
             "-n",
-            min=1,
-            max=1_000_000,
-            help="Number of images. Default: 64; for a range, 10 per digit; for --text, 1 line.",
+            metavar="N",
+            parser=whole_number(1, 1_000_000),
+            help="Number of images; with --text, number of lines. Default: 64; for several "
+            "classes, 10 of each; for --text, 1.",
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(help="Seed of z. Image i does not depend on --n.", **SEED_RANGE)
+        int,
+        typer.Option(
+            metavar="N",
+            parser=whole_number(0, MAX_SEED),
+            help="Seed of the noise z. Image i does not depend on --n.",
+        ),
     ] = 0,
     digit: Annotated[
         str | None,
-        typer.Option(help="A digit, or a range such as 0-9 in rows (needs a conditional model)."),
+        typer.Option(
+            metavar="DIGITS",
+            help="Classes such as 7, 3,5 or 0-9, in columns (needs a conditional model).",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     class_name: Annotated[
         str | None,
-        typer.Option("--class", help="Name of one class, such as sneaker."),
+        typer.Option(
+            "--class",
+            metavar="NAME",
+            help="Name of one class, such as sneaker.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     text: Annotated[
         str | None,
-        typer.Option(help="Text such as 2024-11, drawn as a line of digits in one handwriting."),
+        typer.Option(
+            metavar="TEXT",
+            help="Text such as 2026-11. All digits of a line are drawn from the same z.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     truncation: Annotated[
         float | None,
-        typer.Option(min=0.01, max=100, help="Redraw components of z beyond this absolute value."),
+        typer.Option(
+            metavar="X",
+            parser=real_number(0.01, 100),
+            help="Redraw the components of z beyond X, for fewer odd images and less variety.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     out: Annotated[
         str | None,
         typer.Option(
-            help="NAME.png for a grid, NAME.npz for an array, NAME/ for a folder of PNG files."
+            metavar="PATH",
+            help="NAME.png for a grid, NAME.npz for an array, FOLDER/ for PNG files by class. "
+            "Default: a .png in generated/ of the run.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
+    force: ForceOption = False,
+    columns: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            parser=whole_number(1, 1_000),
+            help="Images per row of a grid. Default: one column per class, or a square.",
+            rich_help_panel=LOOK,
+        ),
+    ] = None,
+    scale: ScaleOption = None,
+    invert: InvertOption = False,
+    show: ShowOption = False,
     runs: RunsOption = Path("runs"),
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
@@ -62,21 +117,27 @@ def sample(
     """Draw images from a trained generator.
 
     mnistgan sample --ckpt latest.pt --n 64
+
+    mnistgan sample first --text 2026-11 --show
     """
     from mnistgan.commands.sample import sample as use_case
 
     load_plugins(plugin or ())
     done = use_case(
-        ckpt,
+        chosen_source(source, ckpt),
         runs=runs,
         count=n,
         seed=seed,
-        digit=digit,
-        class_name=class_name,
-        text=text,
+        selection=Selection(digit, class_name, text),
         truncation=truncation,
+        columns=columns,
+        look=look_of(scale, invert),
         out=out,
+        force=force,
         device=device,
+        most_shown=MAX_SHOWN if show else 0,
     )
+    if show:
+        show_images(done.shown, done.columns)
     console.note(f"{done.count:,} images from {done.checkpoint}")
     console.result(str(done.out))

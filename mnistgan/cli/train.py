@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from mnistgan.cli.app import app
-from mnistgan.cli.completion import complete_override, complete_preset
-from mnistgan.cli.options import SEED_RANGE, DeviceOption, PluginOption, RunsOption
-from mnistgan.errors import MnistganError
+from mnistgan.cli.completion import complete_override, complete_preset, complete_run
+from mnistgan.cli.key_options import TrainCommand
+from mnistgan.cli.options import MAX_SEED, DeviceOption, PluginOption, whole_number
+from mnistgan.errors import CommandLineError
 from mnistgan.plugins import load_plugins
 from mnistgan.runs.events import Finished
 from mnistgan.signals import StopRequest
@@ -17,13 +18,16 @@ from mnistgan.terminal import console
 from mnistgan.terminal.progress import training_progress, training_summary
 from mnistgan.terminal.tables import plan_table
 
+RUN, DISPLAY = "Run", "Display"
+"""Panels of the help"""
 
-@app.command()
+
+@app.command(cls=TrainCommand)
 def train(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE]...",
+            metavar="KEY=VALUE...",
             help="Changes to the configuration, such as training.epochs=2.",
             autocompletion=complete_override,
         ),
@@ -31,41 +35,93 @@ def train(
     config: Annotated[
         str | None,
         typer.Option(
-            help="A YAML file or the name of a preset. Default: fast.",
+            metavar="FILE|PRESET",
+            help="A YAML file or the name of a preset (see mnistgan presets). KEY=VALUE wins over "
+            "it. Default: fast.",
             autocompletion=complete_preset,
         ),
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the new run. Default: the next of exp1, exp2, ...")
-    ] = None,
-    runs: RunsOption = Path("runs"),
-    resume: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Resume this run instead of starting one.")
-    ] = None,
-    device: DeviceOption = "auto",
-    plugin: PluginOption = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed to use instead of training.seed.", **SEED_RANGE)
+        int | None,
+        typer.Option(
+            metavar="N",
+            parser=whole_number(0, MAX_SEED),
+            help="Seed of the training. Wins over training.seed.",
+        ),
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Do not download data.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only.")] = False,
-    no_preview: Annotated[
-        bool, typer.Option("--no-preview", help="Do not show samples beside the progress bars.")
-    ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Name of the new run. Default: the next of exp1, exp2, ...",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Resume this run, with its configuration, instead of starting one.",
+            autocompletion=complete_run,
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    runs: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder that holds the runs.",
+            file_okay=False,
+            rich_help_panel=RUN,
+        ),
+    ] = Path("runs"),
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Check everything and show the plan, but write nothing."),
+        typer.Option(
+            "--dry-run",
+            metavar="",
+            help="Check everything and show the plan, but write nothing.",
+            rich_help_panel=RUN,
+        ),
     ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            metavar="",
+            help="Print only errors and the path of the run.",
+            rich_help_panel=DISPLAY,
+        ),
+    ] = False,
+    no_preview: Annotated[
+        bool,
+        typer.Option(
+            "--no-preview",
+            metavar="",
+            help="Do not show samples beside the progress bars.",
+            rich_help_panel=DISPLAY,
+        ),
+    ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", metavar="", help="Do not download data.")
+    ] = False,
+    device: DeviceOption = "auto",
+    plugin: PluginOption = None,
 ) -> None:
     """Train a GAN in a new run folder, or resume a run.
 
     mnistgan train --config mlp training.epochs=5 data.batch_size=64
+
+    mnistgan train --resume exp1 training.epochs=40
     """
     words = list(overrides or [])
     beside = {"--config": config, "--name": name, "--seed": seed}
     refused = [option for option, value in beside.items() if value is not None]
     if resume is not None and refused:
-        raise MnistganError(f"--resume: keeps the run's settings; leave out {', '.join(refused)}")
+        raise CommandLineError(
+            f"--resume: keeps the run's settings; leave out {', '.join(refused)}"
+        )
 
     from mnistgan.runs.building import DataAccess
     from mnistgan.runs.opening import new_run, resumed_run

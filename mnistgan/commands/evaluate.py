@@ -146,6 +146,7 @@ def evaluate(
     dataset: str | None,
     device: str,
     panel: str | None,
+    force: bool,
     cas: bool,
 ) -> Iterator[Working | Evaluated]:
     """Score `count` samples of a run, a checkpoint or a file; the last item is the result.
@@ -156,7 +157,9 @@ def evaluate(
     DeviceError and OutputError.
     """
     samples_at = Path(target) if _is_samples(target) else None
-    panel_at = None if panel is None else check_output(panel, (".png",), reads=samples_at)
+    panel_at = None
+    if panel is not None:
+        panel_at = check_output(panel, (".png",), force=force, reads=samples_at)
     source = (
         SampleFile.open(target)
         if samples_at is not None
@@ -180,9 +183,9 @@ def evaluate(
     yield _kept(evaluation, source.run, _notes(evaluation, entry))
 
 
-def check_record(out: str) -> Path:
+def check_record(out: str, force: bool) -> Path:
     """Check the path of a file for `write_record`. Raises OutputError if it cannot be written."""
-    return check_output(out, (".json",))
+    return check_output(out, (".json",), force=force)
 
 
 def write_record(path: Path, evaluation: Evaluation) -> None:

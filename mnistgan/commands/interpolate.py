@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,22 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from mnistgan.animation import SUFFIXES, enlarge, write_animation
-from mnistgan.errors import ConfigError, OutputError
-from mnistgan.images import to_grid, to_picture, to_uint8, write_png
+from mnistgan.errors import CommandLineError, ConfigError, OutputError
+from mnistgan.images import to_grid, to_picture, to_uint8, with_look, write_png
+from mnistgan.look import Look
 from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint
-from mnistgan.sampling import BLOCK, Sampler, check_conditional, draw, open_generator, spherical
+from mnistgan.sampling import (
+    BLOCK,
+    OpenedGenerator,
+    Sampler,
+    check_conditional,
+    draw,
+    open_generator,
+    spherical,
+)
 
 FPS = 20.0
-MAX_DIGITS = 100_000
+MAX_IMAGES = 100_000
 """Maximum number of images in all columns or frames together"""
 
 
@@ -25,6 +35,8 @@ MAX_DIGITS = 100_000
 class Interpolated:
     checkpoint: Path
     out: Path
+    shown: np.ndarray
+    """The first images (N, 28, 28) or (N, 28, 28, 3) uint8 of the first walk, for the terminal"""
 
 
 def interpolate(
@@ -37,61 +49,79 @@ def interpolate(
     to_seed: int | None,
     classes: bool,
     fps: float | None,
+    look: Look | None,
     out: str | None,
+    force: bool,
     device: str,
+    most_shown: int = 0,
 ) -> Interpolated:
     """Draw `count` walks of `steps` images: rows of a .png, or side by side in a .gif or .webp.
 
     Walk i interpolates spherically from the z of image i of `from_seed` to the z of image i of
-    `to_seed` (default: `from_seed` + 1). With `classes`, z is constant and the walk goes through
-    all classes. An animation then returns to the start of the walk.
+    `to_seed` (default: `from_seed` + 1). With `classes`, z is constant, and the walk goes through
+    all classes and back to the first. An animation always ends where it began. `look` applies to a
+    .png only. At most `most_shown` images of the first walk are returned for the terminal.
 
-    Raises RunError, CheckpointError, DeviceError, ConfigError if `classes` is used with an
-    unconditional model, and OutputError if `out` cannot be written.
+    Raises RunError, CheckpointError, DeviceError, CommandLineError if the options do not fit
+    together, ConfigError if `classes` is used with an unconditional model or with too few steps,
+    and OutputError if `out` cannot be written.
     """
     if classes and to_seed is not None:
-        raise ConfigError("--classes: keeps z constant; leave out --to-seed")
+        raise CommandLineError("--classes: keeps z constant; leave out --to-seed")
     to_seed = from_seed + 1 if to_seed is None else to_seed
     path = find_checkpoint(ckpt, runs)
     kind = f"classes-seed{from_seed}" if classes else f"seeds{from_seed}-{to_seed}"
-    name = f"{path.stem}-n{count}-{kind}.png"
+    name = f"{path.stem}-walks{count}-{kind}.png"
     default = RunFolder.drawings_folder(path) / name
-    target = check_output(default if out is None else out, (".png", *SUFFIXES), reads=path)
+    given = default if out is None else out
+    target = check_output(given, (".png", *SUFFIXES), reads=path, force=force or out is None)
     moving = target.suffix.lower() != ".png"
     if fps is not None and not moving:
-        raise ConfigError(f"--fps: applies to animations only, and {target} is a picture")
+        raise CommandLineError(f"--fps: applies to animations only, and {target} is a picture")
+    if look is not None and moving:
+        raise CommandLineError(
+            f"--scale and --invert: apply to a .png only, and {target} is not one"
+        )
     opened = open_generator(path, device)
-    sampler = opened.sampler
+    steps = _checked_steps(steps, count, opened, classes, moving)
+    walk = _class_walk if classes else partial(_z_walk, to_seed=to_seed)
+    inputs = walk(opened.sampler, count, steps, moving, from_seed)
+    pictures = (to_uint8(draw(opened.sampler.generator, *each, opened.device)) for each in inputs)
+    first: list[Tensor] = []
+    if moving:
+        frames = _frames(_remember(pictures, first, most_shown))
+        write_animation(target, frames, [1 / (fps or FPS)] * steps)
+    else:
+        rows = torch.stack(list(_remember(pictures, first, most_shown)), dim=1)
+        # (count, steps, C, 28, 28)
+        write_png(target, with_look(to_grid(rows.flatten(0, 1), columns=steps), look or Look()))
+    shown = torch.cat(first).movedim(1, -1).squeeze(-1).numpy()
+    return Interpolated(path, target, shown)
+
+
+def _checked_steps(
+    steps: int | None, count: int, opened: OpenedGenerator, classes: bool, moving: bool
+) -> int:
+    """The number of images per walk.
+
+    Raises ConfigError if `classes` needs a conditional model or more steps, and OutputError if
+    there are more than MAX_IMAGES images.
+    """
     if classes:
         check_conditional(opened)
-    stops = len(sampler.classes) if classes else 0
-    steps = steps or min(_usual_steps(stops, moving), MAX_DIGITS // count)
-    if count * steps > MAX_DIGITS:
-        raise OutputError(f"{count:,} x {steps:,} images are more than {MAX_DIGITS:,}; draw fewer")
-
-    z, end = _noise(sampler, from_seed, count), _noise(sampler, to_seed, count)
-    labels = torch.cat([sampler.labels_in_turn(block) for block in _blocks(count)])[:count]
-    walk = (
-        ((z, shares.expand(count, -1)) for shares in _class_shares(sampler, steps, moving))
-        if classes
-        else (
-            (spherical(z, end, torch.full((count,), share)), labels)
-            for share in _shares(steps, moving)
-        )
-    )
-    pictures = (to_uint8(draw(sampler.generator, *step, opened.device)) for step in walk)
-    if moving:
-        write_animation(target, _frames(pictures), [1 / (fps or FPS)] * steps)
-    else:
-        rows = torch.stack(list(pictures), dim=1)  # (count, steps, C, 28, 28)
-        write_png(target, to_grid(rows.flatten(0, 1), columns=steps))
-    return Interpolated(path, target)
+    stops = len(opened.sampler.classes) if classes else 0
+    steps = steps or min(_usual_steps(stops, moving), MAX_IMAGES // count)
+    if count * steps > MAX_IMAGES:
+        raise OutputError(f"{count:,} x {steps:,} images are more than {MAX_IMAGES:,}; draw fewer")
+    if steps < (least := stops if moving else stops + 1):
+        raise ConfigError(f"--steps {steps}: expected {least} or more, to show all {stops} classes")
+    return steps
 
 
 def _usual_steps(stops: int, moving: bool) -> int:
     """Default number of steps. A picture of `stops` classes has one image between each two."""
     if stops:
-        return 12 * stops if moving else 2 * stops - 1
+        return 12 * stops if moving else 2 * stops + 1
     return 60 if moving else 10
 
 
@@ -105,6 +135,25 @@ def _noise(sampler: Sampler, seed: int, count: int) -> Tensor:
     return torch.cat([sampler.noise(seed, block) for block in _blocks(count)])[:count]
 
 
+def _z_walk(
+    sampler: Sampler, count: int, steps: int, moving: bool, from_seed: int, to_seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield z (count, z_dim) and the classes (count,) of each step from one z to another."""
+    start, end = _noise(sampler, from_seed, count), _noise(sampler, to_seed, count)
+    labels = torch.cat([sampler.labels_in_turn(block) for block in _blocks(count)])[:count]
+    for share in _shares(steps, moving):
+        yield spherical(start, end, torch.full((count,), share)), labels
+
+
+def _class_walk(
+    sampler: Sampler, count: int, steps: int, moving: bool, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield z (count, z_dim) and the class weights (count, classes) of each step."""
+    z = _noise(sampler, seed, count)
+    for shares in _class_shares(sampler, steps, moving):
+        yield z, shares.expand(count, -1)
+
+
 def _shares(steps: int, moving: bool) -> list[float]:
     """Position of each step from 0 to 1, evenly spaced; if `moving`, to 1 and back on a cosine."""
     if moving:
@@ -113,15 +162,32 @@ def _shares(steps: int, moving: bool) -> list[float]:
 
 
 def _class_shares(sampler: Sampler, steps: int, moving: bool) -> Iterator[Tensor]:
-    """Yield the class weights (classes,) of each step; if `moving`, return to the first class."""
+    """Yield the class weights (classes,) of each step of a walk that returns to the first class.
+
+    Every class is reached exactly. A picture shows the first class again at its end. If `moving`,
+    the animation does that when it repeats.
+    """
     stops = len(sampler.classes)
     corners = one_hot(torch.tensor(sampler.classes)).float()
-    for step in range(steps):
-        place = step * stops / steps if moving else step * (stops - 1) / max(1, steps - 1)
-        before, share = int(place), place % 1
-        if moving:
-            share = share * share * (3 - 2 * share)  # slower near each single class
-        yield torch.lerp(corners[before % stops], corners[(before + 1) % stops], share)
+    intervals = steps if moving else steps - 1
+    reached = [round(stop * intervals / stops) for stop in range(stops + 1)]
+    for before in range(stops):
+        length = reached[before + 1] - reached[before]
+        for step in range(length):
+            share = step / length
+            if moving:
+                share = share * share * (3 - 2 * share)  # slower near each single class
+            yield torch.lerp(corners[before], corners[(before + 1) % stops], share)
+    if not moving:
+        yield corners[0]
+
+
+def _remember(pictures: Iterator[Tensor], first: list[Tensor], count: int) -> Iterator[Tensor]:
+    """Pass `pictures` on, and keep the first image of at most `count` of them in `first`."""
+    for images in pictures:
+        if not first or len(first) < count:
+            first.append(images[:1])
+        yield images
 
 
 def _frames(pictures: Iterator[Tensor]) -> Iterator[np.ndarray]:

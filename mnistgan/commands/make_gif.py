@@ -26,14 +26,15 @@ class Animated:
     out: Path
 
 
-def make_gif(given: str, *, runs: Path, fps: float, out: str | None) -> Animated:
+def make_gif(given: str, *, runs: Path, fps: float, out: str | None, force: bool) -> Animated:
     """Write a looping animation with `fps` frames per second and a longer last frame.
 
     Raises RunError if `given` is not a run or has no pictures yet, and OutputError if the suffix is
     unknown.
     """
     run = RunFolder.open(given, runs)
-    target = check_output(run.animation if out is None else out, SUFFIXES)
+    default = run.animation if out is None else out
+    target = check_output(default, SUFFIXES, force=force or out is None)
     grids = run.sample_grids()
     if not grids:
         raise RunError(f"{run.path}: has no pictures in {run.samples.name} yet; train it first")

@@ -71,7 +71,7 @@ class Plotted:
     out: Path
 
 
-def plot_losses(given: Sequence[str], *, runs: Path, out: str | None) -> Plotted:
+def plot_losses(given: Sequence[str], *, runs: Path, out: str | None, force: bool) -> Plotted:
     """Write the plot of losses, D's outputs and scores. Several runs are overlaid.
 
     The default file is losses.png: in the run folder for one run, in the current folder for
@@ -82,7 +82,7 @@ def plot_losses(given: Sequence[str], *, runs: Path, out: str | None) -> Plotted
 
     opened = [RunFolder.open(run, runs) for run in given]
     default = opened[0].losses_plot if len(opened) == 1 else Path("losses.png")
-    target = check_output(default if out is None else out, SUFFIXES)
+    target = check_output(default if out is None else out, SUFFIXES, force=force or out is None)
     curves = [_read(run) for run in opened]
     suffix = target.suffix.lower()
     # Saving needs the style too: it contains the salt for the ids in an SVG.

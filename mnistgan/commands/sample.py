@@ -1,7 +1,6 @@
 """Draw images from a checkpoint: a grid, a folder of PNG files, or an array."""
 
-import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,41 +10,60 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mnistgan.commands.selection import UNUSUAL, Selection
 from mnistgan.config import did_you_mean
-from mnistgan.errors import ConfigError, OutputError
-from mnistgan.files import (
-    atomic_write,
-    check_output_folder,
-    names_folder,
-    new_folder,
-)
-from mnistgan.images import to_grid, to_picture, to_uint8, write_png
+from mnistgan.errors import CommandLineError, ConfigError, OutputError
+from mnistgan.files import atomic_write, check_output_folder, names_folder, new_folder
+from mnistgan.images import to_grid, to_picture, to_uint8, with_look, write_png
+from mnistgan.look import Look
 from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint
-from mnistgan.sampling import OpenedGenerator, check_conditional, generate, open_generator
+from mnistgan.sampling import (
+    OpenedGenerator,
+    check_conditional,
+    generate,
+    generate_rows,
+    open_generator,
+)
 
 MAX_GRID = 10_000
-"""Maximum number of images in one picture; a square grid of them has 3,000 x 3,000 pixels"""
-MAX_DIGITS = 1_000_000
+"""Maximum number of images in one picture"""
+MAX_IMAGES = 1_000_000
 """Maximum number of images in all files and arrays together: 784 MB with one channel"""
-UNUSUAL = re.compile(r"[^\w.-]")
-"""Characters that are replaced in the name of a picture"""
+MAX_CLASS_COLUMNS = 20
+"""Maximum number of classes for a grid with one column per class"""
+MAX_LISTED = 20
+"""Maximum number of classes that an error message lists"""
+ROWS = 10
+"""Default number of images of each class if several classes are selected"""
 
 
 @dataclass(frozen=True)
 class Sampled:
     checkpoint: Path
-    count: int
     out: Path
+    count: int
+    """Number of images"""
+    shown: np.ndarray
+    """The first images (N, 28, 28) or (N, 28, 28, 3) uint8, for a look in the terminal"""
+    columns: int | None
+    """Images per row; None for a square grid"""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Arrangement of images in a grid."""
+    """The arrangement and the look of the images in a picture, and the names of their classes."""
 
-    columns: int | None = None
+    columns: int | None
     """Images per row; None for a square grid"""
-    text: str = ""
+    text: str
     """Text of each row: one image per digit, and a gap for any other character"""
+    look: Look
+    class_names: Sequence[str]
+
+
+Blocks = Iterable[tuple[Tensor, Tensor | None]]
+"""Images (B, C, 28, 28) uint8, and the classes (B,) of a conditional model"""
+Writer = Callable[[Path, Blocks, Layout], None]
 
 
 def sample(
@@ -54,77 +72,91 @@ def sample(
     runs: Path,
     count: int | None,
     seed: int,
-    digit: str | None,
-    class_name: str | None,
-    text: str | None,
+    selection: Selection,
     truncation: float | None,
+    columns: int | None,
+    look: Look | None,
     out: str | None,
+    force: bool,
     device: str,
+    most_shown: int = 0,
 ) -> Sampled:
-    """Write `count` images of `seed` in the format given by the suffix of `out`.
+    """Write `count` images of `seed`, or `count` lines of text, in the format of `out`'s suffix.
 
-    `digit` is one class, or a range such as 0-9, drawn `count` times each (default: 64, or 10 for a
-    range), with the same noise in each row. `class_name` is one class by its name. `text` is drawn
-    `count` times (default: once), with the same noise for all digits of a line.
+    Without a selection, the classes of a conditional model take turns. The default of `count` is 64
+    images, 10 per class for several selected classes, or 1 line. `columns` and `look` apply to a
+    picture only; by default, a conditional model has one class per column. At most `most_shown`
+    images are returned for the terminal.
 
-    Raises RunError, CheckpointError, DeviceError, ConfigError if the model lacks a requested class,
-    and OutputError if `out` cannot be written.
+    Raises RunError, CheckpointError, DeviceError, CommandLineError if the options do not fit
+    together, ConfigError if the model lacks a requested class, and OutputError if `out` cannot be
+    written.
     """
-    asked = {"--digit": digit, "--class": class_name, "--text": text}
-    options = [option for option, value in asked.items() if value is not None]
-    if len(options) > 1:
-        raise ConfigError(f"{' and '.join(options)}: choose one")
-    digits = _digits(digit) if digit is not None else _written(text) if text is not None else []
-    several = len(digits) > 1
-    count = count or (1 if text is not None else 10 if several else 64)
-    total = count * max(1, len(digits))
-    if total > MAX_DIGITS:
-        raise OutputError(f"{total:,} images are more than {MAX_DIGITS:,}; draw fewer at once")
+    selection.check()
+    numbers = selection.numbers()
+    text = selection.text or ""
+    count = count or (1 if text else ROWS * len(numbers) if len(numbers) > 1 else 64)
+    total = count * len(numbers) if text else count
+    if total > MAX_IMAGES:
+        raise OutputError(f"{total:,} images are more than {MAX_IMAGES:,}; draw fewer at once")
     path = find_checkpoint(ckpt, runs)
-    kind = "".join(f"-{option[2:]}{asked[option]}" for option in options)
-    kind += "" if truncation is None else f"-truncation{truncation:g}"
-    name = f"{path.stem}-n{count}-seed{seed}{UNUSUAL.sub('_', kind)}.png"
+    kind = f"-lines{count}" if text else f"-n{count}"
+    varied = "" if truncation is None else f"-truncation{truncation:g}"
+    name = f"{path.stem}{kind}-seed{seed}{selection.name()}{UNUSUAL.sub('_', varied)}.png"
     given = str(RunFolder.drawings_folder(path) / name) if out is None else out
-    cells = count * len(text) if text is not None else total
-    target, write = _writer(given, path, cells)
-    opened = open_generator(path, device)
-    if options:
-        check_conditional(opened)
-    if class_name is not None:
-        digits = [_class_called(class_name, opened)]
-    _check_classes(digits, opened.sampler.classes, path)
-
-    def pictures(label: int | None = None) -> Blocks:
-        blocks = generate(
-            opened.sampler, count, seed, opened.device, label=label, truncation=truncation
+    target, write = _writer(given, path, force or out is None)
+    if write is not _write_grid and (columns is not None or look is not None):
+        raise CommandLineError(
+            f"--scale, --invert and --columns: apply to a .png grid only, and {target} is not one"
         )
-        for images, labels in blocks:
-            yield to_uint8(images), labels if opened.config.model.conditional else None
-
-    if text is not None:
-        write(target, _lines(digits, pictures), Layout(len(text), text))
-    elif digits:
-        blocks = (block for label in digits for block in pictures(label))
-        write(target, blocks, Layout(count if several else None))
-    else:
-        write(target, pictures(), Layout())
-    return Sampled(path, total, target)
-
-
-def _digits(given: str) -> list[int]:
-    """Parse `7` or `0-9` into classes. Raises ConfigError if it is neither."""
-    found = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", given, re.ASCII)
-    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-    if first > last:
-        raise ConfigError(f"--digit {given}: expected a digit such as 7, or a range such as 0-9")
-    return list(range(first, last + 1))
+    if text and columns is not None:
+        raise CommandLineError("--columns: does not apply to --text, which is drawn in lines")
+    if write is _write_grid and (cells := count * len(text) if text else count) > MAX_GRID:
+        raise OutputError(
+            f"{target}: a grid holds at most {MAX_GRID:,} images, got {cells:,}; "
+            "use a folder or an .npz file for --out"
+        )
+    opened = open_generator(path, device)
+    row = _row(selection, opened)
+    per_row = len(row) if text else columns or _class_columns(row, opened)
+    across = per_row and min(per_row, total)
+    layout = Layout(len(text) if text else across, text, look or Look(), opened.class_names)
+    first: list[Tensor] = []
+    write(target, _remember(_draw(opened, row, total, seed, truncation), first, most_shown), layout)
+    shown = torch.cat(first)[:most_shown].movedim(1, -1).squeeze(-1).numpy()
+    return Sampled(path, target, total, shown, across)
 
 
-def _written(text: str) -> list[int]:
-    """The digits in `text`. Raises ConfigError unless it has only digits, hyphens and spaces."""
-    if not re.fullmatch(r"[- \d]*\d[- \d]*", text, re.ASCII):
-        raise ConfigError(f"--text {text!r}: expected digits, with hyphens and spaces between them")
-    return [int(character) for character in text if character.isdigit()]
+def _draw(
+    opened: OpenedGenerator, row: list[int], count: int, seed: int, truncation: float | None
+) -> Blocks:
+    """Draw `count` images in rows of the classes `row`, or without a selection if it is empty."""
+    sampler, device = opened.sampler, opened.device
+    if row:
+        yield from generate_rows(sampler, row, count, seed, device, truncation=truncation)
+        return
+    for images, labels in generate(sampler, count, seed, device, truncation=truncation):
+        yield to_uint8(images), labels if opened.config.model.conditional else None
+
+
+def _row(selection: Selection, opened: OpenedGenerator) -> list[int]:
+    """The classes of a row; empty without a selection.
+
+    Raises ConfigError if the generator is unconditional or lacks a selected class.
+    """
+    if not selection.options:
+        return []
+    check_conditional(opened)
+    if selection.class_name is not None:
+        return [_class_called(selection.class_name, opened)]
+    row, classes = selection.numbers(), opened.sampler.classes
+    unknown = sorted(set(row) - set(classes))
+    if unknown:
+        raise ConfigError(
+            f"{opened.path}: has no class {', '.join(map(str, unknown[:10]))}; its classes are "
+            f"{_listed(classes)}"
+        )
+    return row
 
 
 def _class_called(name: str, opened: OpenedGenerator) -> int:
@@ -132,50 +164,40 @@ def _class_called(name: str, opened: OpenedGenerator) -> int:
     known = {opened.class_names[label]: label for label in opened.sampler.classes}
     if name not in known:
         raise ConfigError(
-            f"{opened.path} has no class {name[:60]!r}{did_you_mean(name, known)}; its "
+            f"{opened.path}: has no class {name[:60]!r}{did_you_mean(name, known)}; its "
             f"classes are {_listed(known)}"
         )
     return known[name]
 
 
-def _check_classes(digits: list[int], classes: Sequence[int], path: Path) -> None:
-    unknown = sorted(set(digits) - set(classes))
-    if unknown:
-        raise ConfigError(
-            f"{path} has no class {', '.join(map(str, unknown[:10]))}; its classes are "
-            f"{_listed(classes)}"
-        )
-
-
 def _listed(classes: Collection[object]) -> str:
-    """The first 20 values, separated by commas."""
-    return ", ".join(map(str, islice(classes, 20))) + (" ..." if len(classes) > 20 else "")
+    """The first classes, separated by commas."""
+    more = " ..." if len(classes) > MAX_LISTED else ""
+    return ", ".join(map(str, islice(classes, MAX_LISTED))) + more
 
 
-def _lines(digits: list[int], pictures: Callable[[int], "Blocks"]) -> "Blocks":
-    """Yield the images line by line; all digits of line i are drawn from noise i."""
-    drawn = {label: torch.cat([images for images, _ in pictures(label)]) for label in set(digits)}
-    lines = torch.stack([drawn[label] for label in digits], dim=1)  # (lines, digits, C, 28, 28)
-    yield lines.flatten(0, 1), torch.tensor(digits).repeat(len(lines))
+def _class_columns(row: list[int], opened: OpenedGenerator) -> int | None:
+    """Images per row of a grid with one column per class; None if a square grid is better."""
+    if len(row) == 1 or not opened.config.model.conditional:
+        return None
+    classes = len(row or opened.sampler.classes)
+    return classes if classes <= MAX_CLASS_COLUMNS else None
 
 
-Blocks = Iterator[tuple[Tensor, Tensor | None]]
-"""Images (B, C, 28, 28) uint8, and the requested classes (B,) of a conditional model"""
-Writer = Callable[[Path, Blocks, Layout], None]
+def _remember(blocks: Blocks, first: list[Tensor], count: int) -> Blocks:
+    """Pass `blocks` on, and keep the blocks with the first `count` images in `first`."""
+    for images, labels in blocks:
+        if not first or sum(map(len, first)) < count:
+            first.append(images)
+        yield images, labels
 
 
-def _writer(out: str, checkpoint: Path, cells: int) -> tuple[Path, Writer]:
+def _writer(out: str, checkpoint: Path, force: bool) -> tuple[Path, Writer]:
     """The path of `out` and its writer. Raises OutputError if `out` cannot be written."""
-    if names_folder(out, tuple(WRITERS)):
+    if names_folder(out):
         return check_output_folder(out), _write_folder
-    target = check_output(out, tuple(WRITERS), reads=checkpoint)
-    write = WRITERS[target.suffix.lower()]
-    if write is _write_grid and cells > MAX_GRID:
-        raise OutputError(
-            f"{out}: a grid holds at most {MAX_GRID:,} images, got {cells:,}; "
-            "use a folder or an .npz file for --out"
-        )
-    return target, write
+    target = check_output(out, tuple(WRITERS), reads=checkpoint, force=force, or_folder=True)
+    return target, WRITERS[target.suffix.lower()]
 
 
 def _write_grid(out: Path, blocks: Blocks, layout: Layout) -> None:
@@ -185,7 +207,7 @@ def _write_grid(out: Path, blocks: Blocks, layout: Layout) -> None:
         rows = images.new_zeros(len(images) // int(shown.sum()), len(shown), *images.shape[1:])
         rows[:, shown] = images.view(len(rows), -1, *images.shape[1:])
         images = rows.flatten(0, 1)
-    write_png(out, to_grid(images, layout.columns))
+    write_png(out, with_look(to_grid(images, layout.columns), layout.look))
 
 
 def _write_arrays(out: Path, blocks: Blocks, layout: Layout) -> None:
@@ -199,11 +221,32 @@ def _write_arrays(out: Path, blocks: Blocks, layout: Layout) -> None:
 
 
 def _write_folder(out: Path, blocks: Blocks, layout: Layout) -> None:
-    """Write one PNG file per image. The folder appears only when all files are complete."""
+    """Write one PNG file per image, in a subfolder for each class of a conditional model.
+
+    The folder appears only when all files are complete.
+    """
     with new_folder(out) as folder:
-        images = (image for block, _ in blocks for image in block)
+        names = [
+            _folder_name(label, layout.class_names) for label in range(len(layout.class_names))
+        ]
+        for index, (image, label) in enumerate(_single(blocks)):
+            place = folder if label is None else folder / names[label]
+            place.mkdir(exist_ok=True)
+            to_picture(image).save(place / f"{index:06d}.png")
+
+
+def _folder_name(label: int, class_names: Sequence[str]) -> str:
+    """`7`, or `7-sneaker` if the class has a name. The names sort like the labels."""
+    number = f"{label:0{len(str(len(class_names) - 1))}d}"
+    name = class_names[label]
+    return number if name == str(label) else f"{number}-{UNUSUAL.sub('_', name)}"
+
+
+def _single(blocks: Blocks) -> Iterator[tuple[Tensor, int | None]]:
+    """Yield each image (C, 28, 28) with its class, if known."""
+    for images, labels in blocks:
         for index, image in enumerate(images):
-            to_picture(image).save(folder / f"{index:06d}.png")
+            yield image, None if labels is None else int(labels[index])
 
 
 WRITERS: dict[str, Writer] = {".png": _write_grid, ".npz": _write_arrays}

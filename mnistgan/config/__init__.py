@@ -2,7 +2,7 @@
 
 from mnistgan.config.checking import check_config
 from mnistgan.config.loading import apply_overrides, load_config, parse_overrides
-from mnistgan.config.presets import find_config, presets
+from mnistgan.config.presets import find_config, preset_path, presets, summary_of
 from mnistgan.config.rules import Rule
 from mnistgan.config.schema import (
     MAX_CLASSES,
@@ -42,5 +42,7 @@ __all__ = [
     "flatten",
     "load_config",
     "parse_overrides",
+    "preset_path",
     "presets",
+    "summary_of",
 ]

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from mnistgan.config.rules import RULES, Rule
 from mnistgan.config.schema import Config, flatten
-from mnistgan.errors import ConfigError
+from mnistgan.errors import ConfigError, OverrideError
 
 COMMAND_LINE = "command line"
 MAX_PROBLEMS = 20
@@ -112,12 +112,14 @@ def _values(rule: Rule, config: Config) -> list[Any]:
 def refusal(problems: Iterable[str], count: int) -> ConfigError:
     """An error with the first MAX_PROBLEMS of `count` problems, one per line.
 
-    The last line gives the number of further problems.
+    The last line gives the number of further problems. The error is an OverrideError if all
+    problems are on the command line.
     """
     lines = [_one_line(problem) for problem in islice(problems, MAX_PROBLEMS)]
+    on_command_line = all(line.startswith(f"{COMMAND_LINE}: ") for line in lines)
     if rest := count - len(lines):
         lines.append(f"... and {rest:,} more problem{'s' if rest > 1 else ''}")
-    return ConfigError("\n".join(lines))
+    return (OverrideError if on_command_line else ConfigError)("\n".join(lines))
 
 
 def _one_line(text: str) -> str:

@@ -2,10 +2,11 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 from mnistgan.config.checking import COMMAND_LINE, check_config, refusal
-from mnistgan.config.presets import find_config
+from mnistgan.config.presets import find_config, presets
 from mnistgan.config.rules import Rule
 from mnistgan.config.schema import Config
 from mnistgan.config.yaml_text import parse_yaml, read_yaml
@@ -54,9 +55,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         key, equals, text = word.partition("=")
         try:
             if not equals or not key:
-                raise ConfigError(
-                    f"{COMMAND_LINE}: expected key=value such as training.epochs=2, got {word!r}"
-                )
+                raise ConfigError(f"{COMMAND_LINE}: {word!r}: {_problem_of(word)}")
             origin = f"{COMMAND_LINE}: {key}"
             parsed[key] = parse_yaml(text.encode(errors="surrogateescape"), origin)
         except ConfigError as error:
@@ -64,3 +63,11 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     if problems:
         raise refusal(problems, len(problems))
     return parsed
+
+
+def _problem_of(word: str) -> str:
+    """Why a word is not KEY=VALUE; a preset or a YAML file belongs after `--config`."""
+    expected = "expected KEY=VALUE such as training.epochs=2"
+    if word in presets() or word.endswith((".yaml", ".yml")):
+        return f"{expected}. Try: mnistgan train --config {quote(word)}"
+    return expected

@@ -177,6 +177,8 @@ def _load(name: str, split: Split, access: Access) -> Dataset:
 def _known_or_path(dataset: str) -> str | None:
     if dataset in DATASETS or any(mark in dataset for mark in "/\\") or dataset == ".":
         return None
+    if dataset and Path(dataset).is_dir():
+        return f"should be a named data set or a path; did you mean the folder ./{dataset}?"
     return (
         f"should be one of {', '.join(DATASETS)}, or the path of a folder of IDX files such as "
         f"./{dataset or 'digits'}{did_you_mean(dataset, DATASETS)}"

@@ -1,11 +1,13 @@
 """Read digits written by any program: arrays, IDX files, folders of PNG files."""
 
 import math
+import re
 import struct
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -27,6 +29,8 @@ UNREADABLE = (
     *(ValueError, KeyError, EOFError, NotImplementedError, MemoryError, struct.error),
     *(zlib.error, zipfile.BadZipFile),
 )
+CLASS_FOLDER = re.compile(r"(\d{1,3})(?:-.*)?", re.ASCII)
+"""The name of a folder with the images of one class, such as 7 or 7-sneaker"""
 Arrays = tuple[np.ndarray, np.ndarray | None]
 # Version 3 adds Unicode names of fields, which arrays of images and labels do not have.
 HEADER_READERS = {
@@ -140,23 +144,30 @@ def _read_idx(path: Path) -> Arrays:
 
 
 def _read_folder(path: Path) -> Arrays:
+    """Read PNG files, or one subfolder of PNG files per class, which is named after its number."""
     files = sorted(path.glob("*.png"))
+    if files:
+        return np.stack([_read_digit(file) for file in files]), None
+    files = sorted(path.glob("*/*.png"), key=lambda file: (file.name, file))
     if not files:
         raise DataError(f"{path}: has no PNG files")
-    images = []
-    for file in files:
-        picture = read_png(file)
-        if picture.mode != "L" or picture.size != (28, 28):
-            raise DataError(
-                f"{file}: expected a gray picture of 28 x 28 pixels, "
-                f"found {picture.mode} of {picture.size[0]} x {picture.size[1]}"
-            )
-        images.append(np.asarray(picture))
-    return np.stack(images), None
+    numbers = [CLASS_FOLDER.fullmatch(file.parent.name) for file in files]
+    labels = np.array([int(number[1]) for number in numbers if number], np.int64)
+    return np.stack([_read_digit(file) for file in files]), labels if all(numbers) else None
+
+
+def _read_digit(file: Path) -> np.ndarray:
+    picture = read_png(file)
+    if picture.mode != "L" or picture.size != (28, 28):
+        raise DataError(
+            f"{file}: expected a gray picture of 28 x 28 pixels, "
+            f"got {picture.mode} of {picture.size[0]} x {picture.size[1]}"
+        )
+    return np.asarray(picture)
 
 
 def _is_png_folder(path: Path) -> bool:
-    return path.is_dir() and any(path.glob("*.png"))
+    return path.is_dir() and any(chain(path.glob("*.png"), path.glob("*/*.png")))
 
 
 def _check_images(path: Path, header: Header) -> None:

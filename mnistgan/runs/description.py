@@ -46,10 +46,16 @@ def best_in(state: State) -> Best:
     return Best(entry(best, "distance", float), judge)
 
 
-def describe(config: Config, dataset: Dataset, trainer: Trainer) -> dict[str, Any]:
-    """The contents of run.json that all sessions share, with an empty list of sessions."""
+def describe(
+    config: Config, source: str | None, dataset: Dataset, trainer: Trainer
+) -> dict[str, Any]:
+    """The contents of run.json that all sessions share, with an empty list of sessions.
+
+    source: the value of `--config`, or None if it is unknown
+    """
     return {
         "created": _now(),
+        "config": source,
         "seed": config.training.seed,
         "d_output": trainer.loss.d_output,
         "class_names": list(dataset.class_names),

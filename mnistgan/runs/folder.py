@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from mnistgan.config import Config, check_config
 from mnistgan.config.yaml_text import read_yaml
-from mnistgan.errors import OutputError, RunError
+from mnistgan.errors import OutputError, RunError, RunNameError
 from mnistgan.files import (
     atomic_write,
     check_output_file,
@@ -33,11 +33,20 @@ from mnistgan.files import (
     temporary_target,
 )
 from mnistgan.reading import read_bounded
-from mnistgan.runs.metrics import MetricsRecord, append_line, keep_records, read_records
+from mnistgan.runs.metrics import (
+    MAX_BYTES,
+    MetricsRecord,
+    append_line,
+    keep_records,
+    read_records,
+)
 
 NUMBERED = re.compile(r"exp(\d+)")
 MAX_NAME_BYTES = 255
 """Maximum length of a file name on all common file systems"""
+LOCK = ".lock"
+MAX_SUGGESTED = 8
+"""Maximum number of runs that an error message names"""
 MAX_INFO_BYTES = 2**20
 """Maximum size of run.json, which normally has about 1 KiB"""
 TRAINING_FILES = (
@@ -95,7 +104,7 @@ class RunFolder:
             taken = [int(match[1]) for name in names if (match := NUMBERED.fullmatch(name))]
             return runs / f"exp{max(taken, default=0) + 1}"
         if problem := _name_problem(name):
-            raise RunError(f"--name {name!r}: {problem}")
+            raise RunNameError(f"--name {name!r}: {problem}")
         if os.path.lexists(runs / name):
             raise RunError(
                 f"{runs / name}: exists already; choose another --name, or resume it: "
@@ -109,11 +118,7 @@ class RunFolder:
         for path in (Path(run), runs / run):
             if is_run(path):
                 return cls(path)
-        known = ", ".join(sorted(found.path.name for found in _runs_in(runs))[:8])
-        raise RunError(
-            f"{run}: is not a run (no config.yaml in it)"
-            + (f"; runs in {runs} are {known}" if known else f", and {runs} holds no runs")
-        )
+        raise RunError(f"{run}: is not a run (no config.yaml in it); {_known_runs(runs)}")
 
     @classmethod
     def containing(cls, checkpoint: Path) -> "RunFolder | None":
@@ -157,6 +162,14 @@ class RunFolder:
         with atomic_write(self.info) as file:
             file.write((json.dumps(info, indent=2) + "\n").encode())
 
+    def created(self) -> str:
+        """Time of creation as ISO 8601 in UTC, which sorts by time; "" if unknown."""
+        try:
+            created = self.read_info().get("created")
+        except RunError:
+            return ""
+        return created if isinstance(created, str) else ""
+
     def read_metrics(self) -> list[MetricsRecord]:
         """All complete lines of metrics.jsonl, or [] if the file does not exist yet.
 
@@ -170,6 +183,22 @@ class RunFolder:
     def append_metrics(self, record: MetricsRecord) -> None:
         """Add one line to metrics.jsonl."""
         append_line(self.metrics, record.model_dump_json(exclude_none=True))
+
+    def read_evaluations(self) -> list[dict[str, Any]]:
+        """The results in evaluations.jsonl, or [] if the file does not exist yet.
+
+        Raises RunError if the file is damaged.
+        """
+        try:
+            lines = read_bounded(self.evaluations, MAX_BYTES).splitlines()
+            results = [json.loads(line) for line in lines]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RunError(f"{self.evaluations}: cannot be read: {error.strerror}") from None
+        except (ValueError, RecursionError):
+            raise RunError(f"{self.evaluations}: is damaged; delete it") from None
+        return [result for result in results if isinstance(result, dict)]
 
     def append_evaluation(self, record: dict[str, Any]) -> None:
         """Add one result of `evaluate` to evaluations.jsonl."""
@@ -209,7 +238,7 @@ class RunFolder:
 
         The lock file may remain. Raises RunError if another process holds the lock.
         """
-        lock = FileLock(self.path / ".lock")
+        lock = FileLock(self.path / LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -219,6 +248,19 @@ class RunFolder:
             yield
         finally:
             lock.release()
+
+    def is_locked(self) -> bool:
+        """Whether another process trains this run."""
+        file = self.path / LOCK
+        if not file.exists():
+            return False
+        try:
+            with FileLock(file, timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # a folder of another user: nobody here can train the run
+            return False
 
     def check_in_place(self) -> None:
         """Raise RunError if the folder is no longer the one that was locked.
@@ -252,9 +294,16 @@ def is_training_file(path: Path) -> bool:
     )
 
 
-def check_output(out: str | Path, suffixes: Sequence[str], reads: Path | None = None) -> Path:
+def check_output(
+    out: str | Path,
+    suffixes: Sequence[str],
+    *,
+    force: bool,
+    reads: Path | None = None,
+    or_folder: bool = False,
+) -> Path:
     """Like `check_output_file`, but also raise OutputError if training writes this file."""
-    path = check_output_file(out, suffixes, reads)
+    path = check_output_file(out, suffixes, reads, force=force, or_folder=or_folder)
     if is_training_file(resolve_target(path)):
         raise OutputError(f"{shown_path(out)}: is written by mnistgan train; choose another name")
     return path
@@ -284,13 +333,10 @@ def find_checkpoint(given: str, runs: Path) -> Path:
     if Path(given).is_dir():
         raise RunError(f"{given}: is a folder, but not a run (no config.yaml in it)")
     if Path(given).name == given:
-        holders = [run for run in _runs_in(runs) if (run.path / given).is_file()]
+        holders = [run for run in runs_in(runs) if (run.path / given).is_file()]
         if holders:
-            return max(holders, key=_created).path / given
-    raise RunError(
-        f"{given}: there is no such checkpoint, neither here nor in a run in {runs}; "
-        "train one with: mnistgan train --config mlp"
-    )
+            return max(holders, key=RunFolder.created).path / given
+    raise RunError(f"{given}: there is no such run or checkpoint; {_known_runs(runs)}")
 
 
 def _name_problem(name: str) -> str | None:
@@ -306,17 +352,19 @@ def _name_problem(name: str) -> str | None:
     return None
 
 
-def _runs_in(runs: Path) -> list[RunFolder]:
-    return [RunFolder(path.parent) for path in runs.glob("*/config.yaml")]
+def runs_in(runs: Path) -> list[RunFolder]:
+    """The runs in a folder, sorted by name."""
+    return [RunFolder(path.parent) for path in sorted(runs.glob("*/config.yaml"))]
 
 
-def _created(run: RunFolder) -> str:
-    """Time of creation as ISO 8601 in UTC, which sorts by time; "" if unknown."""
-    try:
-        created = run.read_info().get("created")
-    except RunError:
-        return ""
-    return created if isinstance(created, str) else ""
+def _known_runs(runs: Path) -> str:
+    """The names of the newest runs in a folder, or how to train one, for an error message."""
+    newest = sorted(runs_in(runs), key=RunFolder.created, reverse=True)
+    if not newest:
+        return f"{runs} holds no runs. Try: mnistgan train"
+    more = ", ..." if len(newest) > MAX_SUGGESTED else ""
+    names = ", ".join(run.path.name for run in newest[:MAX_SUGGESTED])
+    return f"runs in {runs} are {names}{more}"
 
 
 def _relative(path: Path) -> Path:

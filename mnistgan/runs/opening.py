@@ -47,7 +47,7 @@ def new_run(
     dataset = access.load(config)
     config = resolve(config, dataset, target)
     trainer = build_trainer(config, dataset, target)
-    return Session(config, dataset, trainer, access, runs, name, plugins=plugins)
+    return Session(config, dataset, trainer, access, runs, name, source, plugins=plugins)
 
 
 def resumed_run(
@@ -88,7 +88,17 @@ def resumed_run(
         dataset = access.load(config)
         config = resolve(config, dataset, target)
         trainer = build_trainer(config, dataset, target)
-        return Session(config, dataset, trainer, access, runs, None, notes, folder, plugins=plugins)
+        return Session(
+            config,
+            dataset,
+            trainer,
+            access,
+            runs,
+            name=None,
+            notes=notes,
+            resumed=folder,
+            plugins=plugins,
+        )
     read_at = written_at(folder.latest)
     state = load_checkpoint(folder.latest)
     with naming(folder.latest):
@@ -100,7 +110,17 @@ def resumed_run(
         best = best_in(state)
         notes = (*notes, *_inexact(state, target), *_rescheduled(stored, config))
     return Session(
-        config, dataset, trainer, access, runs, None, notes, folder, read_at, best, plugins
+        config,
+        dataset,
+        trainer,
+        access,
+        runs,
+        name=None,
+        notes=notes,
+        resumed=folder,
+        read_at=read_at,
+        best=best,
+        plugins=plugins,
     )
 
 

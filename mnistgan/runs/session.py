@@ -51,6 +51,8 @@ class Session:
     runs: Path
     name: str | None
     """Name of a new run, or None for the next number"""
+    source: str | None = None
+    """The value of `--config` for a new run"""
     notes: tuple[str, ...] = ()
     """Warnings to print before the progress display"""
     resumed: RunFolder | None = None
@@ -220,7 +222,11 @@ class Session:
         Removes later metrics and temporary files. `resumed_run` has already checked all files.
         """
         known = self.resumed is not None and folder.info.exists()
-        info = folder.read_info() if known else describe(self.config, self.dataset, self.trainer)
+        info = (
+            folder.read_info()
+            if known
+            else describe(self.config, self.source, self.dataset, self.trainer)
+        )
         if self.resumed is not None:
             folder.remove_temporary_files()
             folder.truncate_metrics(self.trainer.step - len(self.trainer.window))

@@ -1,6 +1,7 @@
 """Tables: the plan of a training run and the scores of an evaluation."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
@@ -10,6 +11,7 @@ from mnistgan.runs.events import TrainingSummary
 from mnistgan.terminal.console import note, plain, result, results
 
 if TYPE_CHECKING:
+    from mnistgan.commands.list_runs import RunOverview
     from mnistgan.evaluation.result import Evaluation
 
 
@@ -36,6 +38,35 @@ def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
     result(evaluation.verdict)
     local = " (trained on this machine)" if yardstick.is_local else ""
     note(f"judge: {yardstick.judge}{local}, {yardstick.judge_sha256[:12]}")
+
+
+def runs_table(runs: "Sequence[RunOverview]") -> Table:
+    """The runs in a folder, one per row."""
+    table = Table("run", "state", "preset", box=None, pad_edge=False)
+    for name in ("steps", "Fréchet", "MB"):
+        table.add_column(name, justify="right")
+    table.add_column("created (UTC)")
+    for run in runs:
+        scored = run.frechet_distance
+        table.add_row(
+            plain(run.path),
+            run.state,
+            plain(run.config),
+            f"{run.steps:,}",
+            "" if scored is None else f"{scored:.3f}",
+            f"{run.bytes / 1e6:.1f}",
+            plain(run.created[:16].replace("T", " ")),
+        )
+    return table
+
+
+def presets_table(lines: Mapping[str, str]) -> Table:
+    """The presets and their one-line descriptions."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    for name, line in lines.items():
+        table.add_row(name, plain(line))
+    return table
 
 
 def plan_table(summary: TrainingSummary) -> Table:
