@@ -13,7 +13,7 @@ from mnistgan.terminal import console
 @app.command()
 def make_gif(
     run: Annotated[str, typer.Argument(help="A run folder or the name of a run.")],
-    fps: Annotated[float, typer.Option(min=0.1, max=50, help="Pictures per second.")] = 5.0,
+    fps: Annotated[float, typer.Option(min=0.1, max=50, help="Pictures per second.")] = 10.0,
     out: Annotated[
         str | None,
         typer.Option(help="A .gif or .webp file. Default: training.gif in the run folder."),
