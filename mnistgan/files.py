@@ -36,15 +36,13 @@ def check_output_file(
     suffixes: Sequence[str],
     reads: Path | None = None,
     *,
-    force: bool = True,
     or_folder: bool = False,
 ) -> Path:
     """Check that the file `out` can be written, before any work is done. Returns its path.
 
     The name must end in one of `suffixes`, and so must the target of a link. If the path exists, it
-    must be a regular file, and `force` must be set. It must not be the file `reads` that the
-    command reads, or lie directly in the folder `reads`. `or_folder` adds a folder to the names
-    that the error message suggests.
+    must be a regular file. It must not be the file `reads` that the command reads, or lie directly
+    in the folder `reads`. `or_folder` adds a folder to the names that the error message suggests.
 
     Raises OutputNameError if the suffix is missing or unknown, and OutputError, naming `out`, if
     another condition fails or the place is not writable.
@@ -59,10 +57,6 @@ def check_output_file(
     with _refusing(out):
         target = resolve_target(path)
         _check_place(target)
-        if not force and os.path.lexists(path):
-            raise OutputError(
-                f"{shown_path(out)}: exists already; expected a new name, or --force to replace it"
-            )
         source = None if reads is None else Path(os.path.realpath(reads))
     if target.suffix.lower() != path.suffix.lower():
         raise OutputError(

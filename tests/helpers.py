@@ -124,9 +124,9 @@ def assert_same(left: Any, right: Any, where: str = "state") -> None:
         assert left == right, where
 
 
-def assert_refused(result: Result, *words: str) -> None:
-    """Check for exit code 1, an error message that contains `words`, and no traceback."""
-    assert result.exit_code == 1, (result.stdout, result.stderr)
+def assert_refused(result: Result, *words: str, exit_code: int = 1) -> None:
+    """Check the exit code, for an error message that contains `words`, and for no traceback."""
+    assert result.exit_code == exit_code, (result.stdout, result.stderr)
     assert result.stderr.startswith("error: "), result.stderr
     assert "Traceback" not in result.stderr
     assert "Error:" not in result.stderr  # no exception class names

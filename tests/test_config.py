@@ -84,7 +84,7 @@ def test_errors_in_overrides_name_the_command_line() -> None:
         "command line: epochs: unknown key; did you mean training.epochs?"
     ]
     assert problems("data: {}", "training.epochs=x")[0].startswith("command line: training.epochs:")
-    assert "expected key=value" in problems("data: {}", "training.epochs")[0]
+    assert "expected KEY=VALUE" in problems("data: {}", "training.epochs")[0]
     (line,) = problems("data: {}", "trainin.epochs=3")
     assert line == "command line: trainin: unknown key; did you mean training?"
 

@@ -87,12 +87,15 @@ def test_damaged_checkpoint_is_refused(run: Path, mnistgan: Cli) -> None:
             assert_refused(mnistgan("train", "--resume", run), "latest.pt")
 
 
-def test_damaged_metrics_are_plotted_or_refused_in_one_line(run: Path, mnistgan: Cli) -> None:
+@pytest.mark.parametrize("command", ["plot-losses", "make-gif"])
+def test_damaged_metrics_are_drawn_or_refused_in_one_line(
+    run: Path, mnistgan: Cli, command: str
+) -> None:
     path = run / "metrics.jsonl"
     good = path.read_bytes()
     for contents in damaged(good, cuts=10, flips=40):
         path.write_bytes(contents)
-        result = mnistgan("plot-losses", run)
+        result = mnistgan(command, run)
         if result.exit_code:
             assert_refused(result)
             assert result.stderr.count("\n") == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import picture, train_tiny
+from helpers import assert_refused, picture, train_tiny
 from typer.testing import Result
 
 from mnistgan.sampling import spherical
@@ -15,7 +15,7 @@ Cli = Callable[..., Result]
 
 def cells(path: str, rows: int, columns: int) -> np.ndarray:
     """Read the digits of a grid: (rows, columns, 28, 28)."""
-    grid = np.asarray(picture(path))
+    grid = np.asarray(picture(path))[::3, ::3]
     assert grid.shape[:2] == (2 + 30 * rows, 2 + 30 * columns)
     return np.array(
         [[grid[2 + 30 * r :, 2 + 30 * c :][:28, :28] for c in range(columns)] for r in range(rows)]
@@ -23,7 +23,7 @@ def cells(path: str, rows: int, columns: int) -> np.ndarray:
 
 
 def sample_digits(mnistgan: Cli, *args: object) -> np.ndarray:
-    assert mnistgan("sample", "--out", "x.npz", *args).exit_code == 0
+    assert mnistgan("sample", "--out", "x.npz", "--force", *args).exit_code == 0
     images: np.ndarray = np.load("x.npz")["images"]
     return images
 
@@ -79,20 +79,31 @@ def test_each_row_starts_and_ends_at_the_pictures_of_the_seeds(
 def test_default_output_is_a_picture_in_the_run_folder(mnistgan: Cli) -> None:
     train_tiny()
     result = mnistgan("interpolate")
-    assert result.stdout == "runs/tiny/generated/latest-n9-seeds0-1.png\n"
+    assert result.stdout == "runs/tiny/generated/latest-walks9-seeds0-1.png\n"
     cells(result.stdout.strip(), 9, 10)
 
 
 def test_classes_option_keeps_the_style_of_each_row(mnistgan: Cli) -> None:
     train_tiny("model.conditional=true")
     result = mnistgan("interpolate", "--classes", "--n", 2)
-    assert result.stdout == "runs/tiny/generated/latest-n2-classes-seed0.png\n"
-    walk = cells(result.stdout.strip(), 2, 19)
-    sampled = sample_digits(mnistgan, "--digit", "0-9", "--n", 2).reshape(10, 2, 28, 28)
+    assert result.stdout == "runs/tiny/generated/latest-walks2-classes-seed0.png\n"
+    walk = cells(result.stdout.strip(), 2, 21)
+    sampled = sample_digits(mnistgan, "--digit", "0-9", "--n", 20).reshape(2, 10, 28, 28)
     # Multiplying by the embedding rounds differently from looking it up.
-    difference = walk[:, ::2].astype(int) - sampled.swapaxes(0, 1)
+    difference = walk[:, :20:2].astype(int) - sampled
     assert np.abs(difference).max() <= 1
-    assert len(np.unique(walk.reshape(38, -1), axis=0)) == 38
+    assert np.array_equal(walk[:, 20], walk[:, 0])  # the walk ends where it began
+    assert len(np.unique(walk[:, :20].reshape(40, -1), axis=0)) == 40
+
+
+@pytest.mark.parametrize("steps", [11, 12, 16, 40])
+def test_every_class_is_shown_for_any_number_of_steps(mnistgan: Cli, steps: int) -> None:
+    train_tiny("model.conditional=true")
+    args = ("--classes", "--n", 1, "--steps", steps, "--out", "x.png", "--force")
+    assert mnistgan("interpolate", *args).exit_code == 0
+    walk = cells("x.png", 1, steps)[0].astype(int)
+    for digit in sample_digits(mnistgan, "--digit", "0-9", "--n", 10).astype(int):
+        assert np.abs(walk - digit).max(axis=(1, 2)).min() <= 1
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp"])
@@ -120,9 +131,6 @@ def test_stacked_digits_are_interpolated_in_color(mnistgan: Cli) -> None:
     ("args", "expected"),
     [
         (["--classes"], "the model is unconditional"),
-        (["--classes", "--to-seed", "3"], "leave out --to-seed"),
-        (["--fps", "10"], "--fps: applies to animations only"),
-        (["--out", "walk.mp4"], "expected a name ending in .png or .gif or .webp"),
         (["--out", "folder.gif"], "is a folder"),
         (["--n", "1000", "--steps", "1000"], "are more than 100,000"),
         (["--ckpt", "nope"], "nope"),
@@ -137,3 +145,29 @@ def test_invalid_options_are_refused_in_one_line(
     assert result.exit_code == 1
     assert expected in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["--classes", "--to-seed", "3"], "leave out --to-seed"),
+        (["--fps", "10"], "--fps: applies to animations only"),
+        (["--out", "walk.mp4"], "expected NAME.png, NAME.gif or NAME.webp"),
+        (["--out", "walk.gif", "--scale", "2"], "apply to a .png only"),
+        (["--out", "walk/"], "expected NAME.png, NAME.gif or NAME.webp"),
+    ],
+)
+def test_wrong_command_lines_are_usage_errors(
+    mnistgan: Cli, args: list[str], expected: str
+) -> None:
+    train_tiny()
+    result = mnistgan("interpolate", *args)
+    assert result.exit_code == 2
+    assert expected in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_too_few_steps_for_all_classes_are_refused(mnistgan: Cli) -> None:
+    train_tiny("model.conditional=true")
+    result = mnistgan("interpolate", "--classes", "--steps", 10)
+    assert_refused(result, "--steps 10: expected 11 or more, to show all 10 classes")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,10 +51,30 @@ def test_overrides_are_completed(incomplete: str, expected: list[str]) -> None:
 
 
 def test_presets_are_completed() -> None:
-    assert complete_preset("wg") == ["wgan-gp", "wgan"]
+    assert complete_preset("wg") == ["wgan", "wgan-gp"]
 
 
-def test_shell_completion_does_not_import_torch() -> None:
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            "mnistgan train loss.adversarial=w",
+            ["loss.adversarial=wgan", "loss.adversarial=wgan-gp"],
+        ),
+        ("mnistgan train --config wg", ["wgan", "wgan-gp"]),
+        ("mnistgan train --resume o", ["one"]),
+        ("mnistgan sample ", ["one", "two", "latest.pt"]),
+        ("mnistgan evaluate --ckpt l", ["latest.pt"]),
+        ("mnistgan make-gif t", ["two"]),
+        ("mnistgan plot-losses one t", ["two"]),
+        ("mnistgan presets wg", ["wgan", "wgan-gp"]),
+    ],
+)
+def test_words_are_completed_without_torch(words: str, expected: list[str]) -> None:
+    for name in ("one", "two"):
+        Path("runs", name).mkdir(parents=True)
+        Path("runs", name, "config.yaml").touch()
+        Path("runs", name, "latest.pt").touch()
     code = (
         "import atexit, sys; from mnistgan.__main__ import main\n"
         "atexit.register(lambda: print('torch' in sys.modules))\n"
@@ -63,9 +84,9 @@ def test_shell_completion_does_not_import_torch() -> None:
     environment = {
         **os.environ,
         "_MNISTGAN_COMPLETE": "complete_bash",
-        "COMP_WORDS": "mnistgan train loss.adversarial=w",
-        "COMP_CWORD": "2",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
     }
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["loss.adversarial=wgan", "loss.adversarial=wgan-gp", "False"]
+    assert done.stdout.split() == [*expected, "False"]

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from helpers import picture
 from matplotlib.axes import Axes
-from PIL import Image
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 from typer.testing import Result
 
+from mnistgan.colors import BLUE, ORANGE
 from mnistgan.commands.make_gif import CAPTION_HEIGHT
 from mnistgan.commands.plot_losses import RunCurves, draw, plot_losses, to_curve
 from mnistgan.config import Config
+from mnistgan.loss_strip import LEGEND_HEIGHT, STRIP_HEIGHT, draw_strip, loss_lines
 from mnistgan.runs.folder import RunFolder, epoch_stem
 from mnistgan.runs.metrics import MetricsRecord
 
@@ -225,6 +227,92 @@ def test_animation_may_have_one_frame_or_a_thousand(mnistgan: Cli) -> None:
     assert picture("runs/exp1/training.gif").n_frames == 1000
 
 
+def frames_of(path: Path | str) -> list[np.ndarray]:
+    """The frames (H, W, 3) uint8 of an animation."""
+    animation = picture(path)
+    frames = []
+    for index in range(animation.n_frames):
+        animation.seek(index)
+        frames.append(np.asarray(animation.convert("RGB")))
+    return frames
+
+
+def has_caption(frame: np.ndarray, text: str) -> bool:
+    shown = Image.new("L", (frame.shape[1], CAPTION_HEIGHT))
+    ImageDraw.Draw(shown).text((8, 6), text, fill=255, font=ImageFont.load_default(size=16))
+    difference = np.abs(frame[:CAPTION_HEIGHT, :, 0].astype(int) - np.asarray(shown))
+    return bool(difference.max() <= 8)  # an animation has fewer shades
+
+
+def test_frames_show_their_step(mnistgan: Cli) -> None:
+    run = make_run(epochs=3, lines_per_epoch=40)  # 2,000 steps per epoch
+    for step in (1, 7, 1234):
+        write_grid(run, round(step / 2000, 6), shade=step % 100)
+    assert mnistgan("make-gif", "exp1").exit_code == 0
+    expected = ["0", "1", "7", "1,234", "2,000", "4,000", "6,000"]
+    frames = frames_of("runs/exp1/training.gif")
+    captions = [f"step {step}" for step in expected]
+    assert all(has_caption(*pair) for pair in zip(frames, captions, strict=True))
+    assert not has_caption(frames[1], captions[2])
+
+
+def test_grid_between_two_steps_shows_the_step_that_reached_its_epoch(mnistgan: Cli) -> None:
+    run = make_run(epochs=0)
+    run.append_metrics(record(10, 1.0))
+    write_grid(run, 0.25, shade=50)  # 2.5 steps
+    assert mnistgan("make-gif", "exp1").exit_code == 0
+    assert has_caption(frames_of("runs/exp1/training.gif")[1], "step 3")
+
+
+def test_run_without_metrics_shows_epochs_and_no_losses(mnistgan: Cli) -> None:
+    run = make_run(epochs=2)
+    assert mnistgan("make-gif", "exp1", "--out", "with.gif").exit_code == 0
+    run.metrics.unlink()
+    assert mnistgan("make-gif", "exp1", "--out", "without.gif").exit_code == 0
+    frames = frames_of("without.gif")
+    captions = ["epoch 0", "epoch 1", "epoch 2"]
+    assert all(has_caption(*pair) for pair in zip(frames, captions, strict=True))
+    assert picture("with.gif").height == picture("without.gif").height + STRIP_HEIGHT
+
+
+def pixels_of(strip: np.ndarray, color: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the pixels beneath the legend that have this color."""
+    lines = strip[LEGEND_HEIGHT:].astype(int)
+    near = np.abs(lines - ImageColor.getrgb(color)).max(axis=2) <= 8
+    rows, columns = np.nonzero(near)
+    return rows, columns
+
+
+def test_losses_grow_with_the_frames(mnistgan: Cli) -> None:
+    make_run(epochs=4)
+    assert mnistgan("make-gif", "exp1").exit_code == 0
+    strips = [frame[-STRIP_HEIGHT:] for frame in frames_of("runs/exp1/training.gif")]
+    width = strips[0].shape[1]
+    for color in (BLUE, ORANGE):
+        before, *columns = (pixels_of(strip, color)[1] for strip in strips)
+        assert before.size == 0  # nothing is measured before the first step
+        assert [column.max() for column in columns] == pytest.approx(
+            [width * share / 4 for share in range(1, 5)], abs=12
+        )
+
+
+def test_axes_of_the_losses_ignore_outliers() -> None:
+    times = np.linspace(0.01, 1, 400)
+    waves = [1 + 0.2 * math.sin(step / 20) for step in range(400)]
+    strip = draw_strip(loss_lines(times, [1e6, *waves[1:]], waves), 1.0, 400)
+    rows, _ = pixels_of(np.asarray(strip), ORANGE)
+    assert np.ptp(rows) > 50  # an axis with the outlier would draw a flat line
+
+
+@pytest.mark.parametrize("losses", [[1.0], [2.0, 2.0, 2.0], [3e38, -3e38, 3e38]])
+def test_any_losses_can_be_drawn(losses: list[float]) -> None:
+    times = np.arange(1, len(losses) + 1) / len(losses)
+    lines = loss_lines(times, losses, losses)
+    _, columns = pixels_of(np.asarray(draw_strip(lines, 1.0, 300)), ORANGE)
+    assert columns.max() > 280
+    assert draw_strip(lines, 0.0, 1).size == (1, STRIP_HEIGHT)
+
+
 def test_close_epochs_are_separate_frames_and_special_names_work(mnistgan: Cli) -> None:
     run = RunFolder(make_run(epochs=0).path.rename("runs/a$x$b"))
     for epoch in (0.001, 0.002):
@@ -248,6 +336,7 @@ def test_close_epochs_are_separate_frames_and_special_names_work(mnistgan: Cli) 
         (["plot-losses", "exp1", "--out", "folder.png"], "is a folder"),
         (["make-gif", "damaged"], "epoch_002.png: is damaged"),
         (["make-gif", "mixed"], "epoch_002.png: is (92, 92)"),
+        (["make-gif", "unreadable"], "runs/unreadable/metrics.jsonl, line 31: "),
     ],
 )
 def test_invalid_plots_and_animations_report_one_line(
@@ -257,6 +346,8 @@ def test_invalid_plots_and_animations_report_one_line(
     RunFolder.create(Path("runs"), "empty", Config())
     (make_run("damaged").samples / "epoch_002.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     write_grid(make_run("mixed"), 2, shade=3, size=92)
+    with make_run("unreadable").metrics.open("a") as file:
+        file.write("nonsense\n")
     Path("folder.png").mkdir()
     result = mnistgan(*args)
     assert result.exit_code == 1

@@ -5,13 +5,25 @@ import torch
 from helpers import assert_same, resume_tiny, train_tiny
 
 from mnistgan.checkpoint import load_checkpoint
-from mnistgan.config import presets
+from mnistgan.config import load_config, presets
 from mnistgan.evaluation.judge import judge_images
 from mnistgan.evaluation.reference import shipped_reference
 from mnistgan.images import to_uint8
+from mnistgan.runs.building import length_of
+from mnistgan.runs.events import Progress
+from mnistgan.runs.tasks import MILESTONES
 from mnistgan.sampling import generate, load_sampler
 
 CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_draws_at_least_40_pictures(name: str) -> None:
+    config = load_config(name, [])
+    assert config.output.sample_every_epochs is None
+    length = length_of(config, 60_000)
+    steps = range(1, length.total_steps + 1)
+    assert sum(Progress(step, length).is_milestone(MILESTONES) for step in steps) >= 40
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from helpers import assert_refused, assert_same, picture, train_tiny, write_set
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
+from mnistgan.data import read_samples
 from mnistgan.images import to_grid, to_uint8
 from mnistgan.sampling import BLOCK, Sampler, generate, load_sampler
 
@@ -22,7 +23,7 @@ def run() -> Path:
 
 
 def sample_images(mnistgan: Cli, count: int, *args: object) -> np.ndarray:
-    result = mnistgan("sample", "--n", count, "--out", "out.npz", *args)
+    result = mnistgan("sample", "--n", count, "--out", "out.npz", "--force", *args)
     assert result.exit_code == 0, result.output
     images: np.ndarray = np.load("out.npz")["images"]
     assert images.shape == (count, 28, 28)
@@ -70,8 +71,9 @@ def test_npz_folder_and_grid_contain_the_same_digits(mnistgan: Cli, run: Path) -
     assert sorted(str(path) for path in Path("digits").iterdir()) == names
     assert all(np.array_equal(picture(n), d) for n, d in zip(names, digits, strict=True))
     grid = np.asarray(picture("grid.png"))
-    assert grid.shape == (2 + 2 * 30, 2 + 3 * 30)
-    assert np.array_equal(grid[32:60, 32:60], digits[4])  # row 1, column 1 of 3
+    assert grid.shape == (3 * (2 + 2 * 30), 3 * (2 + 3 * 30))
+    assert np.array_equal(grid[::3, ::3][32:60, 32:60], digits[4])  # row 1, column 1 of 3
+    assert np.array_equal(grid, grid[::3, ::3].repeat(3, axis=0).repeat(3, axis=1))
 
 
 def test_sampling_into_an_empty_folder_leaves_its_siblings_unchanged(
@@ -102,24 +104,23 @@ def test_default_output_is_in_the_run_or_the_current_folder(mnistgan: Cli, run: 
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        (["--out", "x.jpg"], "got 'x.jpg'"),
-        (["--out", "full"], "exists and is not empty"),
+        (["--out", "full/"], "exists and is not empty"),
         (["--out", "file/"], "is a file; expected a folder"),
         (["--out", "folder.png"], "is a folder"),
         (["--out", "x.png", "--n", "10001"], "at most 10,000 images"),
-        (["--ckpt", "nope.pt"], "no such checkpoint"),
+        (["--ckpt", "nope.pt"], "no such run or checkpoint; runs in runs are tiny"),
         (["--ckpt", "full"], "not a run"),
         (["--ckpt", "full/x"], "truncated or not a checkpoint"),
-        (["--device", "gpu"], "expected auto, cpu, cuda"),
-        (["--device", "cpu:1"], "--device cpu:1"),
+        (["--out", "old.png"], "old.png: exists already; expected a new name, or --force"),
     ],
 )
-def test_invalid_options_are_refused_in_one_line(
+def test_impossible_inputs_and_outputs_are_refused_in_one_line(
     mnistgan: Cli, run: Path, args: list[str], expected: str
 ) -> None:
     Path("full").mkdir()
     Path("full/x").write_text("not a checkpoint")
     Path("file").touch()
+    Path("old.png").touch()
     Path("folder.png").mkdir()
     result = mnistgan("sample", *args)
     assert result.exit_code == 1
@@ -128,9 +129,96 @@ def test_invalid_options_are_refused_in_one_line(
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("args", [["--n", "0"], ["--n", "-1"], ["--n", "x"], ["--seed", "-1"]])
-def test_invalid_numbers_are_usage_errors(mnistgan: Cli, args: list[str]) -> None:
-    assert mnistgan("sample", *args).exit_code == 2
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["--n", "0"], "expected a whole number from 1 to 1,000,000, got 0"),
+        (["--n", "x"], "got x"),
+        (["--seed", "-1"], "expected a whole number of at least 0, got -1"),
+        (["--truncation", "nan"], "expected a number from 0.01 to 100, got nan"),
+        (["--out", "x.jpg"], "x.jpg: expected NAME.png, NAME.npz or FOLDER/"),
+        (["--out", "digits"], "digits: expected NAME.png, NAME.npz or FOLDER/"),
+        (["--out", "-"], "-: expected NAME.png, NAME.npz or FOLDER/"),
+        (["--out", ".png"], ".png: expected NAME.png, NAME.npz or FOLDER/"),
+        (["--device", "gpu"], "expected auto, cpu, cuda"),
+        (["--device", "cpu:1"], "--device cpu:1"),
+        (["tiny", "--ckpt", "latest.pt"], "choose one"),
+        (["--out", "x.npz", "--scale", "2"], "apply to a .png grid only"),
+        (["--out", "x/", "--invert"], "apply to a .png grid only"),
+        (["--text", "1", "--columns", "2"], "--columns: does not apply to --text"),
+    ],
+)
+def test_wrong_command_lines_are_usage_errors(
+    mnistgan: Cli, run: Path, args: list[str], expected: str
+) -> None:
+    result = mnistgan("sample", *args)
+    assert result.exit_code == 2
+    assert expected in " ".join(result.stderr.replace("│", " ").split())
+    assert result.stdout == ""
+
+
+def test_run_and_checkpoint_can_be_named_with_and_without_ckpt(mnistgan: Cli, run: Path) -> None:
+    expected = sample_images(mnistgan, 3)
+    for args in (["tiny"], ["runs/tiny"], ["latest.pt"], ["--ckpt", "tiny"], ["--ckpt", run]):
+        assert np.array_equal(sample_images(mnistgan, 3, *args), expected)
+
+
+def test_named_output_is_replaced_only_with_force(mnistgan: Cli, run: Path) -> None:
+    Path("x.npz").write_text("mine")
+    assert_refused(mnistgan("sample", "--out", "x.npz"), "x.npz: exists already", "--force")
+    assert Path("x.npz").read_text() == "mine"
+    assert mnistgan("sample", "--out", "x.npz", "--force").exit_code == 0
+    assert np.load("x.npz")["images"].shape == (64, 28, 28)
+    assert mnistgan("sample").exit_code == 0
+    assert mnistgan("sample").exit_code == 0  # the default output is always replaced
+
+
+def test_look_of_a_grid_can_be_changed(mnistgan: Cli, run: Path) -> None:
+    digits = sample_images(mnistgan, 4)
+    args = ("--n", 4, "--columns", 4, "--scale", 2, "--invert", "--out", "x.png")
+    assert mnistgan("sample", *args).exit_code == 0
+    grid = np.asarray(picture("x.png"))
+    assert grid.shape == (2 * 32, 2 * (2 + 4 * 30))
+    assert np.array_equal(255 - grid[::2, ::2][2:30, 32:60], digits[1])
+
+
+def test_single_image_has_no_frame(mnistgan: Cli, run: Path) -> None:
+    assert mnistgan("sample", "--n", 1, "--scale", 1, "--out", "one.png").exit_code == 0
+    assert np.array_equal(np.asarray(picture("one.png")), sample_images(mnistgan, 1)[0])
+
+
+def test_conditional_grid_has_one_class_per_column(mnistgan: Cli) -> None:
+    train_tiny("model.conditional=true")
+    images = sample_images(mnistgan, 23)
+    assert mnistgan("sample", "--n", 23, "--scale", 1, "--out", "x.png").exit_code == 0
+    grid = np.asarray(picture("x.png"))
+    assert grid.shape == (2 + 3 * 30, 2 + 10 * 30)
+    assert np.array_equal(grid[32:60, 62:90], images[12])
+    assert np.load("out.npz")["labels"].tolist() == [index % 10 for index in range(23)]
+
+
+def test_folder_has_one_subfolder_per_class(mnistgan: Cli) -> None:
+    train_tiny("model.conditional=true")
+    images = sample_images(mnistgan, 12)
+    assert mnistgan("sample", "--n", 12, "--out", "digits/").exit_code == 0
+    assert sorted(path.name for path in Path("digits").iterdir()) == list("0123456789")
+    assert [path.name for path in sorted(Path("digits/1").iterdir())] == [
+        "000001.png",
+        "000011.png",
+    ]
+    assert np.array_equal(picture("digits/1/000011.png"), images[11])
+    read, labels = read_samples(Path("digits"))
+    assert np.array_equal(read[:, 0].numpy(), images)
+    assert labels is not None
+    assert labels.tolist() == [index % 10 for index in range(12)]
+
+
+def test_show_draws_the_images_in_the_terminal(mnistgan: Cli, run: Path) -> None:
+    result = mnistgan("sample", "--n", 2, "--show")
+    assert result.exit_code == 0
+    lines = result.stderr.splitlines()
+    assert len([line for line in lines if set(line) & set("▀▄█")]) >= 7
+    assert result.stdout == "runs/tiny/generated/latest-n2-seed0.png\n"
 
 
 def test_checkpoint_that_does_not_fit_its_configuration_is_refused(
@@ -179,18 +267,18 @@ def test_digit_option_selects_the_class(mnistgan: Cli) -> None:
     assert "has no class 10; its classes are 0, 1, 2," in result.stderr
 
 
-def test_each_digit_of_a_range_gets_the_same_noise(mnistgan: Cli) -> None:
+def test_several_digits_are_drawn_from_the_same_noise_in_columns(mnistgan: Cli) -> None:
     train_tiny("model.conditional=true")
-    assert mnistgan("sample", "--digit", "2-4", "--n", 70, "--out", "out.npz").exit_code == 0
-    saved = np.load("out.npz")
-    assert saved["labels"].tolist() == [2] * 70 + [3] * 70 + [4] * 70
-    for row, digit in enumerate((2, 3, 4)):
-        images = saved["images"][70 * row : 70 * row + 70]
-        assert np.array_equal(images, sample_images(mnistgan, 70, "--digit", digit))
-    assert mnistgan("sample", "--digit", "2-4", "--out", "grid.png").exit_code == 0
+    images = sample_images(mnistgan, 200, "--digit", "2,4-5")
+    assert np.load("out.npz")["labels"].tolist() == ([2, 4, 5] * 67)[:200]
+    for column, digit in enumerate((2, 4, 5)):
+        alone = sample_images(mnistgan, 70, "--digit", digit)
+        assert np.array_equal(images[column::3], alone[: len(images[column::3])])
+    args = ("--digit", "2,4-5", "--scale", 1, "--out", "grid.png")
+    assert mnistgan("sample", *args).exit_code == 0
     grid = np.asarray(picture("grid.png"))
-    assert grid.shape == (2 + 3 * 30, 2 + 10 * 30)
-    assert np.array_equal(grid[32:60, 62:90], saved["images"][70 + 2])
+    assert grid.shape == (2 + 10 * 30, 2 + 3 * 30)
+    assert np.array_equal(grid[62:90, 32:60], images[2 * 3 + 1])
 
 
 def test_text_is_drawn_in_one_style_per_line(mnistgan: Cli) -> None:
@@ -202,8 +290,8 @@ def test_text_is_drawn_in_one_style_per_line(mnistgan: Cli) -> None:
     assert np.array_equal(lines[:, 0], sample_images(mnistgan, 2, "--digit", 7))
     assert np.array_equal(lines[:, 3], lines[:, 0])
     result = mnistgan("sample", "--text", "70-1 7")
-    assert result.stdout == "runs/tiny/generated/latest-n1-seed0-text70-1_7.png\n"
-    grid = np.asarray(picture(result.stdout.strip()))
+    assert result.stdout == "runs/tiny/generated/latest-lines1-seed0-text70-1_7.png\n"
+    grid = np.asarray(picture(result.stdout.strip()))[::3, ::3]
     assert grid.shape == (32, 2 + 6 * 30)
     cells = [grid[2:30, 2 + 30 * cell : 30 + 30 * cell] for cell in range(6)]
     for cell, digit in ((0, 0), (1, 1), (3, 2), (5, 3)):
@@ -218,20 +306,37 @@ def test_text_is_drawn_in_one_style_per_line(mnistgan: Cli) -> None:
         (["--digit", "seven"], "--digit seven: expected a digit such as 7"),
         (["--digit", "7-3"], "--digit 7-3: expected a digit such as 7"),
         (["--digit", "-3"], "--digit -3: expected a digit such as 7"),
+        (["--digit", "3,"], "--digit 3,: expected a digit such as 7"),
+        (["--digit", ""], "expected a digit such as 7"),
         (["--digit", "0-9999"], "--digit 0-9999: expected a digit such as 7"),
-        (["--digit", "0-9", "--n", "100001"], "1,000,010 images are more than 1,000,000"),
-        (["--digit", "8-12"], "has no class 10, 11, 12; its classes are 0, 1"),
         (["--digit", "9" * 5000], "expected a digit such as 7"),
-        (["--digit", "1", "--text", "1"], "choose one"),
+        (["--digit", "1", "--text", "1"], "--digit and --text: choose one"),
+        (["--class", "tsu", "--digit", "3"], "--digit and --class: choose one"),
         (["--text", "1a"], "--text '1a': expected digits"),
         (["--text", " - "], "expected digits"),
         (["--text", ""], "expected digits"),
         (["--text", "٣"], "expected digits"),
+    ],
+)
+def test_invalid_digits_and_texts_are_usage_errors(
+    mnistgan: Cli, args: list[str], expected: str
+) -> None:
+    result = mnistgan("sample", *args)
+    assert result.exit_code == 2
+    assert expected in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["--text", "11", "--n", "500001"], "1,000,002 images are more than 1,000,000"),
+        (["--digit", "8-12"], "has no class 10, 11, 12; its classes are 0, 1"),
         (["--text", "1" + " " * 10_000, "--out", "x.png"], "at most 10,000 images, got 10,001"),
         (["--text", "1" * 300], "File name too long"),
     ],
 )
-def test_invalid_digits_and_texts_are_refused_in_one_line(
+def test_impossible_digits_and_texts_are_refused_in_one_line(
     mnistgan: Cli, args: list[str], expected: str
 ) -> None:
     train_tiny("model.conditional=true")
@@ -270,8 +375,10 @@ def test_temperature_scales_the_noise_of_pictures_but_not_of_training(mnistgan: 
     assert not np.array_equal(first, second)
     drawn = []
     for run in runs:
-        assert mnistgan("sample", "--ckpt", run, "--n", 4, "--out", "a.npz").exit_code == 0
-        drawn.append(np.load("a.npz")["images"])
+        assert (
+            mnistgan("sample", "--ckpt", run, "--n", 4, "--out", f"{run.name}.npz").exit_code == 0
+        )
+        drawn.append(np.load(f"{run.name}.npz")["images"])
     assert not np.array_equal(*drawn)
 
 
@@ -327,13 +434,9 @@ def test_class_option_selects_a_class_by_name(mnistgan: Cli) -> None:
     [
         (["--class", "tsi"], "has no class 'tsi'; did you mean tsu?; its classes are o, "),
         (["--class", "../x\n"], "has no class '../x\\n'; its classes are o, ki, su, tsu,"),
-        (["--class", "tsu", "--digit", "3"], "--digit and --class: choose one"),
-        (["--class", "tsu", "--text", "3"], "--class and --text: choose one"),
     ],
 )
-def test_unknown_class_or_conflicting_option_reports_one_line(
-    mnistgan: Cli, args: list[str], expected: str
-) -> None:
+def test_unknown_class_reports_one_line(mnistgan: Cli, args: list[str], expected: str) -> None:
     kmnist_run()
     assert_refused(mnistgan("sample", *args), expected)
     assert not Path("runs/tiny/generated").exists()

@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
-from helpers import tiny_session
+from helpers import picture, tiny_session
+from torch import Tensor
 
 from mnistgan.checkpoint import load_checkpoint
 from mnistgan.config import OutputConfig
 from mnistgan.runs.events import EpochEnded, Event, Length, Measured, Progress, Stepped
-from mnistgan.runs.folder import RunFolder
+from mnistgan.runs.folder import RunFolder, epoch_stem
 from mnistgan.runs.loop import run
 from mnistgan.runs.session import Session
 from mnistgan.runs.tasks import (
+    MILESTONES,
     Best,
     Board,
     DrawPictures,
@@ -24,6 +27,7 @@ from mnistgan.runs.tasks import (
     Score,
     WriteMetrics,
 )
+from mnistgan.sampling import Sampler
 
 LENGTH = Length(total_steps=10, steps_per_epoch=4)
 
@@ -131,11 +135,16 @@ def test_checkpoints_are_saved_each_epoch_at_the_end_and_at_a_stop(folder: RunFo
     assert steps_due(frequent) == list(range(1, 11))
 
 
+def pictures_task(
+    folder: RunFolder, sampler: Sampler, count: int, by_class: bool, every_epochs: float | None
+) -> DrawPictures:
+    return DrawPictures(folder, sampler, 0, torch.device("cpu"), count, by_class, every_epochs)
+
+
 def test_pictures_are_drawn_at_intervals_and_at_the_end(
     session: Session, folder: RunFolder
 ) -> None:
-    cpu = torch.device("cpu")
-    task = DrawPictures(folder, session.sampler(), 0, cpu, count=4, every_epochs=0.5)
+    task = pictures_task(folder, session.sampler(), 4, by_class=False, every_epochs=0.5)
     assert steps_due(task) == [2, 4, 6, 8, 10]
     for step in (2, 4, 10):
         list(task.run(Progress(step, LENGTH)))
@@ -144,3 +153,75 @@ def test_pictures_are_drawn_at_intervals_and_at_the_end(
         "epoch_001.png",
         "epoch_002.500.png",
     ]
+
+
+def milestones(total_steps: int, first: int = 1) -> list[int]:
+    """The steps from `first` on at which a run without an interval draws a picture."""
+    length = Length(total_steps, steps_per_epoch=1875)
+    steps = range(first, total_steps + 1)
+    return [step for step in steps if Progress(step, length).is_milestone(MILESTONES)]
+
+
+def test_pictures_of_a_run_are_denser_at_the_beginning() -> None:
+    steps = milestones(3750)
+    assert len(steps) == MILESTONES
+    assert steps[:5] == [2, 7, 15, 27, 41]
+    assert steps[-2:] == [3596, 3750]
+    gaps = np.diff([0, *steps])
+    assert np.all(np.diff(gaps) >= -1)  # gaps grow, except for rounding to whole steps
+
+
+@pytest.mark.parametrize("total_steps", [1, 2, 5, 12])
+def test_short_run_draws_a_picture_at_every_step(total_steps: int) -> None:
+    assert milestones(total_steps) == list(range(1, total_steps + 1))
+
+
+@pytest.mark.parametrize("total_steps", [100, 400, 937, 37_500, 1_000_000])
+def test_longer_runs_draw_at_least_40_pictures_with_distinct_names(total_steps: int) -> None:
+    steps = milestones(total_steps)
+    assert 40 <= len(steps) <= MILESTONES
+    assert steps[-1] == total_steps
+    names = {epoch_stem(Progress(step, Length(total_steps, 60_000)).epoch) for step in steps}
+    assert len(names) == len(steps)
+
+
+def test_longer_resumed_run_draws_the_rest_of_the_longer_schedule() -> None:
+    assert milestones(7500, first=3751) == [step for step in milestones(7500) if step > 3750]
+    assert len(milestones(7500, first=3751)) == 15
+
+
+def test_task_without_an_interval_draws_at_milestones(session: Session, folder: RunFolder) -> None:
+    task = pictures_task(folder, session.sampler(), 4, by_class=False, every_epochs=None)
+    assert steps_due(task) == list(range(1, 11))
+    list(task.run(Progress(3, LENGTH)))
+    assert [path.name for path in folder.samples.iterdir()] == ["epoch_000.750.png"]
+
+
+class ShadeByClass(torch.nn.Module):
+    """A generator whose images of class c all have the gray level 10 c."""
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        return (labels * 10 / 127.5 - 1)[:, None, None, None].expand(-1, 1, 28, 28)
+
+
+@pytest.mark.parametrize(
+    ("classes", "count", "by_class", "rows", "columns"),
+    [
+        (10, 64, True, 6, 10),  # whole rows only
+        (10, 10, True, 1, 10),
+        (3, 64, True, 21, 3),
+        (20, 64, True, 3, 20),
+        (10, 9, True, 3, 3),  # fewer images than classes
+        (21, 64, True, 8, 8),  # too many classes
+        (10, 64, False, 8, 8),
+    ],
+)
+def test_grid_of_a_conditional_generator_has_one_class_per_column(
+    folder: RunFolder, classes: int, count: int, by_class: bool, rows: int, columns: int
+) -> None:
+    sampler = Sampler(ShadeByClass(), 8, [1] * classes)
+    pictures_task(folder, sampler, count, by_class, None).write(0.0)
+    grid = np.asarray(picture(folder.samples / "epoch_000.png"))
+    assert grid.shape == (30 * rows + 2, 30 * columns + 2)
+    if columns == classes:
+        assert grid[15::30, 15::30].tolist() == [list(range(0, 10 * columns, 10))] * rows

@@ -23,8 +23,8 @@ def make_gif(
     ],
     fps: Annotated[
         float,
-        typer.Option(metavar="X", parser=real_number(0.1, 50), help="Pictures per second."),
-    ] = 5.0,
+        typer.Option(metavar="X", parser=real_number(0.1, 50), help="Frames per second."),
+    ] = 10.0,
     out: Annotated[
         str | None,
         typer.Option(
@@ -43,5 +43,5 @@ def make_gif(
     from mnistgan.commands.make_gif import make_gif as use_case
 
     done = use_case(run, runs=runs, fps=fps, out=out, force=force)
-    console.note(f"{done.frames} pictures of {done.run}")
+    console.note(f"{done.frames} frames of {done.run}")
     console.result(str(done.out))

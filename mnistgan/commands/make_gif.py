@@ -1,7 +1,7 @@
-"""Animate the fixed-noise grids of a run."""
+"""Animate the fixed-noise grids of a run, with its losses beneath them."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +10,17 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mnistgan.animation import SUFFIXES, enlarge, write_animation
 from mnistgan.errors import DataError, RunError
+from mnistgan.loss_strip import STRIP_HEIGHT, Line, draw_strip, loss_lines
 from mnistgan.pictures import read_png
 from mnistgan.runs.folder import RunFolder, check_output
+from mnistgan.runs.metrics import MetricsRecord
 
 LAST_FRAME_SECONDS = 2.0
 CAPTION_HEIGHT = 28
-MAX_PIXELS = 2**29
-"""Maximum number of pixels in all pictures together: 9,000 grids of 64 images"""
+ROUNDING_STEPS = 0.05
+"""More than the rounding of an epoch to six decimals changes its step"""
+MAX_PIXELS = 2**28
+"""Maximum number of pixels in all pictures together: 4,500 grids of 64 images"""
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,8 @@ class Animated:
 def make_gif(given: str, *, runs: Path, fps: float, out: str | None, force: bool) -> Animated:
     """Write a looping animation with `fps` frames per second and a longer last frame.
 
-    Raises RunError if `given` is not a run or has no pictures yet, and OutputError if the suffix is
-    unknown.
+    Raises RunError if `given` is not a run, has no pictures yet or has damaged metrics, and
+    OutputError if the suffix is unknown.
     """
     run = RunFolder.open(given, runs)
     default = run.animation if out is None else out
@@ -38,10 +42,11 @@ def make_gif(given: str, *, runs: Path, fps: float, out: str | None, force: bool
     grids = run.sample_grids()
     if not grids:
         raise RunError(f"{run.path}: has no pictures in {run.samples.name} yet; train it first")
+    records = run.read_metrics()
     seconds = [1 / fps] * (len(grids) - 1) + [max(1 / fps, LAST_FRAME_SECONDS)]
     # Read all pictures first: an open writer would write a file even if a picture is bad.
     pictures = _read_all([path for _, path in grids])
-    write_animation(target, _frames(grids, pictures), seconds)
+    write_animation(target, _frames(grids, pictures, records), seconds)
     return Animated(run.path, len(grids), target)
 
 
@@ -61,23 +66,52 @@ def _read_all(paths: list[Path]) -> list[Image.Image]:
     return pictures
 
 
-def _frames(grids: list[tuple[float, Path]], pictures: list[Image.Image]) -> Iterator[np.ndarray]:
-    """Yield captioned frames (H, W) or (H, W, 3) uint8."""
+def _frames(
+    grids: Sequence[tuple[float, Path]],
+    pictures: Sequence[Image.Image],
+    records: Sequence[MetricsRecord],
+) -> Iterator[np.ndarray]:
+    """Yield frames (H, W, 3) uint8: a caption, the grid and, if there are any, the losses."""
     font = ImageFont.load_default(size=16)
+    captions = _captions(grids, records)
+    lines = _lines([epoch for epoch, _ in grids], records)
+    strip_height = STRIP_HEIGHT if lines else 0
+    for index, (picture, text) in enumerate(zip(pictures, captions, strict=True)):
+        grid = enlarge(picture)
+        frame = Image.new("RGB", (grid.width, CAPTION_HEIGHT + grid.height + strip_height))
+        ImageDraw.Draw(frame).text((8, 6), text, fill="white", font=font)
+        frame.paste(grid, (0, CAPTION_HEIGHT))
+        if lines:
+            strip = draw_strip(lines, index / (len(pictures) - 1), grid.width)
+            frame.paste(strip, (0, CAPTION_HEIGHT + grid.height))
+        yield np.asarray(frame)
+
+
+def _captions(
+    grids: Sequence[tuple[float, Path]], records: Sequence[MetricsRecord]
+) -> Iterator[str]:
+    """Yield the step of each grid, or its epoch if no line of metrics says how long an epoch is."""
     decimals = max(len(path.stem.partition(".")[2]) for _, path in grids)
-    for (epoch, _), picture in zip(grids, pictures, strict=True):
-        yield caption(enlarge(picture), f"epoch {epoch:.{decimals}f}", font)
+    rates = (record.step / record.epoch for record in reversed(records) if record.epoch > 0)
+    steps_per_epoch = next(rates, None)
+    for epoch, _ in grids:
+        if steps_per_epoch is None:
+            yield f"epoch {epoch:.{decimals}f}"
+        else:
+            # A grid is drawn at the first step that reaches its epoch; its name is rounded.
+            yield f"step {max(0.0, np.ceil(epoch * steps_per_epoch - ROUNDING_STEPS)):,.0f}"
 
 
-def caption(
-    grid: Image.Image, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
-) -> np.ndarray:
-    """`grid` with a line of text above it."""
-    frame = Image.new(grid.mode, (grid.width, grid.height + CAPTION_HEIGHT))
-    frame.paste(grid, (0, CAPTION_HEIGHT))
-    white = 255 if grid.mode == "L" else (255, 255, 255)
-    ImageDraw.Draw(frame).text((8, 6), text, fill=white, font=font)
-    return np.asarray(frame)
+def _lines(grid_epochs: Sequence[float], records: Sequence[MetricsRecord]) -> list[Line]:
+    """The losses up to the last grid over the time of the animation; [] if there are none."""
+    shown = [record for record in records if record.epoch <= grid_epochs[-1]]
+    if not shown or len(grid_epochs) == 1:
+        return []
+    grid_times = np.linspace(0, 1, len(grid_epochs))
+    times = np.interp([record.epoch for record in shown], grid_epochs, grid_times)
+    return loss_lines(
+        times, [record.d_loss for record in shown], [record.g_loss for record in shown]
+    )
 
 
 def _read(path: Path) -> Image.Image:

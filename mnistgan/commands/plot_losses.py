@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from mnistgan.colors import BLUE, ORANGE
 from mnistgan.errors import RunError
 from mnistgan.files import atomic_write
 from mnistgan.runs.folder import RunFolder, check_output
@@ -30,7 +31,6 @@ OUTPUT_LABELS: dict[str | None, str] = {
 """Axis label by `d_output` in run.json; None if it is unknown"""
 MAX_JUDGES = 8
 """Maximum number of judges whose scores are shown: the latest ones"""
-BLUE, ORANGE = "#2563eb", "#ea580c"
 RUN_COLORS = (
     BLUE,
     ORANGE,

@@ -12,7 +12,7 @@ def presets() -> dict[str, Path]:
     package = Path(mnistgan.__file__).parent
     folders = (package / "presets", package.parent / "configs")
     folder = next((folder for folder in folders if folder.is_dir()), folders[0])
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"), key=lambda path: path.stem)}
 
 
 def preset_path(name: str) -> Path:

@@ -161,10 +161,12 @@ class TrainingConfig(Section):
 class OutputConfig(Section):
     """The files of a run and how often they are written."""
 
-    sample_every_epochs: float = Field(1.0, ge=1e-4, le=1_000_000)
-    """Draw a grid of samples each time this many epochs have passed; fractions are allowed."""
+    sample_every_epochs: float | None = Field(None, ge=1e-4, le=1_000_000)
+    """Draw a grid of samples each time this many epochs have passed; fractions are allowed. null:
+    spread the grids over the training, denser at the beginning, where the samples change most."""
     sample_count: int = Field(64, ge=1, le=1024)
-    """Number of images in each grid."""
+    """Number of images in each grid. A grid with one class per column leaves out an incomplete
+    last row."""
     log_every_steps: int = Field(50, ge=1, le=1_000_000)
     """Interval between two lines of metrics, in steps."""
     checkpoint_every_seconds: float = Field(60.0, gt=0, le=86_400)

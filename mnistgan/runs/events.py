@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -78,6 +79,17 @@ class Progress:
         reached = int(Fraction(self.step, per_epoch) / every)
         before = int(Fraction(self.step - 1, per_epoch) / every)
         return float(reached * every) if reached > before else None
+
+    def is_milestone(self, count: int) -> bool:
+        """Whether this step is one of up to `count` steps that are denser at the beginning.
+
+        Milestone i, for i from 1 to `count`, is the first step that reaches (i / count)**2 of the
+        run. The last step is a milestone.
+        """
+        total = self.length.total_steps
+        reached = isqrt(self.step * count**2 // total)
+        before = isqrt((self.step - 1) * count**2 // total)
+        return reached > before
 
 
 @dataclass(frozen=True)

@@ -302,10 +302,17 @@ def check_output(
     reads: Path | None = None,
     or_folder: bool = False,
 ) -> Path:
-    """Like `check_output_file`, but also raise OutputError if training writes this file."""
-    path = check_output_file(out, suffixes, reads, force=force, or_folder=or_folder)
+    """Like `check_output_file`, but with two more reasons to raise OutputError.
+
+    Training writes this file, or it exists and `force` is not set.
+    """
+    path = check_output_file(out, suffixes, reads, or_folder=or_folder)
     if is_training_file(resolve_target(path)):
         raise OutputError(f"{shown_path(out)}: is written by mnistgan train; choose another name")
+    if not force and os.path.lexists(path):
+        raise OutputError(
+            f"{shown_path(out)}: exists already; expected a new name, or --force to replace it"
+        )
     return path
 
 

@@ -182,6 +182,7 @@ class Session:
             config.training.seed,
             self.trainer.device,
             config.output.sample_count,
+            config.model.conditional,
             config.output.sample_every_epochs,
         )
 

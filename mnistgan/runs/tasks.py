@@ -26,6 +26,10 @@ EVALUATION_SEED = 2**63 - 1
 """Seed of the samples that a run scores: the largest, so that `evaluate` rarely uses it too"""
 LEAST_SHARE = 0.01
 """Minimum share of the scored samples for a class to count as drawn; the judge misreads some"""
+MILESTONES = 48
+"""Maximum number of pictures after the start if a run spreads them itself"""
+MAX_COLUMNS = 20
+"""Maximum number of classes for a grid with one class per column"""
 PREVIEW_SECONDS = 3.0
 PREVIEW_SHARE = 0.01
 """Maximum share of the training time that drawing previews takes"""
@@ -212,16 +216,24 @@ class ShowPreview:
 
 @dataclass(frozen=True)
 class DrawPictures:
-    """Draws a grid of samples with the run's seed every `every_epochs` and at the last step."""
+    """Draws a grid of samples with the run's seed from time to time and at the last step.
+
+    `every_epochs` is the interval. If it is None, the pictures are spread over the run and denser
+    at the beginning, where the samples change most.
+    """
 
     folder: RunFolder
     sampler: Sampler
     seed: int
     device: torch.device
     count: int
-    every_epochs: float
+    by_class: bool
+    """Whether each column shows one class"""
+    every_epochs: float | None
 
     def due(self, progress: Progress) -> bool:
+        if self.every_epochs is None:
+            return progress.is_milestone(MILESTONES)
         return progress.multiple(self.every_epochs) is not None or progress.is_last
 
     def run(self, progress: Progress) -> Iterator[Event]:
@@ -232,9 +244,15 @@ class DrawPictures:
     def write(self, epoch: float) -> None:
         """Write `samples/epoch_NNN.png` with the current generator."""
         pixels = draw(self.sampler, self.count, self.seed, self.device)
+        columns = len(self.sampler.classes)
+        if self.by_class and columns <= min(MAX_COLUMNS, self.count):
+            whole_rows = self.count - self.count % columns
+            grid = to_grid(pixels[:whole_rows], columns)
+        else:
+            grid = to_grid(pixels)
         self.folder.check_in_place()
         self.folder.samples.mkdir(exist_ok=True)
-        write_png(self.folder.samples / f"{epoch_stem(epoch)}.png", to_grid(pixels))
+        write_png(self.folder.samples / f"{epoch_stem(epoch)}.png", grid)
 
 
 class SaveCheckpoint:

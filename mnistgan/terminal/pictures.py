@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from rich.segment import Segments
+from rich.segment import Segment, Segments
 
 from mnistgan.terminal.console import messages, note
 from mnistgan.terminal.half_blocks import DIGIT_HEIGHT, DIGIT_WIDTH, half_blocks
@@ -28,4 +28,4 @@ def show_images(images: "np.ndarray", columns: int | None) -> None:
     down = max(1, messages.height // DIGIT_HEIGHT)
     colorless = messages.no_color or messages.color_system is None
     for line in half_blocks(images, across, down, colorless):
-        messages.print(Segments([*line]), soft_wrap=True)
+        messages.print(Segments([*line, Segment.line()]), end="")
