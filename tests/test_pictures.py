@@ -223,7 +223,7 @@ def test_animation_may_have_one_frame_or_a_thousand(mnistgan: Cli) -> None:
     assert picture("runs/exp1/training.gif").n_frames == 1
     for index in range(1, 1000):
         write_grid(run, index / 4, shade=index % 200)
-    assert "1000 pictures of runs/exp1" in mnistgan("make-gif", "exp1").stderr
+    assert "1000 frames of runs/exp1" in mnistgan("make-gif", "exp1").stderr
     assert picture("runs/exp1/training.gif").n_frames == 1000
 
 
