@@ -38,7 +38,7 @@ EARLY = replace(GOOD, settled=False)
         (replace(EARLY, readable=0.2), "starting: 20% of the samples are readable"),
         (replace(EARLY, readable=0.2, gap=2.0), "starting: 20%"),
         (EARLY, "balanced: 95% readable, 90% as varied as real images"),
-        (replace(EARLY, gap=1.1), "D is too strong"),
+        (replace(EARLY, gap=1.1), "starting: 95% of the samples are readable"),
         (replace(GOOD, gap=1.1), "D is too strong"),
         (replace(GOOD, gap=1.1, variety=0.1), "D is too strong"),
         (replace(GOOD, variety=0.1), "the samples look alike: 10% as varied"),

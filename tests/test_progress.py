@@ -169,19 +169,25 @@ def test_bars_count_to_the_end_of_the_run(
     assert shown.count("/") == len(expected)
 
 
-def test_large_terminals_are_redrawn_less_often(
+def test_slow_terminals_are_redrawn_less_often(
     terminal: console.Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bars = live(Length(100, 10))
-    clock = iter([10.0, 10.03, 12.9, 13.1, 13.1, 13.1])  # a redraw takes 0.03 s; two steps
-    monkeypatch.setattr("mnistgan.terminal.progress.time.monotonic", lambda: next(clock))
+    clock = iter([10.0, 10.03, 11.0, 11.03, 13.9, 14.1])  # two redraws take 0.03 s each; two steps
+    monkeypatch.setattr("mnistgan.runs.pace.time.monotonic", lambda: next(clock))
     bars._redraw()
-    drawn: list[float] = []
-    monkeypatch.setattr(bars, "_redraw", lambda: drawn.append(1))
-    bars.on_step()
-    assert not drawn
-    bars.on_step()
-    assert drawn
+    bars._redraw()
+    assert not bars.pace.due()
+    assert bars.pace.due()
+
+
+def test_long_texts_are_wrapped_beside_the_digits(terminal: console.Stream) -> None:
+    terminal.size = ConsoleDimensions(200, 60)
+    terminal.soft_wrap = True
+    bars = live(Length(100, 10))
+    bars.on_preview(replace(preview(classes=10), health="D is too strong: " + "word " * 20 + "end"))
+    lines = screen(bars, terminal).splitlines()
+    assert any(line.rstrip().endswith("end") for line in lines)
 
 
 @pytest.mark.usefixtures("few_samples")

@@ -17,6 +17,7 @@ from mnistgan.images import to_grid, to_uint8, write_png
 from mnistgan.runs.events import Event, Measured, Previewed, Progress
 from mnistgan.runs.folder import RunFolder, epoch_stem
 from mnistgan.runs.metrics import MetricsRecord
+from mnistgan.runs.pace import Pace
 from mnistgan.sampling import BLOCK, Sampler, generate
 from mnistgan.training.health import SETTLED_STEPS, Signs, diagnose, relative_gap, spread
 from mnistgan.training.trainer import Trainer
@@ -280,21 +281,19 @@ class ShowPreview:
     def __init__(self, check: HealthCheck, board: Board) -> None:
         self.check = check
         self.board = board
-        self.due_at = time.monotonic()
+        self.pace = Pace(PREVIEW_SECONDS, PREVIEW_SHARE)
 
     def due(self, progress: Progress) -> bool:
-        ends = progress.is_last or progress.stopping
-        return ends or time.monotonic() >= self.due_at
+        return progress.is_last or progress.stopping or self.pace.due()
 
     def run(self, progress: Progress) -> Iterator[Event]:
-        started_at = time.monotonic()
-        samples = self.check.samples()
-        digits = samples[0].movedim(1, -1).squeeze(-1).numpy()
-        health = self.check.diagnose(progress, samples, self.board.record)
-        conditional = self.check.config.model.conditional
-        yield Previewed(digits, health, len(self.check.sampler.classes) if conditional else None)
-        now = time.monotonic()  # after the display has drawn the samples
-        self.due_at = now + max(PREVIEW_SECONDS, (now - started_at) / PREVIEW_SHARE)
+        with self.pace.work():  # includes the time that the terminal takes
+            samples = self.check.samples()
+            digits = samples[0].movedim(1, -1).squeeze(-1).numpy()
+            health = self.check.diagnose(progress, samples, self.board.record)
+            conditional = self.check.config.model.conditional
+            classes = len(self.check.sampler.classes) if conditional else None
+            yield Previewed(digits, health, classes)
 
 
 @dataclass(frozen=True)

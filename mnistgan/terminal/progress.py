@@ -33,6 +33,7 @@ from mnistgan.runs.events import (
 )
 from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.metrics import MetricsRecord
+from mnistgan.runs.pace import Pace
 from mnistgan.terminal.console import messages, note, result, visible
 from mnistgan.terminal.half_blocks import Above, Beside, half_blocks
 from mnistgan.terminal.layout import Layout, choose_layout
@@ -213,7 +214,7 @@ class LiveProgress(PlainProgress):
         self.score = ""
         self.width = messages.width
         self.live = Live(self._draw(), console=messages, auto_refresh=False)
-        self.due_at = 0.0
+        self.pace = Pace(REDRAW_SECONDS, REDRAW_SHARE)
 
     def __enter__(self) -> "LiveProgress":
         self.live.start()
@@ -225,7 +226,7 @@ class LiveProgress(PlainProgress):
         self.live.stop()
 
     def on_step(self) -> None:
-        if time.monotonic() >= self.due_at:
+        if self.pace.due():
             self._redraw()
 
     def on_measured(self, record: MetricsRecord) -> None:
@@ -245,14 +246,12 @@ class LiveProgress(PlainProgress):
         self._redraw()
 
     def _redraw(self) -> None:
-        started_at = time.monotonic()
-        if messages.width < self.width:  # the lines on the screen are broken into several
-            messages.clear()
-        self.width = messages.width
-        self._update_bars()
-        self.live.update(self._draw(), refresh=True)
-        now = time.monotonic()
-        self.due_at = now + max(REDRAW_SECONDS, (now - started_at) / REDRAW_SHARE)
+        with self.pace.work():
+            if messages.width < self.width:  # the lines on the screen are broken into several
+                messages.clear()
+            self.width = messages.width
+            self._update_bars()
+            self.live.update(self._draw(), refresh=True)
 
     def _update_bars(self) -> None:
         total, per_epoch = self.summary.length
@@ -293,9 +292,9 @@ class LiveProgress(PlainProgress):
             yield LossCurves(self.records)
             left = "" if self.step >= self.summary.length.total_steps else self._time_left()
             numbers = metrics_text(self.records[-1:], OTHER_NUMBERS)
-            yield Text("  ".join(filter(None, (numbers, self.score, left))))
+            yield _wrapped("  ".join(filter(None, (numbers, self.score, left))))
         if self.health:
-            yield Text(self.health)
+            yield _wrapped(self.health)
 
 
 @dataclass(frozen=True)
@@ -310,6 +309,11 @@ class LossCurves:
             start = f"{label} {values[-1]:7.3f} "
             room = options.max_width - len(start) if _draws_blocks() else 0
             yield Text.assemble(start, (sparkline(values, room), color))
+
+
+def _wrapped(text: str) -> Text:
+    """Text in as many lines as it needs; other messages are not wrapped."""
+    return Text(text, no_wrap=False, overflow="fold")
 
 
 def _draws_blocks() -> bool:

@@ -92,12 +92,12 @@ DIAGNOSES = (
         "let it run",
     ),
     Diagnosis(
-        lambda signs: not signs.settled and not _is_readable(signs),
+        lambda signs: not signs.settled and (not _is_readable(signs) or _is_too_strong(signs)),
         "starting: {readable:.0%} of the samples are readable",
         "let it run",
     ),
     Diagnosis(
-        lambda signs: signs.gap is not None and signs.gap > 1,
+        lambda signs: _is_too_strong(signs),
         "D is too strong: it is almost never wrong, so G learns little",
         "lower optimizer.d_lr or raise loss.r1",
     ),
@@ -158,6 +158,10 @@ def diagnose(signs: Signs) -> str:
 
 def _is_readable(signs: Signs) -> bool:
     return signs.readable is not None and signs.readable >= LEAST_READABLE
+
+
+def _is_too_strong(signs: Signs) -> bool:
+    return signs.gap is not None and signs.gap > 1
 
 
 def _got_worse(signs: Signs) -> bool:
