@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from torch import Tensor
 
 from mnistgan.config import Config, LossConfig
 from mnistgan.config.schema import flatten
-from mnistgan.data import load_shipped
+from mnistgan.data import Dataset, load_shipped
 from mnistgan.errors import DataError
+from mnistgan.evaluation import judge
+from mnistgan.evaluation.build import find_reference, known_reference
 from mnistgan.evaluation.reference import Reference, shipped_reference
 from mnistgan.runs import session, tasks
 from mnistgan.runs.events import Length, Progress
@@ -246,3 +248,27 @@ def test_damaged_judge_does_not_stop_a_training(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(session, "known_reference", damaged)
     lines = lines_of(train_tiny())
     assert [line["step"] for line in lines if "health" in line] == [5, 10]
+
+
+def test_local_judge_is_used_but_not_trained(
+    digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "EPOCHS", 1)
+    names = tuple("0123456789")
+    mine = Dataset("./mine", digits[0][::5], digits[1][::5], "a test", names)
+    other = Dataset("./other", digits[0][1::5], digits[1][1::5], "a test", names)
+
+    def known(dataset: Dataset) -> Reference | None:
+        return known_reference(dataset.name, lambda split: dataset, Path("judges"))
+
+    assert known(mine) is None
+    trained: list[Reference] = []
+
+    def train() -> Iterator[object]:
+        trained.append((yield from find_reference("./mine", lambda split: mine, Path("judges"))))
+
+    assert len(list(train())) == 1
+    found = known(mine)
+    assert found is not None
+    assert found.judge_sha256 == trained[0].judge_sha256
+    assert known(other) is None

@@ -467,6 +467,13 @@ def test_signal_saves_and_reports_how_to_resume(number: int, code: int) -> None:
     resume_tiny(run, f"training.max_steps={step + 3}")
 
 
+def test_quiet_stopped_training_prints_only_the_path() -> None:
+    process = start_training("--quiet")
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=60) == ("runs/live\n", "")
+    assert process.returncode == 143
+
+
 def test_killed_training_resumes_from_its_last_checkpoint() -> None:
     process = start_training("output.checkpoint_every_seconds=0.01")
     process.kill()
