@@ -240,9 +240,12 @@ def test_resumed_run_writes_the_same_diagnoses(monkeypatch: pytest.MonkeyPatch) 
     assert [line["step"] for line in lines_of(run) if "health" in line] == [4, 8, 12]
 
 
-def test_damaged_judge_does_not_stop_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("problem", [DataError("damaged"), PermissionError("unreadable")])
+def test_damaged_judge_does_not_stop_a_training(
+    problem: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def damaged(*args: object) -> None:
-        raise DataError("damaged")
+        raise problem
 
     monkeypatch.setattr(tasks, "HEALTH_STEPS", 5)
     monkeypatch.setattr(session, "known_reference", damaged)

@@ -232,7 +232,7 @@ class Session:
                 lambda split: self.dataset if split == "train" else access.load(self.config, split),
                 locations.judges(),
             )
-        except DataError:  # the training needs no judge
+        except (DataError, OSError):  # the training needs no judge
             return None
 
     def _prepare(self, folder: RunFolder) -> None:
