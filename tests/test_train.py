@@ -399,7 +399,7 @@ def test_dry_run_shows_the_plan_and_writes_nothing(mnistgan: Cli) -> None:
 def test_quiet_prints_only_the_result(mnistgan: Cli) -> None:
     result = mnistgan("train", "--offline", "--quiet", *TINY)
     assert result.stderr == ""
-    assert result.stdout.startswith("finished at step 12")
+    assert result.stdout == "runs/exp1\n"
 
 
 def test_without_a_terminal_each_epoch_is_one_plain_line(mnistgan: Cli) -> None:
@@ -473,6 +473,13 @@ def test_signal_saves_and_reports_how_to_resume(number: int, code: int) -> None:
     step = load_checkpoint(run / "latest.pt")["trainer"]["step"]
     assert f"stopped, saved at step {step:,}" in stdout
     resume_tiny(run, f"training.max_steps={step + 3}")
+
+
+def test_quiet_stopped_training_prints_only_the_path() -> None:
+    process = start_training("--quiet")
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=60) == ("runs/live\n", "")
+    assert process.returncode == 143
 
 
 def test_killed_training_resumes_from_its_last_checkpoint() -> None:

@@ -127,7 +127,8 @@ def train(
     from mnistgan.runs.opening import new_run, resumed_run
 
     plugins = load_plugins(plugin or ())
-    access = DataAccess(offline, dry_run, console.note)
+    announce = (lambda text: None) if quiet else console.note
+    access = DataAccess(offline, dry_run, announce)
     if resume is None:
         words += [] if seed is None else [f"training.seed={seed}"]
         session = new_run(
@@ -144,12 +145,15 @@ def train(
             resume, words, runs=runs, device=device, access=access, plugins=plugins
         )
     summary = session.summary()
+    if quiet and (dry_run or summary.is_finished):
+        console.result(str(summary.folder))
+        return
     if dry_run:
         console.result(f"run     {summary.folder}")
         console.results.print(plan_table(summary))
     elif not quiet:
         console.messages.print(plan_table(summary))
-    for text in summary.notes:
+    for text in () if quiet else summary.notes:
         console.warning(text)
     if dry_run:
         return
@@ -165,6 +169,6 @@ def train(
             for event in progress.follow(session.run(stop, preview=progress.wants_previews)):
                 finished = event
         assert isinstance(finished, Finished)
-    training_summary(finished, progress.elapsed_seconds, quiet)
+    training_summary(summary, finished, progress.elapsed_seconds, quiet)
     if stop.signal is not None and not finished.complete:
         raise typer.Exit(128 + stop.signal)

@@ -30,6 +30,8 @@ from mnistgan.evaluation.reference import (
 from mnistgan.evaluation.scores import SCORES, Seen
 
 REAL_COUNT = 10_000
+LOCAL_PREFIX = "local-judge-"
+"""Start of the name of a judge trained on this machine"""
 Digits = tuple[Tensor, Tensor]
 """Images (N, 1, 28, 28) uint8 and their classes (N,)"""
 
@@ -92,16 +94,29 @@ def find_reference(
 
     Raises DataError if the digits cannot be loaded or a judge cannot be trained on them.
     """
-    if name in SHIPPED_JUDGES:
-        return shipped_reference(name)
-    train, test = load("train"), load("test")
-    digits = (train.images, train.labels), (test.images, test.labels)
-    judge_name = _local_name(*digits)
-    known = load_reference(folder, judge_name)
+    known = known_reference(name, load, folder)
     if known is not None:
         return known
-    reference = yield from build_reference(judge_name, *digits)
+    digits = _both_splits(load)
+    reference = yield from build_reference(_local_name(*digits), *digits)
     return save_reference(folder, reference)
+
+
+def known_reference(name: str, load: Callable[[Split], Dataset], folder: Path) -> Reference | None:
+    """Find the reference of a data set like `find_reference`, but train no judge: return None.
+
+    Raises DataError if the digits cannot be loaded or the reference is damaged.
+    """
+    if name in SHIPPED_JUDGES:
+        return shipped_reference(name)
+    if not any(folder.glob(f"{LOCAL_PREFIX}*")):
+        return None  # spares loading and hashing the digits
+    return load_reference(folder, _local_name(*_both_splits(load)))
+
+
+def _both_splits(load: Callable[[Split], Dataset]) -> tuple[Digits, Digits]:
+    train, test = load("train"), load("test")
+    return (train.images, train.labels), (test.images, test.labels)
 
 
 def _local_name(train: Digits, test: Digits) -> str:
@@ -110,4 +125,4 @@ def _local_name(train: Digits, test: Digits) -> str:
     for images, labels in (train, test):
         digest.update(images.numpy().tobytes())
         digest.update(labels.numpy().tobytes())
-    return f"local-judge-{digest.hexdigest()[:16]}"
+    return f"{LOCAL_PREFIX}{digest.hexdigest()[:16]}"

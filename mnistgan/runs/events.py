@@ -44,6 +44,8 @@ class TrainingSummary:
     """The configuration key that limits the length: training.epochs or training.max_steps"""
     notes: tuple[str, ...]
     """Warnings to print before the progress display"""
+    classes: tuple[str, ...]
+    """Names of the classes that occur in the images"""
 
     @property
     def is_finished(self) -> bool:
@@ -129,7 +131,9 @@ class Previewed:
     digits: "np.ndarray"
     """(N, 28, 28) uint8, or (N, 28, 28, 3)"""
     health: str
-    """Health of the training, in one line"""
+    """Diagnosis of the training, in one line"""
+    classes: int | None
+    """Number of classes that take turns in the samples; None for an unconditional generator"""
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,8 @@ class Finished:
     step: int
     complete: bool
     last_picture: Path
+    best_distance: float | None
+    """The Fréchet distance of best.pt; None if the run has not scored itself"""
 
 
 Event = JudgeTrained | Started | Stepped | Measured | Previewed | EpochEnded | Finished

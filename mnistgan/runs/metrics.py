@@ -38,6 +38,8 @@ class MetricsRecord(BaseModel):
     """Number of classes that the judge finds in the scored samples, ignoring rare misreadings"""
     judge_sha256: str | None = None
     """SHA-256 of the judge whose features the distance uses"""
+    health: str | None = None
+    """Diagnosis of the training with an advice, every HEALTH_STEPS steps or so"""
 
 
 def read_records(path: Path) -> list[MetricsRecord]:

@@ -1,7 +1,8 @@
 """A session: one start or resume of a training run, and the run folder that it writes."""
 
+import math
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mnistgan import locations
@@ -9,11 +10,12 @@ from mnistgan.checkpoint import State
 from mnistgan.config import (
     Config,
 )
-from mnistgan.data import Dataset
+from mnistgan.data import Dataset, dataset_entry
 from mnistgan.devices import keep_freed_memory
-from mnistgan.errors import NonFiniteError, OutputError, RunError
-from mnistgan.evaluation.build import find_reference
+from mnistgan.errors import DataError, NonFiniteError, OutputError, RunError
+from mnistgan.evaluation.build import find_reference, known_reference
 from mnistgan.evaluation.judge import judge_images
+from mnistgan.evaluation.reference import Reference
 from mnistgan.models import parameter_count
 from mnistgan.plugins import Plugin
 from mnistgan.runs.building import DataAccess, length_of
@@ -25,9 +27,12 @@ from mnistgan.runs.tasks import (
     NO_BEST,
     Best,
     Board,
+    CheckHealth,
     DrawPictures,
+    HealthCheck,
     KeepBest,
     SaveCheckpoint,
+    Score,
     ScoreSamples,
     ShowPreview,
     WriteMetrics,
@@ -83,6 +88,7 @@ class Session:
             if self.length.total_steps == epochs
             else "training.max_steps",
             notes=self.notes,
+            classes=tuple(self.dataset.class_names[label] for label in self.sampler().classes),
         )
 
     def run(
@@ -124,6 +130,7 @@ class Session:
             board.best = self.best  # distances by different judges cannot be compared
         pictures = self._pictures(folder)
         self._prepare(folder)
+        board.scores.extend(_earlier_scores(folder, scorer))
         yield Started(folder.path, self.trainer.step)
         if self.trainer.step == 0:
             pictures.write(0.0)
@@ -132,7 +139,8 @@ class Session:
         folder.check_in_place()
         step = self.trainer.step
         complete = step == self.length.total_steps
-        yield Finished(folder.path, step, complete, folder.sample_grids()[-1][1])
+        distance = board.best.distance if math.isfinite(board.best.distance) else None
+        yield Finished(folder.path, step, complete, folder.sample_grids()[-1][1], distance)
 
     def _tasks(
         self,
@@ -143,7 +151,7 @@ class Session:
         preview: bool,
     ) -> list[Task]:
         """The tasks in the order in which they run; the checkpoint comes last."""
-        config, trainer, images = self.config, self.trainer, self.dataset.images
+        config, trainer = self.config, self.trainer
 
         def state() -> State:
             return checkpoint_state(trainer, self.dataset, board.best, self.plugins)
@@ -151,20 +159,13 @@ class Session:
         metrics = WriteMetrics(
             trainer, folder, config.output.log_every_steps, config.data.batch_size, board
         )
-        shown = ShowPreview(
-            self.sampler(),
-            config.training.seed,
-            trainer.device,
-            config.loss,
-            (images, self.dataset.labels),
-            config.model.conditional,
-            board,
-        )
+        check = self.health_check(board)
         return [
             *([scorer] if scorer else []),
+            CheckHealth(check, trainer, config.output.log_every_steps, board),
             metrics,
             KeepBest(folder, board, state),
-            *([shown] if preview else []),
+            *([ShowPreview(check, board)] if preview else []),
             pictures,
             SaveCheckpoint(folder, config.output, state),
         ]
@@ -173,6 +174,13 @@ class Session:
         """A sampler that always uses the current weights of the averaged generator."""
         model, counts = self.config.model, self.dataset.class_counts
         return Sampler(self.trainer.averaged_generator, model.z_dim, counts, model.temperature)
+
+    def health_check(self, board: Board) -> HealthCheck:
+        """The diagnosis of this training. It uses a judge if one is at hand."""
+        real = self.dataset.images, self.dataset.labels
+        return HealthCheck(
+            self.sampler(), self.trainer.device, self.config, real, self._known_reference(), board
+        )
 
     def _pictures(self, folder: RunFolder) -> DrawPictures:
         config = self.config
@@ -217,6 +225,19 @@ class Session:
             board,
         )
 
+    def _known_reference(self) -> Reference | None:
+        """The reference for the diagnosis, or None if no judge of this data set is at hand."""
+        name = self.config.data.dataset
+        access = replace(self.access, offline=True)
+        try:
+            return known_reference(
+                dataset_entry(name).judged_as or name,
+                lambda split: self.dataset if split == "train" else access.load(self.config, split),
+                locations.judges(),
+            )
+        except (DataError, OSError):  # the training needs no judge
+            return None
+
     def _prepare(self, folder: RunFolder) -> None:
         """Write run.json, and bring the files of a resumed run back to the state of its checkpoint.
 
@@ -234,6 +255,17 @@ class Session:
             folder.write_config(self.config)
         session = describe_session(self.config, self.trainer, self.plugins)
         folder.write_info(info | {"sessions": [*info["sessions"], session]})
+
+
+def _earlier_scores(folder: RunFolder, scorer: ScoreSamples | None) -> list[Score]:
+    """Scores in metrics.jsonl that can be compared with those of this session."""
+    return [
+        Score(line.step, line.frechet_distance, line.classes_drawn or 0, scorer.judge_sha256)
+        for line in folder.read_metrics()
+        if scorer is not None
+        and line.frechet_distance is not None
+        and line.judge_sha256 == scorer.judge_sha256
+    ]
 
 
 def written_at(path: Path) -> int | None:

@@ -13,11 +13,31 @@ from rich.style import Style
 if TYPE_CHECKING:
     import numpy as np
 
-DIGIT_WIDTH, DIGIT_HEIGHT = 14, 7
-"""Size of an image in characters"""
+SIDE = 28
+"""Width and height of an image in pixels"""
+GAP = 1
+"""Characters between the images of a row"""
 MIDDLE_GRAY = 100
 Pixel = tuple[int, ...]
 """(gray,) or (red, green, blue)"""
+
+
+def size_of(shrink: int) -> tuple[int, int]:
+    """Width and height in characters of an image that is drawn at 1 / shrink of its size."""
+    return SIDE // shrink, SIDE // shrink // 2
+
+
+class Above:
+    """Prerendered lines above content that changes, so that a redraw is cheap."""
+
+    def __init__(self, upper: list[list[Segment]], lower: RenderableType) -> None:
+        self.upper, self.lower = upper, lower
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in self.upper:
+            yield from line
+            yield Segment.line()
+        yield self.lower
 
 
 class Beside:
@@ -27,40 +47,42 @@ class Beside:
         self.left, self.width, self.right = left, width, right
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        narrower = options.update_width(options.max_width - self.width)
+        narrower = options.update_width(options.max_width - self.width - 1)
         lines = console.render_lines(self.right, narrower, pad=False)
         for left, right in zip_longest(self.left, lines):
             yield from left or [Segment(" " * self.width)]
+            yield Segment(" ")
             yield from right or []
             yield Segment.line()
 
 
 def half_blocks(
-    digits: "np.ndarray", across: int, down: int, colorless: bool
+    digits: "np.ndarray", across: int, down: int, colorless: bool, shrink: int = 2
 ) -> list[list[Segment]]:
-    """Draw images (N, 28, 28) or (N, 28, 28, 3) uint8 at half their size, as lines of text.
+    """Draw images (N, 28, 28) or (N, 28, 28, 3) uint8, at 1 / shrink of their size, as text.
 
     A character shows two pixels. With `colorless`, each pixel is either on or off.
     """
     import numpy as np
 
-    shown = digits[: across * down].reshape(-1, 14, 2, 14, 2, digits[0].size // 784)
+    side, height = SIDE // shrink, size_of(shrink)[1]
+    shown = digits[: across * down].reshape(-1, side, shrink, side, shrink, digits[0].size // 784)
     # Use 16 shades, so that neighboring pixels are often equal and share one segment.
     shown = 17 * np.round(shown.mean(axis=(2, 4)) / 17).astype(int)
-    shown = np.pad(shown, ((0, 0), (0, 0), (0, 1), (0, 0)))  # a gap on the right
+    shown = np.pad(shown, ((0, 0), (0, 0), (0, GAP), (0, 0)))  # on the right
     lines = []
     for start in range(0, len(shown), across):
         row = np.concatenate(list(shown[start : start + across]), axis=1)
-        for upper, lower in row.reshape(DIGIT_HEIGHT, 2, -1, row.shape[-1]).tolist():
+        for upper, lower in row.reshape(height, 2, -1, row.shape[-1]).tolist():
             pixels = zip(map(tuple, upper), map(tuple, lower), strict=True)
             line = [
                 _half_block(*pair, colorless, len(list(same))) for pair, same in groupby(pixels)
             ]
-            lines.append([*line, Segment(" ")])
+            lines.append(line)
     return lines
 
 
-@lru_cache(4096)
+@lru_cache(2**14)
 def _half_block(top: Pixel, bottom: Pixel, colorless: bool, count: int) -> Segment:
     """`count` equal characters, each of which shows two pixels."""
     if colorless:

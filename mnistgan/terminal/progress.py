@@ -1,17 +1,20 @@
 """Progress display: bars on a terminal, plain lines in a log."""
 
 import atexit
+import math
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from statistics import fmean
+from string import digits
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.segment import Segment
@@ -30,16 +33,23 @@ from mnistgan.runs.events import (
 )
 from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.metrics import MetricsRecord
+from mnistgan.runs.pace import Pace
 from mnistgan.terminal.console import messages, note, result, visible
-from mnistgan.terminal.half_blocks import DIGIT_HEIGHT, DIGIT_WIDTH, Beside, half_blocks
+from mnistgan.terminal.half_blocks import Above, Beside, half_blocks
+from mnistgan.terminal.layout import Layout, choose_layout
+from mnistgan.terminal.sparkline import sparkline
 
 if TYPE_CHECKING:
     from mnistgan.commands.evaluate import Evaluated
     from mnistgan.evaluation.measuring import Working
 
 REDRAW_SECONDS = 0.4
-BARS_WIDTH = 46
-"""Width of the bars and the numbers in characters"""
+REDRAW_SHARE = 0.01
+"""Maximum share of the training time that redraws take; a large terminal is redrawn less often"""
+LOSSES = {"d_loss": ("D loss", "cyan"), "g_loss": ("G loss", "yellow")}
+"""Metrics that are shown as curves: their names and colors"""
+EXAMPLE = "2026-11"
+"""A text to try with a generator that draws each digit"""
 
 
 @contextmanager
@@ -136,6 +146,9 @@ class TrainingProgress:
         done = max(1, self.step - self.first_step)
         return (self.summary.length.total_steps - self.step) * self.elapsed_seconds / done
 
+    def _time_left(self) -> str:
+        return f"{clock(self.seconds_left)} left"
+
     def epoch_text(self) -> str:
         """Means of the metrics over the current epoch so far."""
         records = self.epoch_records
@@ -145,7 +158,10 @@ class TrainingProgress:
 
 
 class PlainProgress(TrainingProgress):
-    """One line per epoch, for logs."""
+    """One line per epoch and one per score, for logs."""
+
+    diagnosis = ""
+    """The last diagnosis that was printed, without its numbers and advice"""
 
     def on_judge(self, epoch: int, epochs: int) -> None:
         note(f"training a judge for this data set (only once): epoch {epoch}/{epochs}")
@@ -153,64 +169,76 @@ class PlainProgress(TrainingProgress):
     def on_started(self, folder: Path, step: int) -> None:
         note(f"run     {folder}" + (f", from step {step:,}" if step else ""))
 
+    def on_measured(self, record: MetricsRecord) -> None:
+        if record.frechet_distance is not None:
+            note(
+                f"score step {record.step}/{self.summary.length.total_steps}  "
+                f"Fréchet {record.frechet_distance:.3f}  classes drawn: {record.classes_drawn}"
+            )
+        if record.health is not None and record.health.partition(":")[0] != self.diagnosis:
+            self.diagnosis = record.health.partition(":")[0]
+            note(f"health at step {record.step}: {record.health}")
+
     def on_epoch(self, epoch: int) -> None:
         epochs = self.summary.length.epochs
         note(
             f"epoch {epoch}/{epochs:g}  step {self.step}/{self.summary.length.total_steps}  "
-            f"{self.epoch_text()}  {clock(self.seconds_left)} left"
+            f"{self.epoch_text()}  {self._time_left()}"
         )
 
 
 class LiveProgress(PlainProgress):
-    """Two bars and numbers that stay in place, with one line per epoch above them.
+    """Bars, curves of the losses and numbers that stay in place, with a line per epoch above them.
 
-    Samples appear beside the bars if the terminal is large enough.
+    Samples appear above or beside them if the terminal is large enough.
     """
 
     def __init__(self, summary: TrainingSummary, wants_previews: bool) -> None:
         super().__init__(summary)
         self.wants_previews = wants_previews
         self.preview: Previewed | None = None
-        self.digits: list[list[Segment]] = []
+        self.drawn: dict[Layout, list[list[Segment]]] = {}
+        """The digits of the preview as text, in each layout that was needed"""
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             console=messages,
         )
-        epochs = max(1, round(summary.length.epochs))
-        self.epoch_bar = self.bars.add_task("epoch", total=epochs)
-        self.step_bar = self.bars.add_task("step", total=summary.length.steps_per_epoch)
-        self.line = Text("waiting for the first metrics", style="dim")
-        self.live = Live(self._draw(), console=messages, auto_refresh=False, transient=True)
-        self.drawn_at = 0.0
+        length = summary.length
+        self.run_bar = self.bars.add_task("step", total=length.total_steps)
+        several = length.total_steps > length.steps_per_epoch
+        self.epoch_bar = self.bars.add_task("epoch", visible=several)
+        self.records: list[MetricsRecord] = []
+        self.health = ""
         self.score = ""
+        self.width = messages.width
+        self.live = Live(self._draw(), console=messages, auto_refresh=False)
+        self.pace = Pace(REDRAW_SECONDS, REDRAW_SHARE)
 
     def __enter__(self) -> "LiveProgress":
         self.live.start()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._update_bars()
+        self.live.update(self._draw())
         self.live.stop()
 
     def on_step(self) -> None:
-        if time.monotonic() - self.drawn_at >= REDRAW_SECONDS:
+        if self.pace.due():
             self._redraw()
 
     def on_measured(self, record: MetricsRecord) -> None:
-        text = metrics_text([record])
+        self.records.append(record)
+        self.health = record.health or self.health
         if record.frechet_distance is not None:
-            self.score = f"  Fréchet {record.frechet_distance:.2f}"
-        text = f"{text}{self.score}  {clock(self.seconds_left)} left"
-        self.line = Text(text, no_wrap=False, overflow="fold")
+            self.score = f"Fréchet {record.frechet_distance:.2f}"
 
     def on_preview(self, preview: Previewed) -> None:
         self.preview = preview
-        across = (messages.width - BARS_WIDTH) // (DIGIT_WIDTH + 1)
-        down = min(2, messages.height // (DIGIT_HEIGHT + 2))
-        fits = across >= 1 and down >= 1 and messages.encoding.startswith("utf")
-        colorless = messages.no_color or messages.color_system is None
-        self.digits = half_blocks(preview.digits, min(5, across), down, colorless) if fits else []
+        self.drawn.clear()
+        self.health = preview.health
         self._redraw()
 
     def on_epoch(self, epoch: int) -> None:
@@ -218,20 +246,78 @@ class LiveProgress(PlainProgress):
         self._redraw()
 
     def _redraw(self) -> None:
-        epoch, step = divmod(self.step, self.summary.length.steps_per_epoch)
-        self.bars.update(self.epoch_bar, completed=epoch)
-        self.bars.update(self.step_bar, completed=step)
-        self.live.update(self._draw(), refresh=True)
-        self.drawn_at = time.monotonic()
+        with self.pace.work():
+            if messages.width < self.width:  # the lines on the screen are broken into several
+                messages.clear()
+            self.width = messages.width
+            self._update_bars()
+            self.live.update(self._draw(), refresh=True)
+
+    def _update_bars(self) -> None:
+        total, per_epoch = self.summary.length
+        epoch = min(self.step, total - 1) // per_epoch
+        first, last = epoch * per_epoch, min((epoch + 1) * per_epoch, total)
+        self.bars.update(self.run_bar, completed=self.step)
+        self.bars.update(
+            self.epoch_bar,
+            description=f"epoch {epoch + 1}/{math.ceil(total / per_epoch)}",
+            completed=self.step - first,
+            total=last - first,
+        )
 
     def _draw(self) -> RenderableType:
-        lines: list[RenderableType] = [self.bars, self.line]
-        if self.preview is not None:
-            lines.append(Text(self.preview.health))
-        width = sum(segment.cell_length for segment in self.digits[0]) if self.digits else 0
-        if not self.digits or messages.width - width < BARS_WIDTH:  # may have become narrower
-            return Group(*lines)
-        return Beside(self.digits, width, Group(*lines))
+        text = Group(self.bars, *self._texts())
+        preview, size = self.preview, messages.size
+        if preview is None or not _draws_blocks():
+            return text
+        layout = choose_layout(size.width, size.height, len(preview.digits), preview.classes)
+        if layout is None:
+            return text
+        if layout not in self.drawn:
+            self.drawn[layout] = half_blocks(
+                preview.digits,
+                layout.columns,
+                layout.rows,
+                messages.no_color or messages.color_system is None,
+                layout.shrink,
+            )
+        drawn = self.drawn[layout]
+        return Beside(drawn, layout.width, text) if layout.beside else Above(drawn, text)
+
+    def _texts(self) -> Iterator[RenderableType]:
+        """The curves of the losses, the other numbers and the diagnosis."""
+        if not self.records:
+            yield Text("waiting for the first metrics", style="dim")
+        else:
+            yield LossCurves(self.records)
+            left = "" if self.step >= self.summary.length.total_steps else self._time_left()
+            numbers = metrics_text(self.records[-1:], OTHER_NUMBERS)
+            yield _wrapped("  ".join(filter(None, (numbers, self.score, left))))
+        if self.health:
+            yield _wrapped(self.health)
+
+
+@dataclass(frozen=True)
+class LossCurves:
+    """The losses over the session, one line each, as wide as there is room."""
+
+    records: Sequence[MetricsRecord]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for name, (label, color) in LOSSES.items():
+            values = [getattr(record, name) for record in self.records]
+            start = f"{label} {values[-1]:7.3f} "
+            room = options.max_width - len(start) if _draws_blocks() else 0
+            yield Text.assemble(start, (sparkline(values, room), color))
+
+
+def _wrapped(text: str) -> Text:
+    """Text in as many lines as it needs; other messages are not wrapped."""
+    return Text(text, no_wrap=False, overflow="fold")
+
+
+def _draws_blocks() -> bool:
+    return messages.encoding.startswith("utf")
 
 
 def follow_work(work: "Iterable[Working | Evaluated]") -> "Evaluated":
@@ -262,13 +348,14 @@ SHOWN = {
     "images_per_second": "{:,.0f} images/s",
 }
 """Metrics to show on the terminal, and their formats"""
+OTHER_NUMBERS = [name for name in SHOWN if name not in LOSSES]
+"""Metrics that are shown as numbers only while a training is watched"""
 
 
-def metrics_text(records: Sequence[MetricsRecord]) -> str:
-    """The mean of each metric in SHOWN over `records` (at least one), in one line."""
+def metrics_text(records: Sequence[MetricsRecord], names: Iterable[str] = SHOWN) -> str:
+    """The means over `records` (at least one) of metrics of SHOWN, in one line."""
     return "  ".join(
-        form.format(fmean(getattr(record, name) for record in records))
-        for name, form in SHOWN.items()
+        SHOWN[name].format(fmean(getattr(record, name) for record in records)) for name in names
     )
 
 
@@ -279,18 +366,43 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def training_summary(finished: Finished, seconds: float, quiet: bool) -> None:
-    """Print the files written and the commands to try next, or how to resume a stopped run."""
+def training_summary(
+    summary: TrainingSummary, finished: Finished, seconds: float, quiet: bool
+) -> None:
+    """Print the files written and the commands to try next, or how to resume a stopped run.
+
+    With `quiet`, print only the path of the run.
+    """
     folder = finished.folder
+    if quiet:
+        result(str(folder))
+        return
     done = "finished" if finished.complete else "stopped, saved"
     result(f"{done} at step {finished.step:,} after {clock(seconds)}: {folder}")
     if not finished.complete:
         result(f"to resume: mnistgan train --resume {quote(str(folder))}")
-    elif not quiet:
-        run = RunFolder(folder)
-        for path in (run.latest, run.metrics, finished.last_picture):
-            note(f"  {path}")
-        note("next:")
-        note(f"  mnistgan sample --ckpt {quote(str(run.latest))} --n 64")
-        for command in ("plot-losses", "make-gif", "evaluate"):
-            note(f"  mnistgan {command} {quote(str(folder))}")
+        return
+    run = RunFolder(folder)
+    for path in (run.latest, run.metrics, finished.last_picture):
+        note(f"  {path}")
+    if finished.best_distance is not None:
+        note(f"  {run.best} (the lowest Fréchet distance: {finished.best_distance:.3f})")
+    note("next:")
+    for command in _next_commands(summary, run, finished.best_distance is not None):
+        note(f"  mnistgan {command}")
+
+
+def _next_commands(summary: TrainingSummary, run: RunFolder, has_best: bool) -> Iterator[str]:
+    """Commands that fit a finished run."""
+    ckpt = f"--ckpt {quote(str(run.best if has_best else run.latest))}"
+    yield f"sample {ckpt} --n 64"
+    if summary.config.model.conditional:
+        yield f"sample {ckpt} {_choice_of_class(summary.classes)}"
+    for command in ("plot-losses", "make-gif", "evaluate"):
+        yield f"{command} {quote(str(run.path))}"
+
+
+def _choice_of_class(classes: Sequence[str]) -> str:
+    """An option that draws chosen classes: a text if the classes are digits, else one class."""
+    are_digits = set(EXAMPLE) - {"-"} <= set(classes) <= set(digits)
+    return f"--text {EXAMPLE}" if are_digits else f"--class {quote(classes[0])}"
