@@ -18,7 +18,7 @@ def plot_losses(
     out: Annotated[
         str | None,
         typer.Option(
-            help="A .png or .svg file. Default: losses.png in the run folder, or in the "
+            help="A .png, .svg or .pdf file. Default: losses.png in the run folder, or in the "
             "current folder for several runs."
         ),
     ] = None,
