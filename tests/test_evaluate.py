@@ -31,6 +31,7 @@ from torch import Tensor
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
 from mnistgan.data import DATASETS, load_shipped, sources
 from mnistgan.evaluation import build, cas, judge
+from mnistgan.evaluation import published as published_module
 from mnistgan.evaluation.judge import judge_images
 from mnistgan.evaluation.measuring import real_scores
 from mnistgan.evaluation.metrics import frechet_distance
@@ -290,6 +291,17 @@ def test_verdict_compares_only_results_of_the_same_judge_and_number() -> None:
     assert verdict("features", measured(1234.5, n=90_000, real={}))[0] == "Fréchet distance 1,234"
 
 
+def test_damaged_published_results_end_in_one_line(
+    mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save("a.npy", digits[0][::10, 0].numpy())
+    Path("results.json").write_text('{"judge": 1}')
+    monkeypatch.setattr(published_module, "PATH", Path("results.json"))
+    published.cache_clear()
+    result = mnistgan("evaluate", "a.npy")
+    assert_refused(result, "results.json: is missing or damaged; install mnistgan again")
+
+
 @pytest.mark.parametrize(
     ("run", "word"),
     [
@@ -371,15 +383,16 @@ def test_table_explains_every_row_after_the_verdict(
 ) -> None:
     monkeypatch.setattr(results, "width", 160)
     np.savez("a.npz", images=digits[0][::10, 0].numpy(), labels=digits[1][::10].numpy())
-    title, verdict, contents, _, head, _, *rows = mnistgan("evaluate", "a.npz").stdout.splitlines()
+    title, verdict, contents, _, *table = mnistgan("evaluate", "a.npz").stdout.splitlines()
     assert title == "250 samples of a.npz"
     assert verdict.startswith("Fréchet distance ")
     assert contents.startswith("10 of 10 digits; ")
+    above, head, _, *rows = table[: table.index("")]
+    assert above.split() == ["real"]
     assert head.split() == ["score", "samples", "digits", "better", "meaning"]
-    table = [re.split(r"  +", row) for row in rows[: rows.index("")]]
-    assert len(table) == 11
-    for name, *_, better, meaning in table:
-        assert better.split()[-1] in ("lower", "higher", "real"), name
+    assert len(rows) == 11
+    for name, *_, better, meaning in (re.split(r"  +", row.strip()) for row in rows):
+        assert better in ("lower", "higher", "as real"), name
         assert len(meaning.split()) >= 4, name
 
 

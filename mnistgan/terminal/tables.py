@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 from rich.box import SIMPLE_HEAD
-from rich.padding import Padding
 from rich.table import Table
 
 from mnistgan.runs.events import TrainingSummary
@@ -37,7 +36,7 @@ def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
     table.add_column("meaning", overflow="fold")
     for row in evaluation.rows():
         table.add_row(row.name, row.samples, row.real, row.better, row.meaning)
-    results.print(Padding(table, (1, 0)))
+    results.print("", table, "", sep="\n")
     if evaluation.class_counts:
         counts = (f"{name}: {count}" for name, count in evaluation.class_counts)
         results.print(plain(f"{evaluation.noun}  {'  '.join(counts)}"))
