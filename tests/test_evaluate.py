@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,8 +31,13 @@ from torch import Tensor
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
 from mnistgan.data import DATASETS, load_shipped, sources
 from mnistgan.evaluation import build, cas, judge
+from mnistgan.evaluation import published as published_module
 from mnistgan.evaluation.judge import judge_images
+from mnistgan.evaluation.measuring import real_scores
 from mnistgan.evaluation.metrics import frechet_distance
+from mnistgan.evaluation.neighbours import nearest_neighbours
+from mnistgan.evaluation.panel import CAPTION_HEIGHT, GAP, MARGIN, SIDE, draw_panel
+from mnistgan.evaluation.published import published
 from mnistgan.evaluation.reference import (
     SHIPPED_FOLDER,
     load_reference,
@@ -39,11 +45,13 @@ from mnistgan.evaluation.reference import (
     shipped_reference,
 )
 from mnistgan.evaluation.scores import SCORES, Row, Score, Seen
-from mnistgan.evaluation.verdicts import verdict
+from mnistgan.evaluation.verdicts import Measured, verdict
 from mnistgan.images import to_uint8
 from mnistgan.runs import tasks
 from mnistgan.sampling import Sampler, generate
+from mnistgan.terminal.console import results
 
+BENCHMARKS = Path(__file__).parent / "benchmarks/results"
 KEYS = {
     "schema", "frechet_distance", "kernel_distance", "classifier_score", "precision", "recall",
     "density", "coverage", "class_histogram", "missing_classes", "unreadable", "label_accuracy",
@@ -77,8 +85,8 @@ def test_evaluation_of_a_run_is_recorded_in_its_folder(mnistgan: Cli) -> None:
     assert len((run / "evaluations.jsonl").read_text().splitlines()) == 2
 
     table = mnistgan("evaluate", "tiny", "--n", 200)
-    for text in ("Fréchet distance", "real digits", "unreadable", "of 10 digits"):
-        assert text in table.stdout
+    for words in ("Fréchet distance", "as many real digits", "unreadable", "of 10 digits"):
+        assert words in table.stdout
     assert "200 samples are few" in table.stderr
     assert "no copies of training digits found" in table.stdout
 
@@ -190,9 +198,39 @@ def test_copies_panel_and_cas_work_without_network_or_data_folder(
     assert 0.5 < accuracy["generated"] <= 1
     assert accuracy["generated"] == pytest.approx(accuracy["real"], abs=0.15)
     panel = np.asarray(picture("p.png"))
-    assert panel.shape == (2 + 8 * 30, 2 + 16 * 30)
+    first = panel[MARGIN + CAPTION_HEIGHT :, MARGIN:][:SIDE, : 2 * SIDE + GAP]
+    assert np.array_equal(first[::3, :SIDE:3], digits[0][0, 0].numpy())
     # The nearest training digit of a training digit is itself.
-    assert np.array_equal(panel[2:30, 2:30], panel[2:30, 32:60])
+    assert np.array_equal(first[:, :SIDE], first[:, SIDE + GAP :])
+
+
+def test_panel_shows_least_readable_samples_and_rarest_classes() -> None:
+    """Of 36 digits, 20 are noise, the rest are ones and a two."""
+    training, reference = load_shipped("mnist", "train"), shipped_reference()
+    rng = np.random.default_rng(0)
+    noise = torch.from_numpy(rng.integers(0, 256, (20, 1, 28, 28), np.uint8))
+    of = {label: training.images[training.labels == label] for label in (1, 2)}
+    images = torch.cat((of[1][:15], of[2][:1], noise))
+    judged = judge_images(reference.judge, images)
+    neighbours = nearest_neighbours(images, training.images[:100])
+    seen = Seen(judged, reference, neighbours=neighbours)
+    pixels = np.asarray(draw_panel(images, training, seen))
+
+    def cell(top: int, column: int) -> np.ndarray:
+        left = MARGIN + column * (SIDE + GAP)
+        return pixels[top : top + SIDE : 3, left : left + SIDE : 3]
+
+    pairs_end = MARGIN + CAPTION_HEIGHT + 5 * (SIDE + GAP)  # 36 pairs, 8 in a row
+    least = pairs_end + MARGIN + CAPTION_HEIGHT
+    worst = int(seen.log_densities.argmin())
+    assert worst >= 16
+    assert np.array_equal(cell(least, 0), images[worst, 0].numpy())
+    for top in (MARGIN, pairs_end + MARGIN):
+        assert pixels[top : top + CAPTION_HEIGHT].max() == 255  # a caption
+    # Several classes are missing, so both rows of rare classes are empty.
+    assert min(seen.histogram) == 0
+    end = least + 2 * (SIDE + GAP)
+    assert pixels.shape[0] == end + 2 * (MARGIN + CAPTION_HEIGHT) + MARGIN
 
 
 def test_run_can_be_evaluated_without_its_data_folder(mnistgan: Cli) -> None:
@@ -202,22 +240,162 @@ def test_run_can_be_evaluated_without_its_data_folder(mnistgan: Cli) -> None:
     assert evaluate(mnistgan, "tiny", "--n", 200)["nearest_training_distance"] is not None
 
 
-def test_verdict_summarizes_classes_readability_and_copies() -> None:
+def measured(distance: float = 0.25, **changes: Any) -> Measured:
+    """Scores at 10,000 samples with the judge that ships."""
     scores = {
+        "frechet_distance": distance,
         "class_histogram": [50, 100, 0, 120, 130, 100, 200, 30, 170, 100],
         "missing_classes": [2],
         "unreadable": 0.123,
         "nearest_training_distance": {"near_copies": 40, "near_copies_real": 1.0},
     }
-    real = {"class_histogram": [100] * 10}
-    assert verdict("features", scores, real, tuple("0123456789")) == (
+    given = {
+        "scores": scores,
+        "real": {"frechet_distance": 0.188},
+        "n": 10_000,
+        "class_names": tuple("0123456789"),
+        "class_shares": [0.1] * 10,
+        "judge_sha256": published().judge_sha256,
+    }
+    return Measured(**{**given, **changes})
+
+
+def test_verdict_names_classes_unreadable_samples_and_copies() -> None:
+    assert verdict("features", measured())[1] == (
         "9 of 10 digits; 7 is rare (3.0 %); missing: 2; 12 % unreadable; "
         "40 copies of training digits found"
     )
     garments = DATASETS["fashion-mnist"].names_of(10)
-    assert verdict("features", scores, real, garments).startswith(
-        "9 of 10 classes; sneaker is rare (3.0 %); missing: pullover; 12 % unreadable"
+    assert verdict("features", measured(class_names=garments))[1] == (
+        "9 of 10 classes; sneaker is rare (3.0 %); missing: pullover; 12 % unreadable; "
+        "40 copies of training images found"
     )
+
+
+def test_verdict_begins_with_a_word_and_a_comparison() -> None:
+    results = {result.preset: result.frechet_distance for result in published().results}
+    assert verdict("features", measured(0.2512))[0] == (
+        f"close to real: Fréchet distance 0.25; for comparison: `fast` {results['fast']:.2f}, "
+        f"a plain MLP after 20 epochs {results['mlp']:.1f}, real digits 0.19"
+    )
+
+
+def test_verdict_compares_only_results_of_the_same_judge_and_number() -> None:
+    few = measured(1.5, n=5_000, real={"frechet_distance": 0.3})
+    expected = "recognizable: Fréchet distance 1.50; for comparison: as many real digits 0.30"
+    assert verdict("features", few)[0] == expected
+    foreign = measured(judge_sha256="0" * 64)  # no word: it was chosen for another judge
+    expected = "Fréchet distance 0.25; for comparison: as many real digits 0.19"
+    assert verdict("features", foreign)[0] == expected
+    very_few = measured(4.5, n=200, real={"frechet_distance": 4.25})
+    expected = "Fréchet distance 4.50; for comparison: as many real digits 4.25"
+    assert verdict("features", very_few)[0] == expected
+    assert verdict("features", measured(1234.5, n=90_000, real={}))[0] == "Fréchet distance 1,234"
+
+
+def test_damaged_published_results_end_in_one_line(
+    mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save("a.npy", digits[0][::10, 0].numpy())
+    Path("results.json").write_text('{"judge": 1}')
+    monkeypatch.setattr(published_module, "PATH", Path("results.json"))
+    published.cache_clear()
+    result = mnistgan("evaluate", "a.npy")
+    assert_refused(result, "results.json: is missing or damaged; install mnistgan again")
+
+
+@pytest.mark.parametrize(
+    ("run", "word"),
+    [
+        ("best-0", "close to real"),
+        ("fast-0", "close to real"),
+        ("best-unconditional-0", "recognizable"),
+        ("r3gan-0", "rough"),
+        ("bce-2", "rough"),
+        ("mlp-0", "rough"),
+        ("wgan-gp-0", "far from real"),
+        ("wgan-0", "far from real"),
+    ],
+)
+def test_words_of_the_verdict_fit_the_results_of_the_benchmarks(run: str, word: str) -> None:
+    record = json.loads((BENCHMARKS / f"{run}.json").read_text())
+    changes = {key: record[key] for key in ("real", "n", "judge_sha256")}
+    line = verdict("features", measured(record["frechet_distance"], **changes))[0]
+    assert line.startswith(f"{word}: Fréchet distance ")
+    assert "for comparison: `fast` " in line
+    of_real = measured(record["real"]["frechet_distance"], **changes)
+    assert verdict("features", of_real)[0].startswith("like real digits: ")
+
+
+def test_scores_of_real_digits_have_the_number_of_the_samples(
+    mnistgan: Cli, digits: tuple[Tensor, Tensor]
+) -> None:
+    np.save("a.npy", load_shipped("mnist", "train").images[:1000, 0].numpy())
+    record = evaluate(mnistgan, "a.npy")
+    real = record["real"]
+    assert sum(real["class_histogram"]) == 1000
+    # The samples are the real digits that they are compared with.
+    for key in ("frechet_distance", "kernel_distance", "recall", "coverage", "classifier_score"):
+        assert record[key] == real[key]
+    assert real["coverage"] < 0.5  # 0.94 for 10,000 digits
+    # These scores are of test digits, because the judge has seen the training digits.
+    shipped = shipped_reference().real
+    assert real["unreadable"] == shipped["unreadable"] == 0.01
+    assert real["label_accuracy"] == shipped["label_accuracy"]
+    assert record["verdict"].startswith("like real digits: Fréchet distance 0.88; for comparison:")
+
+
+def test_known_scores_of_real_digits_are_not_measured_again() -> None:
+    reference = shipped_reference()
+    working = real_scores(reference, load_shipped("mnist", "train").images, 10_000)
+    with pytest.raises(StopIteration) as found:
+        next(working)
+    assert found.value.value == reference.real
+
+
+def test_real_digits_are_left_out_if_there_are_too_few(
+    mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "EPOCHS", 1)
+    write_real_set(Path("mine"), digits)
+    np.save("a.npy", digits[0][::4, 0].numpy())
+    result = mnistgan("evaluate", "a.npy", "--dataset", "./mine", "--json")
+    record = json.loads(result.stdout)
+    assert record["real"].keys() == {"unreadable", "label_accuracy", "nearest_training_distance"}
+    assert record["verdict"].startswith("Fréchet distance ")
+    assert "for comparison" not in record["verdict"]
+    assert "fewer than 625 training digits" in result.stderr
+    assert mnistgan("evaluate", "a.npy", "--dataset", "./mine").exit_code == 0
+
+
+def test_images_that_look_inverted_get_a_hint(mnistgan: Cli, digits: tuple[Tensor, Tensor]) -> None:
+    np.save("inverted.npy", 255 - digits[0][::10, 0].numpy())
+    np.save("white.npy", digits[0][::10, 0].numpy())
+    np.save("dark.npy", np.random.default_rng(0).integers(0, 99, (200, 28, 28), np.uint8))
+    hint = "are they black on white? Expected white on black. Try: 255 - images"
+    assert hint in mnistgan("evaluate", "inverted.npy").stderr
+    for path in ("white.npy", "dark.npy"):
+        result = mnistgan("evaluate", path)
+        assert result.exit_code == 0
+        assert hint not in result.stderr
+
+
+def test_table_explains_every_row_after_the_verdict(
+    mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "width", 160)
+    np.savez("a.npz", images=digits[0][::10, 0].numpy(), labels=digits[1][::10].numpy())
+    title, verdict, contents, _, *table = mnistgan("evaluate", "a.npz").stdout.splitlines()
+    assert title == "250 samples of a.npz"
+    assert verdict.startswith("Fréchet distance ")
+    assert contents.startswith("10 of 10 digits; ")
+    above, head, _, *rows = table[: table.index("")]
+    assert above.split() == ["real"]
+    assert head.split() == ["score", "samples", "digits", "better", "meaning"]
+    assert len(rows) == 11
+    for name, *_, better, meaning in (re.split(r"  +", row.strip()) for row in rows):
+        assert better in ("lower", "higher", "as real"), name
+        assert len(meaning.split()) >= 4, name
 
 
 def write_real_set(folder: Path, digits: tuple[Tensor, Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -18,8 +19,15 @@ from typer.testing import Result
 
 from mnistgan.colors import BLUE, ORANGE
 from mnistgan.commands.make_gif import CAPTION_HEIGHT
-from mnistgan.commands.plot_losses import RunCurves, draw, plot_losses, to_curve
-from mnistgan.config import Config
+from mnistgan.commands.plot_losses import (
+    SUFFIXES,
+    RunCurves,
+    draw,
+    plain_number,
+    plot_losses,
+    to_curve,
+)
+from mnistgan.config import Config, check_config
 from mnistgan.loss_strip import LEGEND_HEIGHT, STRIP_HEIGHT, draw_strip, loss_lines
 from mnistgan.runs.folder import RunFolder, epoch_stem
 from mnistgan.runs.metrics import MetricsRecord
@@ -89,6 +97,10 @@ def test_both_panels_show_the_values_and_their_means() -> None:
     figure = draw([RunCurves("exp1", "bce", "probability", records)])
     losses, outputs = figure.axes
     assert [line.get_label() for line in losses.get_lines()[1::2]] == ["discriminator", "generator"]
+    assert legend_of(losses) == [
+        "discriminator", "generator", "thick: mean", "thin: each line of metrics",
+    ]  # fmt: skip
+    assert legend_of(outputs) == ["D(x), real", "D(G(z)), generated"]
     assert np.size(losses.get_lines()[0].get_xdata()) == 40
     assert np.size(losses.get_lines()[1].get_xdata()) == 10
     assert outputs.get_ylim() == (0, 1)
@@ -96,11 +108,56 @@ def test_both_panels_show_the_values_and_their_means() -> None:
     assert logits.get_ylabel() == "D's mean logit"
 
 
-def runs_in_legend(axes: Axes) -> list[str]:
-    """The run name of each legend entry, which is its first word."""
+def legend_of(axes: Axes) -> list[str]:
     legend = axes.get_legend()
     assert legend is not None
-    return [text.get_text().split()[0] for text in legend.get_texts()]
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def runs_in_legend(axes: Axes) -> list[str]:
+    """The run name, the first word, of each legend entry."""
+    return [text.split()[0] for text in legend_of(axes)]
+
+
+def test_unlike_losses_get_separate_panels(mnistgan: Cli) -> None:
+    records = [record(step, step / 4) for step in range(1, 41)]
+    names = {"a": "bce", "b": "wgan", "c": "bce"}
+    figure = draw([RunCurves(name, loss, "logit", records) for name, loss in names.items()])
+    bce, wgan, logits = figure.axes
+    assert [axes.get_ylabel() for axes in (bce, wgan)] == ["loss (bce)", "loss (wgan)"]
+    assert runs_in_legend(bce) == [*"aacc", "thick:", "thin:"]
+    assert runs_in_legend(wgan) == ["b", "b"]
+    assert runs_in_legend(logits) == [*"aabbcc"]
+    for name, loss in (("x", "bce"), ("y", "hinge")):
+        config = check_config({"loss": {"adversarial": loss}}, "a test")
+        RunFolder.create(Path("runs"), name, config).append_metrics(record(1, 1))
+    assert mnistgan("plot-losses", "x", "y").exit_code == 0
+    assert picture("losses.png").size == (1350, 3 * 480)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1, 3e4])
+@pytest.mark.parametrize("distance", [lambda epoch: 100 / epoch, lambda epoch: 0.36 + epoch / 500])
+def test_axes_have_plain_numbers(scale: float, distance: Callable[[float], float]) -> None:
+    records = [
+        record(step, step / 4, frechet_distance=distance(step), judge_sha256="a").model_copy(
+            update={"d_loss": 1000 + scale * step, "g_loss": 1000 - scale * step}
+        )
+        for step in range(1, 41)
+    ]
+    figure = draw([RunCurves("exp1", "bce", "logit", records)])
+    figure.draw_without_rendering()
+    for panel in figure.axes:
+        labels = [tick.get_text() for tick in panel.yaxis.get_ticklabels(which="both")]
+        shown = [label for label in labels if label]
+        assert len(shown) >= 2
+        assert all(re.fullmatch(r"\N{MINUS SIGN}?[0-9,]+(\.[0-9]+)?", text) for text in shown)
+        assert panel.yaxis.get_offset_text().get_text() == ""
+
+
+def test_numbers_of_axes_have_no_exponent_and_no_negative_zero() -> None:
+    shown = {0.30000000000000004: "0.3", -1e-17: "0", -20_000: "\N{MINUS SIGN}20,000",
+             1e-5: "0.00001", 2.5e30: "2.5e+30"}  # fmt: skip
+    assert [plain_number(value) for value in shown] == [*shown.values()]
 
 
 def test_probabilities_and_logits_get_separate_panels(mnistgan: Cli) -> None:
@@ -177,14 +234,14 @@ def test_plots_of_the_same_run_are_identical_files() -> None:
     )
     plots = [
         subprocess.Popen(
-            [sys.executable, "-c", code, f"{number}.svg", f"{number}.png"],
+            [sys.executable, "-c", code, *(f"{number}{suffix}" for suffix in SUFFIXES)],
             # Two processes with different dates and hash seeds.
             env={**os.environ, "PYTHONHASHSEED": number, "SOURCE_DATE_EPOCH": number * 9},
         )
         for number in ("1", "2")
     ]
     assert [plot.wait(60) for plot in plots] == [0, 0]
-    for suffix in (".svg", ".png"):
+    for suffix in SUFFIXES:
         assert Path(f"1{suffix}").read_bytes() == Path(f"2{suffix}").read_bytes()
 
 
@@ -331,7 +388,7 @@ def test_close_epochs_are_separate_frames_and_special_names_work(mnistgan: Cli) 
         (["make-gif", "nope"], "nope: is not a run"),
         (["plot-losses", "empty"], "runs/empty: has no losses yet"),
         (["make-gif", "empty"], "runs/empty: has no pictures in samples yet"),
-        (["plot-losses", "exp1", "--out", "a.jpg"], "ending in .png or .svg"),
+        (["plot-losses", "exp1", "--out", "a.jpg"], "ending in .png or .svg or .pdf"),
         (["make-gif", "exp1", "--out", "a.mp4"], "ending in .gif or .webp"),
         (["plot-losses", "exp1", "--out", "folder.png"], "is a folder"),
         (["make-gif", "damaged"], "epoch_002.png: is damaged"),

@@ -161,7 +161,7 @@ def test_scores_are_shown_beside_those_of_real_digits() -> None:
     rows = [row[:4] for row in shown_scores(scores, {"recall": 0.75})]
     assert rows == [
         ("recall", "0.500", "0.750", "higher"),
-        ("nearest training digit", "5.50", "4.25", ""),
+        ("nearest training image", "5.50", "4.25", "as real"),
         ("near-copies", "3", "1", "lower"),
     ]
     assert [row.real for row in shown_scores({"recall": 0.5}, None)] == [""]

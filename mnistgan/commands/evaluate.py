@@ -2,16 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from mnistgan import locations
 from mnistgan.data import (
+    Dataset,
     DatasetEntry,
     dataset_entry,
     default_dataset,
@@ -27,14 +29,16 @@ from mnistgan.evaluation.measuring import (
     classify,
     judge_all,
     load_real,
+    real_scores,
     reference_of,
 )
-from mnistgan.evaluation.neighbours import Neighbours, nearest_neighbours
+from mnistgan.evaluation.neighbours import nearest_neighbours
+from mnistgan.evaluation.panel import draw_panel
 from mnistgan.evaluation.result import Evaluation, Origin, Yardstick
-from mnistgan.evaluation.scores import Scorer, Seen, score
-from mnistgan.evaluation.verdicts import verdict
+from mnistgan.evaluation.scores import Scorer, Scores, Seen, score
+from mnistgan.evaluation.verdicts import Measured, verdict
 from mnistgan.files import atomic_write
-from mnistgan.images import to_grid, to_uint8, write_png
+from mnistgan.images import to_uint8
 from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint, is_run
 from mnistgan.sampling import BLOCK, OpenedGenerator, generate, open_generator
 
@@ -42,7 +46,10 @@ FEWEST = 100
 """Minimum number of samples; with fewer, the distances are meaningless"""
 ENOUGH = 5_000
 """Below this number, the Fréchet distance is biased upwards and `evaluate` warns"""
-PANEL_PAIRS = 64
+MOSTLY_UNREADABLE = 0.9
+"""Share of unreadable samples above which bright samples are taken for black digits on white"""
+BRIGHT = 128
+"""Mean pixel of bright images; that of MNIST is 33, and 222 if it is inverted"""
 
 
 @dataclass(frozen=True)
@@ -176,11 +183,16 @@ def evaluate(
     reference = yield from reference_of(judged_as, source.root, locations.judges())
     judged = yield from judge_all(reference.judge, samples.images)
     seen = Seen(judged, reference, source.channels, samples.labels)
+    real: Scores | None = None
     if entry.scorer == "features":
-        seen = yield from _beside_real(seen, samples.images, name, source.root, panel_at, cas)
+        training = load_real(name, "train", source.root)
+        seen = yield from _beside_real(seen, samples.images, training, source.root, cas)
+        if panel_at is not None:
+            _write_panel(panel_at, draw_panel(samples.images, training, seen))
+        real = yield from real_scores(reference, training.images, len(samples.images))
     yield Working("scoring", 0, 1)
-    evaluation = _result(seen, samples, entry.scorer, judged_as, seed, resolve_device(device))
-    yield _kept(evaluation, source.run, _notes(evaluation, entry))
+    evaluation = _result(seen, real, samples, entry.scorer, judged_as, seed, resolve_device(device))
+    yield _kept(evaluation, source.run, _notes(evaluation, samples.images, entry))
 
 
 def check_record(out: str, force: bool) -> Path:
@@ -195,21 +207,19 @@ def write_record(path: Path, evaluation: Evaluation) -> None:
 
 
 def _beside_real(
-    seen: Seen, images: Tensor, name: str, root: Path | None, panel: Path | None, cas: bool
+    seen: Seen, images: Tensor, training: Dataset, root: Path | None, cas: bool
 ) -> Generator[Working, None, Seen]:
     """Add the nearest training images and, with `cas`, the accuracies of classifiers to `seen`.
 
-    Also writes the panel. images: (N, 1, 28, 28) uint8
+    images: (N, 1, 28, 28) uint8
     """
-    training = load_real(name, "train", root)
     yield Working("looking for copies", 0, 1)
     neighbours = nearest_neighbours(images, training.images)
-    if panel is not None:
-        write_png(panel, _panel(images, training.images, neighbours))
     if not cas:
         return replace(seen, neighbours=neighbours)
     labels = seen.judged.labels if seen.labels is None else seen.labels
-    accuracies = yield from classify(images, labels, training, load_real(name, "test", root))
+    test = load_real(training.name, "test", root)
+    accuracies = yield from classify(images, labels, training, test)
     classification = {
         "labels": "judge" if seen.labels is None else "condition",
         "seeds": list(SEEDS),
@@ -219,39 +229,68 @@ def _beside_real(
 
 
 def _result(
-    seen: Seen, samples: Samples, scorer: Scorer, dataset: str, seed: int, device: torch.device
+    seen: Seen,
+    real: Scores | None,
+    samples: Samples,
+    scorer: Scorer,
+    dataset: str,
+    seed: int,
+    device: torch.device,
 ) -> Evaluation:
-    scores = score(seen, scorer)
-    class_names = dataset_entry(dataset).names_of(CLASSES)
-    real = seen.reference.real if scorer == "features" else None
+    measured = Measured(
+        scores=score(seen, scorer),
+        real=real or {},
+        n=len(samples.images),
+        class_names=dataset_entry(dataset).names_of(CLASSES),
+        class_shares=seen.reference.class_shares,
+        judge_sha256=seen.reference.judge_sha256,
+    )
     return Evaluation(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         torch=str(torch.__version__),
         device=str(device),
-        n=len(samples.images),
+        n=measured.n,
         seed=seed,
         origin=samples.origin,
-        scores=scores,
+        scores=measured.scores,
         yardstick=Yardstick.of(seen.reference, dataset),
         real=real,
-        class_names=class_names,
-        verdict=verdict(scorer, scores, real, class_names),
+        class_names=measured.class_names,
+        verdict=verdict(scorer, measured),
     )
 
 
-def _notes(evaluation: Evaluation, entry: DatasetEntry) -> list[str]:
+def _write_panel(path: Path, picture: Image.Image) -> None:
+    with atomic_write(path) as file:
+        picture.save(file, format="png")
+
+
+def _notes(evaluation: Evaluation, images: Tensor, entry: DatasetEntry) -> Iterator[str]:
+    """What the reader of the scores should know."""
     n, usual = evaluation.n, entry.evaluation_samples
-    if entry.scorer == "modes" and n != usual:
-        return [f"the number of modes is comparable only for {usual:,} samples, not for {n:,}"]
-    if entry.scorer == "features" and n < ENOUGH:
-        return [
+    if entry.scorer == "modes":
+        if n != usual:
+            yield f"the number of modes is comparable only for {usual:,} samples, not for {n:,}"
+        return
+    unreadable = evaluation.scores["unreadable"]
+    if unreadable > MOSTLY_UNREADABLE and float(images.float().mean()) > BRIGHT:
+        yield (
+            f"{unreadable:.0%} of the samples are unreadable, and most pixels are bright: are they "
+            "black on white? Expected white on black. Try: 255 - images"
+        )
+    if n < ENOUGH:
+        yield (
             f"{n:,} samples are few: below {ENOUGH:,} the Fréchet distance is too high and "
             "recall too low; compare only results with the same n"
-        ]
-    return []
+        )
+    if evaluation.real is not None and "frechet_distance" not in evaluation.real:
+        yield (
+            f"most scores of real {evaluation.image_noun} are left out, because there are fewer "
+            f"than {n:,} training {evaluation.image_noun}"
+        )
 
 
-def _kept(evaluation: Evaluation, run: RunFolder | None, notes: list[str]) -> Evaluated:
+def _kept(evaluation: Evaluation, run: RunFolder | None, notes: Iterable[str]) -> Evaluated:
     """Append the result to the evaluations of the run that the samples come from, if any."""
     if run is None:
         return Evaluated(evaluation, tuple(notes), None)
@@ -261,13 +300,6 @@ def _kept(evaluation: Evaluation, run: RunFolder | None, notes: list[str]) -> Ev
         problem = f"{run.evaluations}: not written: {error.strerror}"
         return Evaluated(evaluation, (*notes, problem), None)
     return Evaluated(evaluation, tuple(notes), run.evaluations)
-
-
-def _panel(images: Tensor, training: Tensor, neighbours: Neighbours) -> Tensor:
-    """Pairs of a sample and its nearest training image, eight per row: (1, H, W) uint8."""
-    nearest = training[neighbours.indices[:PANEL_PAIRS, 0]]
-    pairs = torch.stack((images[:PANEL_PAIRS], nearest), dim=1).flatten(0, 1)
-    return to_grid(pairs, columns=16)
 
 
 def _is_samples(target: str) -> bool:

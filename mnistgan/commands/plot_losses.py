@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SUFFIXES = (".png", ".svg")
-METADATA: dict[str, dict[str, Any]] = {".png": {}, ".svg": {"Date": None}}
-"""Metadata by suffix. Without the date that matplotlib adds to an SVG, the same plot gives the same
-bytes."""
+METADATA: dict[str, dict[str, Any]] = {
+    ".png": {},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+"""Metadata by suffix. Without the dates that matplotlib adds, the same plot gives the same bytes"""
+SUFFIXES = tuple(METADATA)
 OUTPUT_LABELS: dict[str | None, str] = {
     "probability": "D's probability that an image is real",
     "logit": "D's mean logit",
@@ -31,6 +34,9 @@ OUTPUT_LABELS: dict[str | None, str] = {
 """Axis label by `d_output` in run.json; None if it is unknown"""
 MAX_JUDGES = 8
 """Maximum number of judges whose scores are shown: the latest ones"""
+GRAY = "#4b5563"
+THICK: dict[str, Any] = {"linewidth": 2.2}
+THIN: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.3}
 RUN_COLORS = (
     BLUE,
     ORANGE,
@@ -39,7 +45,7 @@ RUN_COLORS = (
     "#dc2626",
     "#0891b2",
     "#ca8a04",
-    "#4b5563",
+    GRAY,
 )
 
 
@@ -95,39 +101,43 @@ def plot_losses(given: Sequence[str], *, runs: Path, out: str | None, force: boo
 def draw(runs: Sequence[RunCurves]) -> "Figure":
     """A figure of panels with a common epoch axis, in the current style of matplotlib.
 
-    The first panel shows the losses. Values that cannot be compared have separate panels: one for
+    Values that cannot be compared have separate panels: one for each adversarial loss, one for
     each kind of D's output, and one for the scores of each judge.
     For one run, colors distinguish G and D. For several, colors distinguish the runs, and the
     lines of G are dashed.
     """
     from matplotlib.figure import Figure
 
+    names = list(dict.fromkeys(run.loss for run in runs))
     kinds = [kind for kind in OUTPUT_LABELS if any(run.d_output == kind for run in runs)]
     judges = list(dict.fromkeys(line.judge_sha256 for run in runs for line in _scored(run)))
     shown = judges[-MAX_JUDGES:]
-    count = 1 + len(kinds) + len(shown)
+    count = len(names) + len(kinds) + len(shown)
     figure = Figure(figsize=(9, 3.2 * count), layout="constrained")
-    losses, *others = figure.subplots(count, 1, sharex=True)
-    outputs = dict(zip(kinds, others, strict=False))
-    scores = dict(zip(shown, others[len(kinds) :], strict=True))
+    panels = figure.subplots(count, 1, sharex=True)
+    unused = iter(panels)
+    losses = dict(zip(names, unused, strict=False))
+    outputs = dict(zip(kinds, unused, strict=False))
+    scores = dict(zip(shown, unused, strict=True))
     single = len(runs) == 1
     for run, color in zip(runs, cycle(RUN_COLORS), strict=False):
         prefix = "" if single else f"{run.name}  "
         d_color, g_color, g_line = (BLUE, ORANGE, "-") if single else (color, color, "--")
-        beliefs = outputs[run.d_output]
-        _plot(losses, run.records, "d_loss", f"{prefix}discriminator", d_color, "-")
-        _plot(losses, run.records, "g_loss", f"{prefix}generator", g_color, g_line)
+        lost, beliefs = losses[run.loss], outputs[run.d_output]
+        _plot(lost, run.records, "d_loss", f"{prefix}discriminator", d_color, "-")
+        _plot(lost, run.records, "g_loss", f"{prefix}generator", g_color, g_line)
         _plot(beliefs, run.records, "d_real", f"{prefix}D(x), real", d_color, "-")
         _plot(beliefs, run.records, "d_fake", f"{prefix}D(G(z)), generated", g_color, g_line)
         for judge, axes in scores.items():
             lines = [line for line in _scored(run) if line.judge_sha256 == judge]
             if lines:
                 _plot_scores(axes, lines, f"{prefix}Fréchet distance", d_color)
-    losses.set_title(", ".join(run.name for run in runs), loc="left", fontweight="bold")
-    losses.set_ylabel(f"loss ({', '.join(sorted({run.loss for run in runs}))})")
+    panels[0].set_title(", ".join(run.name for run in runs), loc="left", fontweight="bold")
+    for name, axes in losses.items():
+        axes.set_ylabel(f"loss ({name})")
     _finish_outputs(outputs)
     _finish_scores(scores, left_out=len(judges) - len(shown))
-    _finish([losses, *others])
+    _finish(panels)
     return figure
 
 
@@ -139,8 +149,8 @@ STYLE: dict[str, Any] = {
     "grid.color": "#e5e7eb",
     "axes.axisbelow": True,
     "axes.edgecolor": "#9ca3af",
-    "xtick.color": "#4b5563",
-    "ytick.color": "#4b5563",
+    "xtick.color": GRAY,
+    "ytick.color": GRAY,
     "legend.frameon": False,
     "svg.hashsalt": "mnistgan",
 }
@@ -171,17 +181,17 @@ def _plot(
     line: str,
 ) -> None:
     curve = to_curve(records, quantity)
-    axes.plot(curve.epochs, curve.values, color=color, alpha=0.22, linewidth=0.8)
+    axes.plot(curve.epochs, curve.values, color=color, **THIN)
     marker = "o" if len(curve.means) == 1 else None
     axes.plot(
-        curve.mean_epochs, curve.means, line, color=color, linewidth=2.2, marker=marker, label=label
+        curve.mean_epochs, curve.means, line, color=color, marker=marker, label=label, **THICK
     )
 
 
 def _plot_scores(axes: "Axes", lines: Sequence[MetricsRecord], label: str, color: str) -> None:
     epochs = [line.epoch for line in lines]
     distances = [line.frechet_distance or 0.0 for line in lines]
-    axes.plot(epochs, distances, "o-", color=color, linewidth=2.2, markersize=4, label=label)
+    axes.plot(epochs, distances, "o-", color=color, markersize=4, label=label, **THICK)
 
 
 def _finish_outputs(outputs: Mapping[str | None, "Axes"]) -> None:
@@ -193,8 +203,12 @@ def _finish_outputs(outputs: Mapping[str | None, "Axes"]) -> None:
 
 
 def _finish_scores(scores: Mapping[str | None, "Axes"], left_out: int) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     for judge, axes in scores.items():
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylabel("Fréchet distance (few samples)")
         if len(scores) > 1:
             axes.set_title(f"judge {_plain((judge or 'unknown')[:12])}", loc="left")
@@ -205,14 +219,35 @@ def _finish_scores(scores: Mapping[str | None, "Axes"], left_out: int) -> None:
 
 
 def _finish(panels: Sequence["Axes"]) -> None:
-    from matplotlib.ticker import MaxNLocator
+    """Add the epoch axis, the legends, and the explanation of the lines to the first panel."""
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     last = panels[-1]
     last.set_xlabel("epoch")
     last.set_xlim(left=0)
     last.xaxis.set_major_locator(MaxNLocator(integer=last.get_xlim()[1] >= 5))
+    explained = [
+        Line2D([], [], color=GRAY, label="thick: mean", **THICK),
+        Line2D([], [], color=GRAY, label="thin: each line of metrics", **THIN),
+    ]
     for axes in panels:
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
+        lines, _ = axes.get_legend_handles_labels()
+        handles = [*lines, *explained] if axes is panels[0] else lines
+        axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def plain_number(value: float) -> str:
+    """Format without an exponent, except for the numbers of a training that diverged.
+
+    Ten decimals hide the rounding errors of ticks.
+    """
+    if abs(value) >= 1e9:
+        return f"{value:g}"
+    rounded = round(value, 10) + 0.0  # 0 instead of -0
+    return f"{rounded:,.10f}".rstrip("0").rstrip(".").replace("-", "\N{MINUS SIGN}")
 
 
 def _scored(run: RunCurves) -> list[MetricsRecord]:

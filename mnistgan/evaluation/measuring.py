@@ -14,6 +14,7 @@ from mnistgan.evaluation.build import find_reference
 from mnistgan.evaluation.cas import SEEDS, classification_accuracy
 from mnistgan.evaluation.judge import JUDGE_BATCH, Judge, Judged, judge_images
 from mnistgan.evaluation.reference import Reference
+from mnistgan.evaluation.scores import SCORES, Seen, score
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,30 @@ def judge_all(judge: Judge, images: Tensor) -> Generator[Working, None, Judged]:
         torch.cat([part.features for part in seen]),
         torch.cat([part.probabilities for part in seen]),
     )
+
+
+def real_scores(
+    reference: Reference, training: Tensor, count: int
+) -> Generator[Working, None, dict[str, Any]]:
+    """The scores of `count` real images, to compare with those of `count` samples.
+
+    The reference knows them for one number of images. For another number, they are measured with
+    the first `count` training images, or are missing if there are fewer. The scores of test images
+    do not depend on the number.
+    training: all training images (N, 1, 28, 28) uint8
+    """
+    known = reference.real
+    if count == sum(known["class_histogram"]):
+        return known
+    of_test = {key: known[key] for key in known if key in SCORES and SCORES[key].real_of_test}
+    if count > len(training):
+        return of_test
+    part = "scoring as many real images"
+    yield Working(part, 0, 2)
+    judged = judge_images(reference.judge, training[:count])
+    yield Working(part, 1, 2)
+    measured = score(Seen(judged, reference))
+    return {key: value for key, value in measured.items() if value is not None} | of_test
 
 
 def classify(

@@ -80,6 +80,12 @@ class Reference:
     """Accuracy of the judge on real test digits, 0..1"""
 
     @property
+    def class_shares(self) -> list[float]:
+        """Share of each class among real digits, as the judge sees them."""
+        counts = self.real["class_histogram"]
+        return [count / sum(counts) for count in counts]
+
+    @property
     def features_sha256(self) -> str:
         return hashlib.sha256(self.features.numpy().tobytes()).hexdigest()
 

@@ -7,7 +7,7 @@ from typing import Any
 from mnistgan import __version__
 from mnistgan.evaluation.reference import SHIPPED_JUDGES, Reference
 from mnistgan.evaluation.scores import Scores, ShownScore, shown_scores
-from mnistgan.evaluation.verdicts import noun
+from mnistgan.evaluation.verdicts import image_noun, noun
 
 SCHEMA = 1
 
@@ -63,11 +63,11 @@ class Evaluation:
     scores: Scores
     yardstick: Yardstick
     real: Scores | None
-    """The scores of real digits, if the data set has them"""
+    """The known scores of `n` real images; None if the data set has none"""
     class_names: tuple[str, ...]
     """Names of the classes of the judge"""
-    verdict: str
-    """The scores in one sentence"""
+    verdict: tuple[str, ...]
+    """The scores in plain words, in one or more lines"""
 
     @property
     def class_counts(self) -> list[tuple[str, int]]:
@@ -79,6 +79,11 @@ class Evaluation:
     def noun(self) -> str:
         """The word for the classes: "digits" or "classes"."""
         return noun(self.class_names)
+
+    @property
+    def image_noun(self) -> str:
+        """The word for the images: "digits" or "images"."""
+        return image_noun(self.class_names)
 
     def rows(self) -> Iterator[ShownScore]:
         """The rows of a table of the scores."""
@@ -106,5 +111,5 @@ class Evaluation:
                 "local_judge": yardstick.is_local,
             },
             "real": self.real,
-            "verdict": self.verdict,
+            "verdict": "; ".join(self.verdict),
         }

@@ -50,6 +50,11 @@ class Seen:
         return manifold_scores(self.reference.features, self.judged.features)
 
     @cached_property
+    def log_densities(self) -> Tensor:
+        """(N,): how well each image fits the class that it fits best."""
+        return log_density(self.reference.gaussians, self.judged.features)
+
+    @cached_property
     def histogram(self) -> list[int]:
         """Number of images that the judge assigns to each class."""
         return self.judged.labels.bincount(minlength=CLASSES).tolist()
@@ -67,7 +72,7 @@ class Row(NamedTuple):
     """Format string for the value, or for the items of a dictionary by name; None: the score is not
     shown in the table"""
     meaning: str
-    better: Literal["lower", "higher"] | None = None
+    better: Literal["lower", "higher", "as real"] | None = None
     real_form: str | None = None
     """Format string of the column for real digits if the value for the samples contains the real
     score; None: `form` is applied to the score of real digits"""
@@ -84,7 +89,8 @@ class Score:
     """`DatasetEntry.scorer` of the data sets that have this score"""
     real_of_test: bool = False
     """Whether the score of real digits is computed from the test digits, because the judge was
-    trained on the training digits, or the score compares the images with them"""
+    trained on the training digits, or the score compares the images with them. The expected value
+    of such a score does not depend on the number of images."""
 
 
 def _frechet_distance(seen: Seen) -> float:
@@ -100,8 +106,7 @@ def _missing_classes(seen: Seen) -> list[int]:
 
 
 def _unreadable(seen: Seen) -> float:
-    densities = log_density(seen.reference.gaussians, seen.judged.features)
-    return unreadable_share(densities, seen.reference.readable_above)
+    return unreadable_share(seen.log_densities, seen.reference.readable_above)
 
 
 def _label_accuracy(seen: Seen) -> float | None:
@@ -121,45 +126,52 @@ SCORES: Table[Score] = Table(
     {
         "frechet_distance": Score(
             _frechet_distance,
-            (
-                Row(
-                    "Fréchet distance",
-                    "{:.3f}",
-                    "between features of samples and real digits",
-                    "lower",
-                ),
-            ),
+            (Row("Fréchet distance", "{:.3f}", "difference from real images", "lower"),),
         ),
         "kernel_distance": Score(
             _kernel_distance,
-            (
-                Row(
-                    "kernel distance",
-                    "{:.4f}",
-                    "between the same features; may be below 0",
-                    "lower",
-                ),
-            ),
+            (Row("kernel distance", "{:.4f}", "the same, by another formula", "lower"),),
         ),
         "classifier_score": Score(
             lambda seen: classifier_score(seen.judged.probabilities),
-            (Row("classifier score", "{:.2f}", "1 to 10: confident and varied labels", "higher"),),
+            (
+                Row(
+                    "classifier score",
+                    "{:.2f}",
+                    "1 to 10: clear samples, all classes equally often",
+                    "higher",
+                ),
+            ),
         ),
         "precision": Score(
             lambda seen: seen.manifold.precision,
-            (Row("precision", "{:.3f}", "share of samples that lie among real digits", "higher"),),
+            (
+                Row(
+                    "precision",
+                    "{:.3f}",
+                    "quality: share of samples that resemble real images",
+                    "higher",
+                ),
+            ),
         ),
         "recall": Score(
             lambda seen: seen.manifold.recall,
-            (Row("recall", "{:.3f}", "share of real digits that lie among samples", "higher"),),
+            (
+                Row(
+                    "recall",
+                    "{:.3f}",
+                    "variety: share of real images that resemble samples",
+                    "higher",
+                ),
+            ),
         ),
         "density": Score(
             lambda seen: seen.manifold.density,
-            (Row("density", "{:.3f}", "how densely real digits surround samples", "higher"),),
+            (Row("density", "{:.3f}", "as precision; can exceed 1", "higher"),),
         ),
         "coverage": Score(
             lambda seen: seen.manifold.coverage,
-            (Row("coverage", "{:.3f}", "share of real digits with a sample nearby", "higher"),),
+            (Row("coverage", "{:.3f}", "as recall; ignores odd samples", "higher"),),
         ),
         "class_histogram": Score(
             lambda seen: seen.histogram,
@@ -171,27 +183,28 @@ SCORES: Table[Score] = Table(
         ),
         "unreadable": Score(
             _unreadable,
-            (Row("unreadable", "{:.1%}", "samples that fit no digit", "lower"),),
+            (Row("unreadable", "{:.1%}", "samples of no clear class", "lower"),),
             real_of_test=True,
         ),
         "label_accuracy": Score(
             _label_accuracy,
-            (Row("label accuracy", "{:.1%}", "samples that show the requested digit", "higher"),),
+            (Row("label accuracy", "{:.1%}", "samples of the requested class", "higher"),),
             real_of_test=True,
         ),
         "nearest_training_distance": Score(
             _nearest_training_distance,
             (
                 Row(
-                    "nearest training digit",
+                    "nearest training image",
                     "{median:.2f}",
-                    "median distance",
+                    "typical distance; far below real means copies",
+                    "as real",
                     real_form="{median_real:.2f}",
                 ),
                 Row(
                     "near-copies",
                     "{near_copies:,}",
-                    "samples much nearer to one training digit than to others",
+                    "copies of training images",
                     "lower",
                     real_form="{near_copies_real:,.0f}",
                 ),
@@ -205,16 +218,23 @@ SCORES: Table[Score] = Table(
         ),
         "kl_uniform": Score(
             lambda seen: seen.modes.kl_uniform,
-            (Row("KL to uniform", "{:.3f}", "divergence of the triples, in nats", "lower"),),
+            (
+                Row(
+                    "KL to uniform",
+                    "{:.3f}",
+                    "how unequal their frequencies are; 0: equal",
+                    "lower",
+                ),
+            ),
             scorer="modes",
         ),
         "classification_accuracy": Score(
             lambda seen: seen.classification,
             (
                 Row(
-                    "trained on these, tested on real",
+                    "classifier accuracy",
                     "{generated:.2%} ± {generated_spread:.2%}\nlabels from the {labels}",
-                    "accuracy of a small classifier",
+                    "on real images, of a classifier trained on the samples",
                     "higher",
                     real_form="{real:.2%} ± {real_spread:.2%}",
                 ),

@@ -46,14 +46,14 @@ def train_judge(
 
 @app.command()
 def write_documents(
-    folder: Annotated[Path, typer.Option(help="Folder of the documents.", file_okay=False)] = Path(
-        "docs"
-    ),
+    repository: Annotated[
+        Path, typer.Option(help="Folder of the repository.", file_okay=False)
+    ] = Path(),
 ) -> None:
-    """Update the generated parts of the documentation."""
+    """Update the generated parts of the documentation and the results that ship."""
     from mnistgan.maintain.documents import documents
 
-    for path, text in documents(folder):
+    for path, text in documents(repository):
         path.write_text(text, encoding="utf-8")
         console.result(str(path))
 

@@ -1,4 +1,4 @@
-"""The parts of the documentation that are generated from the code."""
+"""The parts of the documentation that are generated from the code and from the benchmarks."""
 
 import json
 from collections.abc import Iterator
@@ -9,6 +9,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mnistgan.config import Config
+from mnistgan.evaluation.verdicts import CLOSENESS
+from mnistgan.maintain.results import (
+    ALL_COLUMNS,
+    MAIN_COLUMNS,
+    RESULTS,
+    headline_records,
+    published_results,
+    results_table,
+)
 from mnistgan.names import TABLES, names_for
 
 MARKS = "<!-- generated: {name} -->\n", "<!-- end -->\n"
@@ -17,6 +26,14 @@ MARKS = "<!-- generated: {name} -->\n", "<!-- end -->\n"
 def configuration_tables() -> str:
     """A Markdown table for each section of the configuration."""
     return "\n".join(_section(name, field) for name, field in Config.model_fields.items())
+
+
+def words_table() -> str:
+    """A Markdown table of the words of the verdict."""
+    *limited, (_, last) = CLOSENESS
+    rows = [(f"at most {limit:g}", word) for limit, word in limited] + [("more", last)]
+    head = "| difference | word |\n|---|---|\n"
+    return head + "".join(f"| {difference} | {word} |\n" for difference, word in rows)
 
 
 def json_schema() -> str:
@@ -37,12 +54,20 @@ def replaced(document: str, name: str, text: str) -> str:
     return f"{before}{start}{text}{end}{after}"
 
 
-def documents(folder: Path) -> Iterator[tuple[Path, str]]:
-    """(path, expected contents) of each document in `folder` with generated parts."""
-    configuration = folder / "configuration.md"
-    text = configuration.read_text(encoding="utf-8")
-    yield configuration, replaced(text, "configuration", configuration_tables())
-    yield folder / "config.schema.json", json_schema()
+def documents(repository: Path) -> Iterator[tuple[Path, str]]:
+    """(path, expected contents) of each file in `repository` that has generated parts."""
+    records = headline_records(repository)
+    parts = {
+        "docs/configuration.md": ("configuration", configuration_tables()),
+        "docs/scores.md": ("words", words_table()),
+        "docs/results.md": ("results", results_table(records, ALL_COLUMNS)),
+        "README.md": ("results", results_table(records, MAIN_COLUMNS)),
+    }
+    for name, (part, text) in parts.items():
+        path = repository / name
+        yield path, replaced(path.read_text(encoding="utf-8"), part, text)
+    yield repository / "docs/config.schema.json", json_schema()
+    yield repository / RESULTS, published_results(records)
 
 
 def _section(name: str, field: FieldInfo) -> str:

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mnistgan.runs.events import TrainingSummary
-from mnistgan.terminal.console import note, plain, result, results
+from mnistgan.terminal.console import note, plain, results
 
 if TYPE_CHECKING:
     from mnistgan.commands.list_runs import RunOverview
@@ -16,26 +17,31 @@ if TYPE_CHECKING:
 
 
 def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
-    """Print the scores beside those of real digits and a verdict, or one JSON object."""
+    """Print a verdict and the scores beside those of real images, or one JSON object."""
     if as_json:
         results.print(json.dumps(evaluation.to_json()), markup=False)
         return
     origin, yardstick = evaluation.origin, evaluation.yardstick
     kind = f", {origin.weights} weights, step {origin.step:,}" if origin.weights else ""
-    title = plain(f"{evaluation.n:,} samples of {origin.path}{kind}")
-    table = Table(title=title, title_justify="left")
+    headline, *details = evaluation.verdict
+    results.print(plain(f"{evaluation.n:,} samples of {origin.path}{kind}"))
+    # Wrap between words on a terminal only: a file keeps one line per sentence.
+    wraps = results.is_terminal
+    results.print(plain(headline), style="bold", soft_wrap=not wraps)
+    for line in details:
+        results.print(plain(line), soft_wrap=not wraps)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("score")
     table.add_column("samples", justify="right")
-    table.add_column("real digits", justify="right")
+    table.add_column(f"real\n{evaluation.image_noun}", justify="right")
     table.add_column("better")
-    table.add_column("")
+    table.add_column("meaning", overflow="fold")
     for row in evaluation.rows():
         table.add_row(row.name, row.samples, row.real, row.better, row.meaning)
-    results.print(table)
+    results.print("", table, "", sep="\n")
     if evaluation.class_counts:
         counts = (f"{name}: {count}" for name, count in evaluation.class_counts)
         results.print(plain(f"{evaluation.noun}  {'  '.join(counts)}"))
-    result(evaluation.verdict)
     local = " (trained on this machine)" if yardstick.is_local else ""
     note(f"judge: {yardstick.judge}{local}, {yardstick.judge_sha256[:12]}")
 
