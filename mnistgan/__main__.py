@@ -8,7 +8,7 @@ from mnistgan.signals import leave, leave_on_signals
 
 
 class Messages(io.TextIOWrapper):
-    """Drops text that cannot be written, so that a full or closed log does not stop the work."""
+    """Drops text that it cannot write, so a full disk or a closed pipe does not end the run."""
 
     def write(self, text: str) -> int:
         with suppress(OSError):
@@ -21,10 +21,10 @@ class Messages(io.TextIOWrapper):
 
 
 def main() -> None:
-    """Run the program. Ctrl-C and SIGTERM end it without a traceback, even while it starts."""
+    """Run the program. Ctrl-C and SIGTERM end it without a traceback, even during startup."""
     try:
         leave_on_signals()
-        # Replace characters that the encoding lacks instead of failing. A closed stream is None.
+        # Replace characters that cannot be encoded. A closed stream is None in `sys`.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")
         if isinstance(sys.stderr, io.TextIOWrapper):

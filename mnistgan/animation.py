@@ -17,7 +17,7 @@ SHADES = 32
 
 
 def enlarge(picture: Image.Image) -> Image.Image:
-    """Enlarge a small picture by a whole factor; shrink one larger than MAX_SIDE."""
+    """Enlarge a small picture by an integer factor; shrink one larger than MAX_SIDE."""
     longest = max(picture.size)
     if longest > MAX_SIDE:
         picture.thumbnail((MAX_SIDE, MAX_SIDE))
@@ -29,7 +29,7 @@ def enlarge(picture: Image.Image) -> Image.Image:
 
 
 def write_animation(out: Path, frames: Iterable[np.ndarray], seconds: Sequence[float]) -> None:
-    """Write frames (H, W) or (H, W, 3) uint8 as an endless loop, each shown for its `seconds`."""
+    """Write frames (H, W) or (H, W, 3) uint8 as an endless loop; frame i lasts `seconds[i]`."""
     import imageio.v3 as iio
 
     milliseconds = [round(1000 * duration) for duration in seconds]

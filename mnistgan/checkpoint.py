@@ -28,10 +28,10 @@ COMMENT_LENGTH = DIGEST_BYTES.to_bytes(2, "little")
 
 PIECE_BYTES = 2**20
 MAX_PICKLE_BYTES = 2**18
-"""Maximum size of the list of tensors and plain values. The largest list of a preset has 24 KiB; a
-configuration file adds at most 64 KiB."""
+"""Maximum size of data.pkl, the pickled list of tensors and plain values. The largest one of a
+preset is 24 KiB; a configuration file adds at most 64 KiB."""
 MAX_VALUES = 100_000
-"""Maximum number of values in this list; a usual checkpoint has a few thousand"""
+"""Maximum number of values in this list; a typical checkpoint has a few thousand"""
 
 State = dict[str, Any]
 
@@ -45,7 +45,7 @@ def save_checkpoint(path: Path, state: State, previous: Path | None = None) -> N
         archive = _DigestingFile(file)
         try:
             torch.save({"format_version": FORMAT_VERSION, **state}, cast(IO[bytes], archive))
-        except RuntimeError as error:  # torch wraps a failed write in this
+        except RuntimeError as error:  # torch raises this if a write fails
             raise archive.error or error from None
         archive.finish()
         if previous is not None:
@@ -62,7 +62,8 @@ class _DigestingFile:
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.digest = hashlib.sha256()
-        # The last two bytes so far. At the end they are the length 0 of the zip comment, which
+        # The last two bytes so far. At the end they hold the comment length, 0, which `finish`
+        # replaces.
         # `finish` replaces.
         self.held = b""
         self.error: OSError | None = None
@@ -97,7 +98,7 @@ class _DigestingFile:
 def _keep(latest: Path, previous: Path) -> None:
     """Make `previous` the same file as `latest`, which stays in place throughout."""
     if not latest.exists() or (previous.exists() and previous.samefile(latest)):
-        # A kill between the two renames leaves both names on one file. Renaming would do nothing.
+        # After a kill between the renames, both names refer to one file; renaming does nothing.
         return
     with replacing(previous) as temporary:
         try:
@@ -115,7 +116,7 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> State:
     try:
         with (
             _open_verified(path) as file,
-            warnings.catch_warnings(action="ignore"),  # about files that torch then rejects
+            warnings.catch_warnings(action="ignore"),  # torch warns, then rejects the file
         ):
             state = torch.load(file, map_location=device, weights_only=True)  # noqa: TID251
         _check_tree(path, state)
@@ -223,12 +224,12 @@ def _check_entries(path: Path, file: BinaryIO) -> None:
     for entry in archive.infolist():
         stored = entry.compress_type == zipfile.ZIP_STORED
         if not stored or entry.file_size != entry.compress_size or entry.external_attr != 0:
-            raise CheckpointError(_damaged(path, f"its entry {entry.filename!r} is not plain"))
+            raise CheckpointError(
+                _damaged(path, f"its entry {entry.filename!r} is compressed or not a regular file")
+            )
     programs = [entry for entry in archive.infolist() if entry.filename.endswith("data.pkl")]
     if len(programs) != 1 or programs[0].file_size > MAX_PICKLE_BYTES:
-        raise CheckpointError(
-            _damaged(path, "its list of tensors is missing, repeated or too long")
-        )
+        raise CheckpointError(_damaged(path, "its data.pkl is missing, duplicated or too large"))
     try:
         check_pickle(archive.read(programs[0]))
     except CheckpointError as error:
@@ -269,12 +270,12 @@ def _check_tree(path: Path, state: Any) -> None:
 def _damaged(path: Path, why: str) -> str:
     previous = path.with_name("previous.pt")
     usable = path != previous and previous.exists()
-    way_on = f". Try the checkpoint before it: cp {previous} {path}" if usable else ""
+    way_on = f"; use the checkpoint before it. Try: cp {previous} {path}" if usable else ""
     return f"{path}: cannot be used: {why}{way_on}"
 
 
 def _short(value: object) -> str:
-    """A number or a text, cut to 40 characters; the type name of any other value."""
+    """A number or string, cut to 40 characters; the type name of any other value."""
     return str(value)[:40] if isinstance(value, int | str) else type(value).__name__
 
 

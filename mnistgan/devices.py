@@ -14,7 +14,7 @@ from mnistgan.config import Compilation, Precision
 from mnistgan.errors import ConfigError, DeviceError, UnknownDeviceError
 
 MIN_WEIGHTS_FOR_BF16 = 300_000
-"""For both networks together; with fewer, casts cost more than bf16 saves (measured)"""
+"""Number of weights of both networks below which casts cost more than bf16 saves (measured)"""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT_BYTES = 2**30
 
@@ -50,9 +50,9 @@ def resolve_device(name: str) -> torch.device:
 def resolve_precision(wanted: Precision, device: torch.device, weights: int) -> Precision:
     """The precision for `wanted`. `auto` means bf16 if that is expected to be faster, else fp32.
 
-    The condition: the device has instructions for bf16, without which it is many times slower than
-    fp32, and both networks together have at least MIN_WEIGHTS_FOR_BF16 weights. Nothing is timed,
-    so the same command on the same machine gives the same weights.
+    It is if the device has bf16 instructions (without them, bf16 is many times slower than fp32)
+    and both networks together have at least MIN_WEIGHTS_FOR_BF16 weights. Nothing is timed, so the
+    same command on the same machine gives the same weights.
     """
     if wanted != "auto":
         return wanted

@@ -1,4 +1,4 @@
-"""Write files atomically: a reader never sees half a file, and a failure loses no old data."""
+"""Write files atomically: readers never see a partial file; a failed write keeps the old one."""
 
 import errno
 import os
@@ -17,8 +17,8 @@ from mnistgan.signals import before_leaving
 
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp")
 LONGEST_KEPT = 50
-"""Number of characters of a file's name that its temporary name keeps (names have at most 255
-bytes)"""
+"""Number of characters of a file's name that its temporary name keeps (a name can be at most 255
+bytes long)"""
 UNFINISHED = ".unfinished"
 SEPARATORS = ("/", os.sep)
 KINDS = {
@@ -73,7 +73,8 @@ def check_output_file(
 def check_output_folder(out: str | Path) -> Path:
     """Check that the folder `out` is empty or does not exist. Returns its path.
 
-    Raises OutputError, naming `out`, if it is neither or the place is not writable.
+    Raises OutputError, naming `out`, if the folder has contents or is not a folder, or the location
+    is not writable.
     """
     path = Path(out)
     with _refusing(path):
@@ -95,7 +96,7 @@ def resolve_target(path: Path) -> Path:
     """The file that a write to `path` changes. Links are followed, even if their target is missing.
 
     Raises OutputError if the path exists and is not a regular file. Raises OSError if links form a
-    loop, a name is too long, or a file is in the place of a parent folder.
+    loop, a name is too long, or a parent is not a folder.
     """
     kind = _kind(path)
     if kind not in (None, "a file"):
@@ -111,9 +112,9 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     several processes write at once, each succeeds, and the last file remains. If `path` is a link,
     its target is written.
 
-    A killed process leaves the temporary file `.NAME.RANDOM.tmp`. Resuming a run removes those
-    of training. Those of other commands stay, because the writer might still run. They are safe
-    to delete.
+    A killed process leaves the temporary file `.NAME.RANDOM.tmp`. Resuming a run removes those that
+    `train` left in it. Those of other commands stay, because the command might still be running;
+    they are otherwise safe to delete.
 
     Raises OutputError if `path` exists and is not a regular file, and OSError if writing fails.
     """
@@ -147,10 +148,10 @@ def replacing(path: Path) -> Iterator[Path]:
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder to fill with files; on success they are the contents of `path`.
 
-    A new folder appears at once and complete. An existing empty folder is kept, because it may be
-    the current folder or a mount point, and the files are moved into it. If several processes fill
-    the same folder, exactly one succeeds. A killed process leaves `.NAME.RANDOM.tmp` next to a new
-    folder or `.unfinished` in an existing one; both are safe to delete and never used again.
+    A new folder appears only when it is complete. An existing empty folder is kept, because it may
+    be the current folder or a mount point, and the files are moved into it. If several processes
+    fill the same folder, exactly one succeeds. A killed process leaves `.NAME.RANDOM.tmp` next to a
+    new folder or `.unfinished` in an existing one; both are safe to delete and never used again.
 
     Raises OutputError if `path` is or becomes anything except an empty folder, and OSError if
     writing fails.
@@ -217,7 +218,7 @@ def _unless_filled(path: Path) -> Iterator[None]:
 
 
 def _rename_in(error: BaseException, temporary: Path, path: Path) -> None:
-    """Name `path` in an OSError that names the temporary file, or none (a full disk)."""
+    """Name `path` in an OSError that names the temporary file or no file (full disk)."""
     if isinstance(error, OSError) and (
         error.filename is None or Path(str(error.filename)).is_relative_to(temporary)
     ):

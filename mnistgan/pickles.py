@@ -62,7 +62,7 @@ def check_pickle(program: bytes) -> None:
             case "REDUCE":
                 function, arguments = pop_from(len(stack) - 2)
                 if function == DICTIONARY and arguments != 1:
-                    raise CheckpointError("it copies a dictionary")
+                    raise CheckpointError("it calls OrderedDict with arguments")
                 stack.append(1)
             case "APPENDS" | "SETITEMS":
                 pop_from(marks.pop())
@@ -71,12 +71,14 @@ def check_pickle(program: bytes) -> None:
             case name if name in VALUES:
                 stack.append(1)
             case name:
-                raise CheckpointError(f"its list of tensors contains {name}")
+                raise CheckpointError(
+                    f"its data.pkl contains the opcode {name}, which mnistgan does not write"
+                )
 
 
 def _check_name(name: str) -> None:
     if name not in (DICTIONARY, TENSOR) and not STORAGE.fullmatch(name):
-        raise CheckpointError(f"it refers to {name!r}")
+        raise CheckpointError(f"it imports {name!r}, which mnistgan does not write")
 
 
 def _tuple_size(items: list[int | str]) -> int:

@@ -9,7 +9,7 @@ from mnistgan.errors import DataError
 from mnistgan.reading import open_bounded
 
 MAX_FILE_BYTES = 2**26
-"""Maximum file size; the largest grid of a run, 1,024 RGB images, has 2.7 MiB uncompressed"""
+"""Maximum file size; the largest grid of a run, 1,024 RGB images, is 2.7 MiB uncompressed"""
 MAX_PIXELS = 2**24
 """Maximum number of pixels; the largest grid that `sample` draws has 9 million pixels"""
 
@@ -24,11 +24,14 @@ def read_png(path: Path) -> Image.Image:
     try:
         with (
             open_bounded(path, MAX_FILE_BYTES) as file,
-            warnings.catch_warnings(action="ignore"),  # about sizes, which are checked below
+            warnings.catch_warnings(action="ignore"),  # sizes are checked below instead
             Image.open(file, formats=("PNG",)) as picture,  # noqa: TID251
         ):
             if picture.width * picture.height > MAX_PIXELS:
-                raise DataError(f"{path}: claims {picture.width} x {picture.height} pixels")
+                raise DataError(
+                    f"{path}: is too large; expected at most {MAX_PIXELS:,} pixels, got "
+                    f"{picture.width} x {picture.height}"
+                )
             picture.load()
             return picture
     except DataError:

@@ -12,11 +12,11 @@ from typing import IO, BinaryIO
 ZIP_TAIL_BYTES = 2**16 + 98
 """Maximum size of the end records of a zip archive, including its comment"""
 MAX_ZIP_DIRECTORY_BYTES = 2**20
-"""Limit for checkpoints and .npz files; the directory of our largest checkpoint has 20 KiB"""
+"""Limit for checkpoints and .npz files; the largest preset's directory is 20 KiB"""
 
 
 def append_regular(path: Path) -> io.BufferedWriter:
-    """Open a regular file, or create one, to append to it. Raises OSError."""
+    """Open or create a regular file for appending. Raises OSError."""
     file = open(path, "ab", opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
     _check_regular(file, path)
     return file
@@ -59,7 +59,7 @@ def _check_regular(file: BinaryIO, path: Path) -> None:
 
 
 def _size(size: int) -> str:
-    """`64 KiB`, `1.5 GiB`."""
+    """Format a number of bytes, as in `64 KiB` or `1.5 GiB`."""
     exponent = min(3, max(0, size.bit_length() - 1) // 10)
     return f"{round(size / 2 ** (10 * exponent), 1):g} {('bytes', 'KiB', 'MiB', 'GiB')[exponent]}"
 

@@ -20,7 +20,7 @@ from mnistgan.models import ARCHITECTURES, build_generator
 from mnistgan.plugins import check_loaded, recorded
 
 BLOCK = 64
-"""Number of images computed together, always the same, because its size affects rounding"""
+"""Number of images per forward pass. It is fixed because the batch size affects rounding."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Sampler:
         return [label for label, count in enumerate(self.class_counts) if count > 0]
 
     def labels_in_turn(self, block: int) -> Tensor:
-        """Classes (BLOCK,) of block number `block`: image i has class i modulo their number."""
+        """Classes (BLOCK,) of block number `block`: image i has classes[i % len(classes)]."""
         indices = torch.arange(block * BLOCK, (block + 1) * BLOCK)
         return torch.tensor(self.classes)[indices % len(self.classes)]
 
@@ -102,7 +102,7 @@ class OpenedGenerator:
     path: Path
     sampler: Sampler
     config: Config
-    """Configuration of the training"""
+    """Configuration of the training run"""
     channels: int
     """Number of channels of its images"""
     class_names: tuple[str, ...]
@@ -118,7 +118,7 @@ def open_generator(path: Path, device: str) -> OpenedGenerator:
     """Open the generator of a checkpoint on `device`, a name such as `auto`.
 
     Raises DeviceError if the device is unknown or not available, and CheckpointError, naming the
-    file, if the file is damaged or its contents do not fit together.
+    file, if the file is damaged or its contents are inconsistent.
     """
     target = resolve_device(device)
     state = load_checkpoint(path)
@@ -140,7 +140,7 @@ def open_generator(path: Path, device: str) -> OpenedGenerator:
 def _class_names(state: State, count: int) -> tuple[str, ...]:
     names = entry(state, "class_names", list)
     if len(names) != count or not are_class_names(names):
-        expected = f"{count} different, printable names of at most {MAX_NAME_LENGTH} characters"
+        expected = f"{count} distinct, printable names of at most {MAX_NAME_LENGTH} characters"
         raise misfit("class_names", "others", expected)
     return tuple(names)
 
@@ -167,8 +167,9 @@ def generate(
     """Yield images 0 .. count - 1 of `seed` in blocks, each with their classes.
 
     A block has at most BLOCK images (N, C, 28, 28) in [-1, 1] and classes (N,). All images have
-    class `label` if it is given. Otherwise the classes take turns or, with `in_proportion`, follow
-    their frequencies in the training images. `truncation`: see `Sampler.noise`.
+    class `label` if it is given. Otherwise the labels cycle through the classes or, with
+    `in_proportion`, are drawn with the class frequencies of the training images. `truncation`: see
+    `Sampler.noise`.
     """
     for start in range(0, count, BLOCK):
         block = start // BLOCK
@@ -215,7 +216,7 @@ def generate_rows(
 def draw(generator: nn.Module, z: Tensor, labels: Tensor, device: torch.device) -> Tensor:
     """The images (N, C, 28, 28) in [-1, 1] for z (N, z_dim), computed in whole blocks.
 
-    labels: classes (N,), or shares of each class (N, classes) for images between classes. The
+    labels: classes (N,), or class weights (N, classes) for images between classes. The
     generator runs in eval mode and returns to its previous mode afterwards.
     """
     blocks = []
@@ -232,7 +233,7 @@ def draw(generator: nn.Module, z: Tensor, labels: Tensor, device: torch.device) 
 
 
 def spherical(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Spherical interpolation from `start` (share 0) to `end` (share 1), both (N, z_dim).
+    """Spherical interpolation from `start` (at `share` 0) to `end` (at 1), both (N, z_dim).
 
     sin((1 - t) w) / sin w a + sin(t w) / sin w b, where a and b are `start` and `end`, w is the
     angle between them, and t is `share` (Shoemake 1985, section 3.3; White 2016, section 2.1). If a

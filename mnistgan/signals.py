@@ -85,7 +85,7 @@ class StopRequest:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    sys.unraisablehook = lambda error: None  # from `atexit` functions of half-imported modules
+    sys.unraisablehook = lambda error: None  # hide `atexit` errors of half-imported modules
     leave(128 + number)
 
 

@@ -34,12 +34,12 @@ class Group(TyperGroup):
         except (MemoryError, RuntimeError) as error:
             if not _lacks_memory(error):
                 raise
-            console.error("not enough memory; try a smaller data.batch_size, model.width or --n")
+            console.error("not enough memory; reduce data.batch_size, model.width or --n")
         sys.exit(1)
 
 
 def _lacks_memory(error: Exception) -> bool:
-    """Whether Python, a device or the CPU lacks memory. torch has no error type for the CPU."""
+    """Whether Python, a device or the CPU is out of memory. torch has no error type for the CPU."""
     device_error = getattr(sys.modules.get("torch"), "OutOfMemoryError", ())
     return isinstance(error, (MemoryError, device_error)) or "DefaultCPUAllocator: " in str(error)
 

@@ -57,7 +57,7 @@ def evaluate(
         typer.Option(
             metavar="NAME",
             help="Data set of real images to compare with. Default: that of the run; for a file, "
-            "mnist or (RGB) stacked-mnist.",
+            "mnist, or stacked-mnist if its images are RGB.",
         ),
     ] = None,
     cas: Annotated[

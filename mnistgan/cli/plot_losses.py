@@ -33,7 +33,7 @@ def plot_losses(
     force: ForceOption = False,
     runs: RunsOption = Path("runs"),
 ) -> None:
-    """Plot losses, D's outputs and scores of one run, or of several runs in one picture.
+    """Plot losses, D's outputs and scores of one run, or of several runs in one figure.
 
     mnistgan plot-losses runs/exp1
 

@@ -86,7 +86,9 @@ class SampleFile:
         """Read the images. Raises DataError if they cannot be read or are too few."""
         images, labels = read_samples(Path(target))
         if len(images) < FEWEST:
-            raise DataError(f"{target}: holds {len(images)} images; a score needs {FEWEST} or more")
+            raise DataError(
+                f"{target}: has too few images; expected {FEWEST} or more, got {len(images)}"
+            )
         return cls(target, images, labels)
 
     @property
@@ -176,7 +178,9 @@ def evaluate(
     entry = dataset_entry(name)
     _check_channels(target, source.channels, name, entry.channels)
     if entry.scorer != "features" and (cas or panel is not None):
-        raise DataError("--panel and --cas are for single digits, not for stacked ones")
+        raise DataError(
+            "--panel, --cas: need images of single digits, got stacked ones; leave them out"
+        )
 
     samples = yield from source.draw(count or entry.evaluation_samples, seed)
     judged_as = entry.judged_as or name
@@ -270,7 +274,10 @@ def _notes(evaluation: Evaluation, images: Tensor, entry: DatasetEntry) -> Itera
     n, usual = evaluation.n, entry.evaluation_samples
     if entry.scorer == "modes":
         if n != usual:
-            yield f"the number of modes is comparable only for {usual:,} samples, not for {n:,}"
+            yield (
+                f"numbers of modes can be compared only at {usual:,} samples; this evaluation used "
+                f"{n:,}"
+            )
         return
     unreadable = evaluation.scores["unreadable"]
     if unreadable > MOSTLY_UNREADABLE and float(images.float().mean()) > BRIGHT:
@@ -280,8 +287,8 @@ def _notes(evaluation: Evaluation, images: Tensor, entry: DatasetEntry) -> Itera
         )
     if n < ENOUGH:
         yield (
-            f"{n:,} samples are few: below {ENOUGH:,} the Fréchet distance is too high and "
-            "recall too low; compare only results with the same n"
+            f"only {n:,} samples: below {ENOUGH:,} the Fréchet distance is too high and recall "
+            "too low; compare only results with the same n"
         )
     if evaluation.real is not None and "frechet_distance" not in evaluation.real:
         yield (
@@ -311,7 +318,7 @@ def _is_samples(target: str) -> bool:
 def _check_channels(target: str, found: int, dataset: str, expected: int) -> None:
     if found != expected:
         raise DataError(
-            f"{target}: holds images of {_channels(found)}, and {dataset} has {_channels(expected)}"
+            f"{target}: wrong number of channels; expected {expected} as in {dataset}, got {found}"
         )
 
 

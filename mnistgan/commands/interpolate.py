@@ -119,7 +119,7 @@ def _checked_steps(
 
 
 def _usual_steps(stops: int, moving: bool) -> int:
-    """Default number of steps. A picture of `stops` classes has one image between each two."""
+    """Default number of steps. A .png of `stops` classes has one image between neighbors."""
     if stops:
         return 12 * stops if moving else 2 * stops + 1
     return 60 if moving else 10
@@ -155,7 +155,7 @@ def _class_walk(
 
 
 def _shares(steps: int, moving: bool) -> list[float]:
-    """Position of each step from 0 to 1, evenly spaced; if `moving`, to 1 and back on a cosine."""
+    """Position of each step in 0..1: evenly spaced, or to 1 and back on a cosine if `moving`."""
     if moving:
         return [(1 - math.cos(2 * math.pi * step / steps)) / 2 for step in range(steps)]
     return [step / max(1, steps - 1) for step in range(steps)]

@@ -44,7 +44,7 @@ def make_gif(given: str, *, runs: Path, fps: float, out: str | None, force: bool
         raise RunError(f"{run.path}: has no pictures in {run.samples.name} yet; train it first")
     records = run.read_metrics()
     seconds = [1 / fps] * (len(grids) - 1) + [max(1 / fps, LAST_FRAME_SECONDS)]
-    # Read all pictures first: an open writer would write a file even if a picture is bad.
+    # Read all pictures first: once open, the writer writes a file even if a picture is damaged.
     pictures = _read_all([path for _, path in grids])
     write_animation(target, _frames(grids, pictures, records), seconds)
     return Animated(run.path, len(grids), target)
@@ -57,7 +57,9 @@ def _read_all(paths: list[Path]) -> list[Image.Image]:
         pictures.append(_read(path))
         size, first = pictures[-1].size, pictures[0].size
         if size != first:
-            raise RunError(f"{path}: is {size} pixels, but the pictures before it are {first}")
+            raise RunError(
+                f"{path}: differs in size from the pictures before it; expected {first}, got {size}"
+            )
         if len(paths) * size[0] * size[1] > MAX_PIXELS:
             raise RunError(
                 f"{path.parent}: {len(paths):,} pictures of {size[0]} x {size[1]} pixels are too "
@@ -119,5 +121,5 @@ def _read(path: Path) -> Image.Image:
         picture = read_png(path)
     except DataError as error:
         raise RunError(f"{error}; delete it to continue without it") from None
-    with warnings.catch_warnings(action="ignore"):  # about transparency, which is dropped
+    with warnings.catch_warnings(action="ignore"):  # ignore dropped transparency
         return picture.convert("L" if picture.mode == "L" else "RGB")

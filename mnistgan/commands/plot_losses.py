@@ -51,7 +51,7 @@ RUN_COLORS = (
 
 @dataclass(frozen=True)
 class Curve:
-    """One quantity by epoch: the value of each line of metrics, and means over windows."""
+    """One quantity by epoch: its value in each line of metrics, and its means over windows."""
 
     epochs: list[float]
     values: list[float]

@@ -211,7 +211,7 @@ def _write_grid(out: Path, blocks: Blocks, layout: Layout) -> None:
 
 
 def _write_arrays(out: Path, blocks: Blocks, layout: Layout) -> None:
-    """`images` (N, 28, 28) uint8, or (N, 28, 28, C) for C channels; `labels` (N,), if any."""
+    """Write `images`, (N, 28, 28) or (N, 28, 28, 3) uint8, and, if known, `labels` (N,)."""
     images, labels = zip(*blocks, strict=True)
     arrays: dict[str, Any] = {"images": torch.cat(images).movedim(1, -1).squeeze(-1).numpy()}
     if labels[0] is not None:

@@ -1,4 +1,4 @@
-"""The configuration of a training: schema, rules, loading. Nothing here needs torch."""
+"""The configuration of a training run: schema, rules, loading. Nothing here needs torch."""
 
 from mnistgan.config.checking import check_config
 from mnistgan.config.loading import apply_overrides, load_config, parse_overrides

@@ -89,7 +89,7 @@ def _field_problem(details: Any, source: Callable[[str], str]) -> str:
         case "extra_forbidden":
             return f"{where}: unknown key{_near_key(key)}"
         case "model_type" | "model_attributes_type":
-            text = "should be a section of keys"
+            text = "should be a section with keys"
         case "value_error":
             text = str(details["ctx"]["error"])
         case _:
@@ -146,4 +146,4 @@ def _near_key(key: str) -> str:
     if matches:
         return f"; did you mean {matches[0]}?"
     siblings = [name for name in known if name.startswith(f"{key.partition('.')[0]}.")]
-    return f"; known are {', '.join(siblings or Config.model_fields)}"
+    return f"; known keys: {', '.join(siblings or Config.model_fields)}"

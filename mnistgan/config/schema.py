@@ -48,7 +48,7 @@ class DataConfig(Section):
     """The images to train on."""
 
     dataset: str = "mnist"
-    """A named data set, or the path of a folder of IDX files (with a separator in it)."""
+    """Name of a data set, or path of a folder of IDX files. A path must contain a separator."""
     root: Path | None = None
     """Folder with the IDX files of a named data set. null: $MNISTGAN_DATA if it is set, else the
     MNIST files in the package; for other data sets the cache or a download."""
@@ -67,7 +67,7 @@ class ModelConfig(Section):
     """Standard deviation of z for sampling. Values above 1 give more varied but less precise
     images. Training always uses 1."""
     width: float = Field(1.0, ge=1 / 64, le=8)
-    """Factor on every hidden width and channel count."""
+    """Factor by which every hidden width and channel count is multiplied."""
     conditional: bool = False
     """Pass the class of each image to G and D."""
     spectral_norm: bool = False
@@ -116,13 +116,13 @@ class OptimizerConfig(Section):
     d_lr: float | None = Field(None, gt=0, le=1)
     """Learning rate of D. null: the same as G's."""
     betas: tuple[Beta, Beta] = (0.5, 0.999)
-    """Decay rates of the moment estimates, for Adam and the optimizers like it."""
+    """Decay rates of the moment estimates, for Adam and similar optimizers."""
     arguments: dict[str, Argument] = {}
     """Further arguments of the optimizer, such as `momentum`."""
     schedule: Schedule = "constant"
     """How the learning rates change over training.epochs: constant, or decreasing to 0."""
     decay_from: float = Field(0.0, ge=0, lt=1)
-    """Share of training.epochs after which the learning rates start to decrease."""
+    """Fraction of training.epochs after which the learning rates start to decrease."""
 
 
 class TrainingConfig(Section):
@@ -145,8 +145,8 @@ class TrainingConfig(Section):
     compile: Compilation = "auto"
     """Whether to run both networks through torch.compile."""
     threads: Annotated[int | Literal["auto"], WithJsonSchema(THREADS_SCHEMA)] = "auto"
-    """Number of CPU threads of torch. auto: as many as the process has cores. If several trainings
-    share a machine, give each its share of the cores: otherwise all are far slower."""
+    """Number of CPU threads of torch. auto: as many as the process has cores. If several training
+    runs share a machine, divide the cores among them: otherwise all are far slower."""
 
     @field_validator("threads", mode="plain")
     @classmethod
@@ -180,7 +180,7 @@ class OutputConfig(Section):
 
 
 class Config(Section):
-    """The complete configuration of a training. Every key has a default."""
+    """The complete configuration of a training run. Every key has a default."""
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -211,8 +211,8 @@ RESUMABLE_KEYS = (
     "output.keep_every_epochs",
 )
 """Keys that may change when a run is resumed, because they do not affect the steps already taken.
-The keys of the location of the data are included because data may move; resuming compares the
-SHA-256 of the images."""
+data.dataset and data.root are included because the data may move; resuming compares the SHA-256 of
+the images."""
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -44,7 +44,7 @@ def parse_yaml(text: bytes, origin: str) -> Any:
 
 
 class _TextLoader(yaml.SafeLoader):
-    """Loads YAML without tags, aliases and duplicate keys, and every scalar except null as text.
+    """Rejects tags, aliases and duplicate keys, and keeps every scalar except null as text.
 
     YAML 1.1 would read `2e-4` as a string and `no` as False; the schema declares the types.
     """
@@ -57,7 +57,7 @@ class _TextLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
-            problem = "aliases and tags are refused"
+            problem = "aliases and tags are not allowed"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 

@@ -156,13 +156,13 @@ def _load(name: str, split: Split, access: Access) -> Dataset:
     lowest, highest = int(loaded.labels.min()), int(loaded.labels.max())
     if lowest < 0 or highest >= entry.max_classes:
         raise DataError(
-            f"{name}: expected labels in 0..{entry.max_classes - 1}, found {lowest} to {highest}"
+            f"{name}: expected labels in 0..{entry.max_classes - 1}, got {lowest} to {highest}"
         )
     names = entry.names_of(highest + 1)
     if not are_class_names(names):
         raise DataError(
-            f"{name}: expected different, printable names of classes, of at most "
-            f"{MAX_NAME_LENGTH} characters each"
+            f"{name}: expected distinct, printable class names of at most {MAX_NAME_LENGTH} "
+            "characters"
         )
     return Dataset(
         name,

@@ -40,7 +40,7 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     if len(payload) != expected or extra:
         found = f"more than {expected}" if extra else str(len(payload))
-        raise DataError(f"{path}: damaged: its header says {expected} bytes, found {found}")
+        raise DataError(f"{path}: damaged; its header says {expected} bytes, got {found}")
     digest = hashlib.sha256(header)
     digest.update(payload)
     if sha256 is not None and digest.hexdigest() != sha256:

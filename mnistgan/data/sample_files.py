@@ -1,4 +1,4 @@
-"""Read digits written by any program: arrays, IDX files, folders of PNG files."""
+"""Read images written by any program: arrays, IDX files, folders of PNG files."""
 
 import math
 import re
@@ -51,7 +51,7 @@ Check = Callable[[Path, Header], None]
 
 
 def is_sample_file(path: Path) -> bool:
-    """Whether `path` seems to hold digits, judging by its suffix, its name or its contents."""
+    """Whether `path` seems to hold images, judging by its suffix, its name or its contents."""
     return path.suffix.lower() in READERS or "idx3" in path.name or _is_png_folder(path)
 
 
@@ -72,7 +72,7 @@ def read_samples(path: Path) -> tuple[Tensor, Tensor | None]:
     classes = DATASETS[default_dataset(pixels.shape[1])].max_classes
     if labels is not None and not 0 <= labels.min() <= labels.max() < classes:
         raise DataError(
-            f"{path}: expected labels in 0..{classes - 1}, found {labels.min()} to {labels.max()}"
+            f"{path}: expected labels in 0..{classes - 1}, got {labels.min()} to {labels.max()}"
         )
     tensor = torch.from_numpy(np.ascontiguousarray(pixels))
     return tensor, None if labels is None else torch.from_numpy(labels.astype(np.int64))
@@ -120,7 +120,7 @@ def _read_array(path: Path, file: IO[bytes], check: Check) -> np.ndarray:
         raise DataError(f"{path}: holds more than 2 GiB")
     data = read_up_to(file, size)
     if len(data) < size:
-        raise DataError(f"{path}: cannot be read: its header says {size} bytes, found {len(data)}")
+        raise DataError(f"{path}: cannot be read: its header says {size} bytes, got {len(data)}")
     flat = np.frombuffer(data, header.dtype)
     shape = header.shape
     return flat.reshape(shape[::-1]).T if fortran_order else flat.reshape(shape)
@@ -129,7 +129,7 @@ def _read_array(path: Path, file: IO[bytes], check: Check) -> np.ndarray:
 def _read_header(path: Path, file: IO[bytes]) -> tuple[Header, bool]:
     """Read shape, dtype and whether the array is in Fortran order."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # about Python 2, invalid literals
+        with warnings.catch_warnings(action="ignore"):  # ignore invalid literals, Python 2
             version = np.lib.format.read_magic(file)
             shape, fortran_order, dtype = HEADER_READERS[version](file)
     except Exception:  # numpy evaluates the header as Python literals, which fails in many ways
@@ -176,7 +176,7 @@ def _check_images(path: Path, header: Header) -> None:
         raise DataError(f"{path}: expected uint8 images in 0..255, found {str(dtype)[:60]}")
     if shape[1:] not in ((28, 28), (28, 28, 3)) or shape[0] == 0:
         raise DataError(
-            f"{path}: expected images (N, 28, 28) or (N, 28, 28, 3), found {_short(shape)}"
+            f"{path}: expected images (N, 28, 28) or (N, 28, 28, 3), got {_short(shape)}"
         )
 
 
@@ -184,8 +184,8 @@ def _check_labels(path: Path, header: Header, count: int) -> None:
     shape, dtype = header
     if shape != (count,) or dtype.kind not in "iu":
         raise DataError(
-            f"{path}: expected {count} whole numbers as labels, "
-            f"found {str(dtype)[:60]} {_short(shape)}"
+            f"{path}: expected {count} whole numbers as labels, got {str(dtype)[:60]} "
+            f"{_short(shape)}"
         )
 
 

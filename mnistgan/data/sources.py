@@ -1,6 +1,6 @@
 """Where IDX files come from: a folder, the package itself, the cache, or a download.
 
-A folder that the user names is the only source. Otherwise the first source that has the files is
+If the user names a folder, it is the only source. Otherwise the first source that has the files is
 used. A damaged file is an error; the next source is not tried.
 """
 
@@ -49,7 +49,7 @@ class IdxFiles:
     sha256: Mapping[str, str] | None = None
     """Hashes of the decompressed files by name, if known"""
     shipped_folder: Path | None = None
-    """The folder in this package that holds the files, if they ship"""
+    """The folder in this package that holds the files, if they ship with it"""
     transposed: bool = False
     """Whether the stored images are transposed"""
     label_columns: int | None = None
@@ -71,14 +71,14 @@ class IdxFiles:
         if access.root is not None:
             return _from_root(self, split, expanded(access.root))
         if self.shipped_folder is not None:
-            return _read(self, self.shipped_folder, split, "the files that ship")
+            return _read(self, self.shipped_folder, split, "files shipped with mnistgan")
         folder = access.cache / self.raw_folder
         if _find(folder, self.images[split]) and _find(folder, self.labels[split]):
             return _read(self, folder, split, f"cache in {folder}")
         if access.dry_run and not access.offline:
             return _placeholder(self, split, f"would be downloaded into {folder}")
         if access.offline:
-            problem: str | None = "the download was switched off"
+            problem: str | None = "it is not in the cache, and downloads are disabled"
         else:
             access.announce(f"downloading {self.name} into {folder}")
             problem = _download(self, split, access.cache)
@@ -145,22 +145,22 @@ def _read(files: IdxFiles, folder: Path, split: Split, source: str) -> Loaded:
     images, labels = arrays
     if images.ndim != 3 or images.shape[1:] != IMAGE_SHAPE or images.dtype != np.uint8:
         raise DataError(
-            f"{folder / files.images[split]}: expected (N, 28, 28) of bytes, "
-            f"found {images.shape} of {images.dtype}"
+            f"{folder / files.images[split]}: expected uint8 images (N, 28, 28), got "
+            f"{images.dtype} {images.shape}"
         )
     if files.label_columns is not None and labels.shape[1:] == (files.label_columns,):
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise DataError(
-            f"{folder / files.labels[split]}: expected one label for each image, "
-            f"found an array of {labels.shape}"
+            f"{folder / files.labels[split]}: expected one label for each image, got an array of "
+            f"shape {labels.shape}"
         )
     if len(images) == 0 or len(images) != len(labels):
         raise DataError(f"{folder}: has {len(images)} images and {len(labels)} labels")
     if not 0 <= labels.min() <= labels.max() < MAX_CLASSES:
         raise DataError(
-            f"{folder}: expected labels in 0..{MAX_CLASSES - 1}, "
-            f"found {labels.min()} to {labels.max()}"
+            f"{folder}: expected labels in 0..{MAX_CLASSES - 1}, got {labels.min()} to "
+            f"{labels.max()}"
         )
     if files.transposed:
         images = images.transpose(0, 2, 1)

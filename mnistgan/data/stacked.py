@@ -12,7 +12,7 @@ CLASS_NAMES = tuple(f"{number:03d}" for number in range(1000))
 
 
 def stack(digits: Loaded) -> Loaded:
-    """Stack random `digits` of one channel into as many images; the choice is always the same.
+    """Stack three random `digits` per image, into as many images as digits; the seed is fixed.
 
     The class of an image with the digits a, b and c is 100 a + 10 b + c.
     """

@@ -52,8 +52,8 @@ def build_reference(
 def measure_reference(name: str, judge: Judge, train: Digits, test: Digits) -> Reference:
     """Measure the reference of a judge, with the scores of real digits.
 
-    The real digits are the first 10,000 training digits. For each score whose entry in SCORES sets
-    `real_of_test`, they are the test digits.
+    The scores of real digits are those of the first 10,000 training digits or, if the entry in
+    SCORES sets `real_of_test`, those of the test digits.
     """
     seen_train, seen_test = judge_images(judge, train[0]), judge_images(judge, test[0])
     neighbours = nearest_neighbours(test[0], train[0])
@@ -71,7 +71,7 @@ def measure_reference(name: str, judge: Judge, train: Digits, test: Digits) -> R
 def _check_digits(train: Digits, test: Digits) -> None:
     """Raise DataError if a judge cannot be trained and measured on these digits."""
     if train[0].shape[1] != 1:
-        raise DataError("a judge needs images with one channel; these have more")
+        raise DataError("a judge needs images with one channel; got {train[0].shape[1]} channels")
     if len(train[0]) < BATCH_SIZE:
         raise DataError(f"a judge needs at least {BATCH_SIZE} training digits; got {len(train[0])}")
     for split, (_, labels) in (("training", train), ("test", test)):
@@ -87,7 +87,7 @@ def _check_digits(train: Digits, test: Digits) -> None:
 def find_reference(
     name: str, load: Callable[[Split], Dataset], folder: Path
 ) -> Generator[JudgeEpoch, None, Reference]:
-    """Find the reference of a data set: the one that ships, or one trained on this machine.
+    """Find the reference of a data set: the one in the package, or one built on this machine.
 
     The latter is looked up in `folder` by the hash of the digits that `load` returns. If it is
     missing, a judge is trained and saved.

@@ -18,7 +18,7 @@ def classification_accuracy(
     """The accuracy (0..1) on real test digits of a small classifier trained on `images`.
 
     The classification accuracy score of Ravuri and Vinyals 2019. The initial weights, the number of
-    steps and the order are the same for all training sets of one size.
+    steps and the order of the images are the same for all training sets of the same size.
     images: (N, 1, 28, 28) uint8, labels: (N,) int64.
     """
     rng = torch.Generator().manual_seed(seed)

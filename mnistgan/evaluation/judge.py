@@ -14,7 +14,8 @@ from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 from mnistgan.data import to_unit_range
 
 RECIPE = "judge-v1"
-"""Version of the network, its training and its preprocessing; a change to any needs a new name"""
+"""Version of the network, its training and its preprocessing; a change to any of them requires a
+new name"""
 FEATURES = 64
 CLASSES = 10
 JUDGE_BATCH = 250
@@ -93,7 +94,7 @@ def train_judge(images: Tensor, labels: Tensor, seed: int = 0) -> Iterator[Judge
 
     Each image of a batch is shifted, rotated and scaled at random.
     """
-    with torch.random.fork_rng(devices=[]):  # the random state of a GAN training must not change
+    with torch.random.fork_rng(devices=[]):  # keep the random state of a GAN being trained
         torch.manual_seed(seed)
         yield from _train(images, labels)
 

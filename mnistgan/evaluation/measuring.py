@@ -29,7 +29,7 @@ class Working:
 def load_real(name: str, split: Split, root: Path | None) -> Dataset:
     """Load one split of the real images. `root` is the data.root of the run being scored.
 
-    A data set that ships is read from the package, because the run may come from another machine.
+    A data set in this package is read from it, because the run may come from another machine.
     """
     if dataset_entry(name).ships:
         return load_shipped(name, split)
@@ -37,7 +37,7 @@ def load_real(name: str, split: Split, root: Path | None) -> Dataset:
 
 
 def reference_of(name: str, root: Path | None, judges: Path) -> Generator[Working, None, Reference]:
-    """Find the reference of a data set like `find_reference`, with local judges in `judges`."""
+    """Like `find_reference`, but yields progress; local judges are in the folder `judges`."""
     finding = find_reference(name, lambda split: load_real(name, split, root), judges)
     while True:
         try:
@@ -45,7 +45,7 @@ def reference_of(name: str, root: Path | None, judges: Path) -> Generator[Workin
         except StopIteration as found:
             reference: Reference = found.value
             return reference
-        yield Working(f"training a judge of {name}, once", epoch.epoch, epoch.epochs)
+        yield Working(f"training a judge for {name} (only once)", epoch.epoch, epoch.epochs)
 
 
 def judge_all(judge: Judge, images: Tensor) -> Generator[Working, None, Judged]:
@@ -89,7 +89,7 @@ def real_scores(
 def classify(
     images: Tensor, labels: Tensor, training: Dataset, test: Dataset
 ) -> Generator[Working, None, dict[str, Any]]:
-    """Accuracies on real test digits of classifiers trained on `images`, and on real digits."""
+    """Test accuracies, on real digits, of classifiers trained on `images` and on real digits."""
     sets: Mapping[str, tuple[Tensor, Tensor]] = {
         "generated": (images, labels),
         "real": (training.images[: len(images)], training.labels[: len(images)]),

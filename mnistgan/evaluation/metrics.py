@@ -17,7 +17,7 @@ from mnistgan.errors import NonFiniteError
 KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 100, 1000
 PRECISION_NEIGHBOUR, DENSITY_NEIGHBOUR = 3, 5  # k in Kynkäänniemi et al. and in Naeem et al.
 
-# The scores hardly change between 1e-4 and 1e-2; larger values hide distorted digits.
+# Scores are nearly equal for any RIDGE from 1e-4 to 1e-2; a larger one hides distorted digits.
 RIDGE = 1e-3
 
 BLOCK_ROWS = 256  # 256 x 60,000 distances are 123 MB
@@ -41,7 +41,7 @@ class ManifoldScores(NamedTuple):
     recall: float
     """Share of real digits within the 3rd-neighbor ball of some fake, 0..1."""
     density: float
-    """Mean number of 5th-neighbor balls of real digits around a fake, over 5; may exceed 1."""
+    """Mean number of real digits' 5th-neighbor balls that contain a fake, over 5; may exceed 1."""
     coverage: float
     """Share of real digits with a fake within their 5th-neighbor ball, 0..1."""
 
@@ -90,7 +90,7 @@ def kernel_distance(
     The estimator is eq. 3 of Gretton et al. 2012, the kernel that of Bińkowski et al. 2018,
     section 4. For two sets of one distribution the result is near 0 and may be negative. The
     subsets are drawn without replacement. They are smaller if a set has fewer rows; both sets need
-    2 rows.
+    at least 2 rows.
     """
     real, fake = _rows(real, least=2), _rows(fake, least=2)
     size = min(subset_size, len(real), len(fake))
@@ -120,9 +120,9 @@ def manifold_scores(real: Tensor, fake: Tensor, block_rows: int = BLOCK_ROWS) ->
     """Precision and recall (Kynkäänniemi et al. 2019, eq. 1 and 2) at k = 3, density and coverage
     (Naeem et al. 2020, section 3) at k = 5.
 
-    Both sets need 6 rows. The radius of the ball of a point is the distance to its k-th nearest
-    neighbor in its own set, not counting the point itself. The ball is open, as in Naeem et al.'s
-    package `prdc`. Memory: block_rows times the size of the larger set.
+    Both sets need at least 6 rows. The radius of the ball of a point is the distance to its k-th
+    nearest neighbor in its own set, not counting the point itself. The ball is open, as in Naeem et
+    al.'s package `prdc`. Memory: block_rows times the size of the larger set.
     """
     least = max(PRECISION_NEIGHBOUR, DENSITY_NEIGHBOUR) + 1
     real, fake = _rows(real, least), _rows(fake, least)
@@ -184,7 +184,9 @@ def unreadable_share(log_densities: Tensor, threshold: float) -> float:
 def _rows(values: Tensor, least: int = 1) -> Tensor:
     """`values` (N, D) in float64 on the CPU, after the checks in the module docstring."""
     if values.ndim != 2 or len(values) < least:
-        raise ValueError(f"expected {least} or more rows of numbers, found {tuple(values.shape)}")
+        raise ValueError(
+            f"expected {least} or more rows of numbers, got shape {tuple(values.shape)}"
+        )
     if not values.isfinite().all():
         raise NonFiniteError("the features or probabilities of the digits are not all finite")
     return values.detach().cpu().double()

@@ -14,7 +14,7 @@ class Neighbours(NamedTuple):
     """The two nearest references of each query, sorted by distance."""
 
     distances: Tensor
-    """(N, 2) float64, Euclidean, of pixels in 0..1"""
+    """(N, 2) float64, Euclidean distances between images with pixels in 0..1"""
     indices: Tensor
     """(N, 2) int64"""
 

@@ -29,7 +29,7 @@ from mnistgan.reading import read_bounded
 LEAST_FEATURES = 2 * CLASSES
 """Minimum number of rows of features: 2 test digits per class"""
 MAX_FILE_BYTES = 2**29
-"""Maximum size of one file, enough for four million digits; the shipped file has 1.4 MiB"""
+"""Maximum size of one file, enough for four million digits; the shipped file is 1.4 MiB"""
 UNREADABLE = (SafetensorError, CheckpointError, ValueError, KeyError, RecursionError)
 """Errors that damaged contents may raise"""
 SHIPPED = "mnist-judge-v1"
@@ -73,7 +73,7 @@ class Reference:
     median_distance: float
     """Median distance of real test digits to their nearest training digit"""
     copied_below: float
-    """Crowding that 99.9 % of real test digits exceed"""
+    """Ratio of nearest to second-nearest distance that 99.9 % of real test digits exceed"""
     real: dict[str, Any]
     """The known scores of real digits"""
     accuracy: float
@@ -189,7 +189,7 @@ def _read_judge(weights: bytes) -> Judge:
     """A judge in eval mode. Raises one of UNREADABLE."""
     with torch.device(
         "meta"
-    ):  # draws no random weights, which would change the random state of a training
+    ):  # draws no random weights, which would change the random state of a training run
         judge = Judge()
     tensors = safetensors.torch.load(weights)
     _check_tensors(tensors, dict(judge.state_dict()))

@@ -32,7 +32,7 @@ unknown"""
 
 @dataclass(frozen=True)
 class Seen:
-    """The input of all scores: N >= 6 images as the judge sees them."""
+    """The input of all scores: the judge's output for N >= 6 images, and the reference."""
 
     judged: Judged
     """(N * channels, ...): channel 0 of all images, then channel 1, ..."""
@@ -74,8 +74,8 @@ class Row(NamedTuple):
     meaning: str
     better: Literal["lower", "higher", "as real"] | None = None
     real_form: str | None = None
-    """Format string of the column for real digits if the value for the samples contains the real
-    score; None: `form` is applied to the score of real digits"""
+    """Format string for the column of real digits, applied to the value of the samples if that also
+    holds the score of real digits; None: `form` is applied to the score of real digits"""
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class Score:
     scorer: Scorer = "features"
     """`DatasetEntry.scorer` of the data sets that have this score"""
     real_of_test: bool = False
-    """Whether the score of real digits is computed from the test digits, because the judge was
-    trained on the training digits, or the score compares the images with them. The expected value
-    of such a score does not depend on the number of images."""
+    """Whether the score of real digits is computed from the test digits: either the judge's
+    training on the training digits would bias it, or it compares images with the training digits.
+    The expected value of such a score does not depend on the number of images."""
 
 
 def _frechet_distance(seen: Seen) -> float:
@@ -259,7 +259,7 @@ class NearTraining:
     """Distances of images to training digits, and those of real test digits."""
 
     median: float
-    """Median distance to the nearest training digit, of pixels in 0..1"""
+    """Median Euclidean distance to the nearest training digit, with pixels in 0..1"""
     median_real: float
     near_copies: int
     """Number of images much nearer to one training digit than to any other"""

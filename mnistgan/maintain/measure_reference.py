@@ -58,7 +58,10 @@ def _differences(before: Reference, after: Reference) -> list[str]:
         elif not torch.equal(old, new):
             distances = (old.double() - new.double()).abs()
             count = int(distances.count_nonzero())
-            found.append(f"{name}: {count:,} of {old.numel():,} by {float(distances.max()):.2g}")
+            found.append(
+                f"{name}: {count:,} of {old.numel():,} values, by up to "
+                f"{float(distances.max()):.2g}"
+            )
     old_facts, new_facts = _facts(before), _facts(after)
     return found + [
         f"{key}: {old_facts.get(key)} before, {new_facts.get(key)} now"

@@ -2,7 +2,7 @@
 
 Every generator maps z (B, z_dim) and labels (B,) to images (B, C, 28, 28) in [-1, 1]; every
 discriminator maps images and labels to logits (B,). Labels may be None for unconditional networks.
-A generator also accepts shares of each class (B, classes), to draw images between classes. To add
+A generator also accepts class weights (B, classes), to draw images between classes. To add
 an architecture, write one file with the two networks and add an entry to ARCHITECTURES.
 """
 
@@ -76,8 +76,8 @@ def _stddev_without_place(name: str, stddev: bool) -> str | None:
 def _penalty_over_batch(name: str, penalty: float) -> str | None:
     if penalty > 0 and name in ARCHITECTURES and ARCHITECTURES[name].d_normalizes_batch:
         return (
-            f"gradient_penalty needs D's gradient for each image alone, but D of {name} normalizes "
-            "over the batch; choose another architecture"
+            f"gradient_penalty needs the gradient of D per image, but D of {name} normalizes over "
+            "the batch; choose another architecture"
         )
     return None
 

@@ -14,7 +14,7 @@ class Concatenation(nn.Module):
         self.embedding = nn.Embedding(classes, classes) if classes else None
 
     def forward(self, vectors: Tensor, labels: Tensor | None) -> Tensor:
-        """vectors (B, n), labels (B,) or shares of each class (B, classes) -> (B, n + extra)"""
+        """vectors (B, n), labels (B,) or class weights (B, classes) -> (B, n + extra)"""
         if self.embedding is None:
             return vectors
         assert labels is not None

@@ -1,4 +1,4 @@
-"""A small pair of convolutional networks that two CPU cores train in minutes.
+"""A small pair of convolutional networks that trains in minutes on two CPU cores.
 
 With classes, G takes an embedding of the label next to z, and D adds the projection of its features
 onto an embedding of the label.

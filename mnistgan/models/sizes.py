@@ -10,7 +10,7 @@ class Sizes(NamedTuple):
     channels: int
     """Number of channels of an image"""
     width: float
-    """Factor on hidden widths and channel counts"""
+    """Factor by which hidden widths and channel counts are multiplied"""
     classes: int
     """Number of classes; 0 for an unconditional network"""
     minibatch_stddev: bool = False

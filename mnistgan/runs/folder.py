@@ -5,7 +5,8 @@ run.json            seed, data set with its SHA-256, kind of D's output, and one
                     session (a start or a resume): versions, device, threads
 metrics.jsonl       one JSON object every `output.log_every_steps` steps
 latest.pt           everything needed to resume; previous.pt is the checkpoint before it
-best.pt             the checkpoint with the lowest Fréchet distance, if the run scores itself
+best.pt             the checkpoint with the lowest Fréchet distance, if
+                    `output.evaluate_every_epochs` is set
 checkpoints/        the checkpoints that `output.keep_every_epochs` keeps
 samples/            grids of samples, always from the same noise
 generated/, losses.png, training.gif, evaluations.jsonl
@@ -48,7 +49,7 @@ LOCK = ".lock"
 MAX_SUGGESTED = 8
 """Maximum number of runs that an error message names"""
 MAX_INFO_BYTES = 2**20
-"""Maximum size of run.json, which normally has about 1 KiB"""
+"""Maximum size of run.json, which is normally about 1 KiB"""
 TRAINING_FILES = (
     *("config.yaml", "run.json", "metrics.jsonl", "latest.pt", "previous.pt", "best.pt"),
     *("samples/epoch_*.png", "checkpoints/epoch_*.pt"),
@@ -107,7 +108,7 @@ class RunFolder:
             raise RunNameError(f"--name {name!r}: {problem}")
         if os.path.lexists(runs / name):
             raise RunError(
-                f"{runs / name}: exists already; choose another --name, or resume it: "
+                f"{runs / name}: already exists; choose another --name or resume it. Try: "
                 f"mnistgan train --resume {runs / name}"
             )
         return runs / name
@@ -234,9 +235,9 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock the run while it is trained. The end of the process releases the lock.
+        """Lock the run while it is trained. Raises RunError if another process holds the lock.
 
-        The lock file may remain. Raises RunError if another process holds the lock.
+        The lock is released when the process ends, but the lock file may remain.
         """
         lock = FileLock(self.path / LOCK)
         try:
@@ -347,7 +348,7 @@ def find_checkpoint(given: str, runs: Path) -> Path:
 
 
 def _name_problem(name: str) -> str | None:
-    """Why `name` is not allowed for a new folder, or None if it is."""
+    """Why `name` is not allowed for a new folder, or None if it is allowed."""
     if not name:
         return "is empty"
     if name.startswith("."):

@@ -35,7 +35,8 @@ class MetricsRecord(BaseModel):
     """Fréchet distance between a few samples and training images, at the steps of
     `output.evaluate_every_epochs`. It only ranks the checkpoints of one run."""
     classes_drawn: int | None = Field(None, ge=0)
-    """Number of classes that the judge finds in the scored samples, ignoring rare misreadings"""
+    """Number of classes that the judge finds in the scored samples, ignoring very rare ones, which
+    may be misclassified"""
     judge_sha256: str | None = None
     """SHA-256 of the judge whose features the distance uses"""
     health: str | None = None

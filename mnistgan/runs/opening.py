@@ -82,8 +82,8 @@ def resumed_run(
     if not folder.latest.exists():
         if folder.previous.exists():
             raise RunError(
-                f"{folder.latest}: is missing; to resume from the checkpoint before it: "
-                f"cp {folder.previous} {folder.latest}"
+                f"{folder.latest}: is missing; resume from the checkpoint before it. Try: cp "
+                f"{folder.previous} {folder.latest}"
             )
         dataset = access.load(config)
         config = resolve(config, dataset, target)
@@ -146,8 +146,8 @@ def _check_same_data(dataset: Dataset, sha256: str, folder: RunFolder) -> None:
     """Raise RunError if the run was trained on different images than `dataset`."""
     if not dataset.is_placeholder and dataset.sha256 != sha256:
         raise RunError(
-            f"{folder.path}: was trained on other images than those of {dataset.source}; "
-            "give the folder of its images: data.root=FOLDER"
+            f"{folder.path}: was trained on different images from those of {dataset.source}; set "
+            "data.root to the folder of the images it was trained on"
         )
 
 
@@ -168,11 +168,14 @@ def _inexact(state: State, device: torch.device) -> list[str]:
     version = entry(state, "torch_version", str)[:40]
     notes = []
     if then != now:
-        notes.append(f"the run started on {then} and resumes on {now}: this resume is not exact")
+        notes.append(
+            f"the run started on {then} and resumes on {now}: the result differs from that of an "
+            "uninterrupted run"
+        )
     if version != str(torch.__version__):
         notes.append(
             f"the run started with torch {version} and resumes with {torch.__version__}: "
-            "this resume may not be exact"
+            "the result may differ from that of an uninterrupted run"
         )
     return notes
 

@@ -41,8 +41,8 @@ from mnistgan.sampling import Sampler
 from mnistgan.training.trainer import Trainer
 
 REFERENCE_IMAGES = 10_000
-"""Number of training images that samples are compared with if a run scores itself. The test images
-stay unseen."""
+"""Number of training images that `output.evaluate_every_epochs` compares samples with. The test
+images are not used."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,7 @@ class Session:
                 folder.check_in_place()
                 raise OutputError(
                     f"{error.filename or folder.path}: {error.strerror}: the training stopped; "
-                    "the saved files are intact; to resume: "
-                    f"mnistgan train --resume {folder.path}"
+                    "the saved files are intact. Try: mnistgan train --resume {folder.path}"
                 ) from None
 
     def _train(self, folder: RunFolder, stop: Callable[[], bool], preview: bool) -> Iterator[Event]:
@@ -195,7 +194,7 @@ class Session:
         )
 
     def _scorer(self, board: Board) -> Generator[JudgeTrained, None, ScoreSamples | None]:
-        """The scoring task, or None if the run does not score itself. May train the judge first."""
+        """The scoring task, or None if evaluate_every_epochs is null. May train the judge first."""
         every = self.config.output.evaluate_every_epochs
         if every is None:
             return None

@@ -28,7 +28,7 @@ EVALUATION_SAMPLES = 2_560
 EVALUATION_SEED = 2**63 - 1
 """Seed of the samples that a run scores: the largest, so that `evaluate` rarely uses it too"""
 LEAST_SHARE = 0.01
-"""Minimum share of the scored samples for a class to count as drawn; the judge misreads some"""
+"""A class counts as drawn from this share of the scored samples on; the judge misclassifies some"""
 MILESTONES = 48
 """Maximum number of pictures after the start if a run spreads them itself"""
 MAX_COLUMNS = 20
@@ -62,7 +62,7 @@ class Score:
 
     step: int
     frechet_distance: float
-    """Distance to training images. The judge has seen them, so this only ranks checkpoints."""
+    """Distance to training images. The judge was trained on them, so it only ranks checkpoints."""
     classes_drawn: int
     judge_sha256: str
 

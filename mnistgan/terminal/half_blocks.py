@@ -84,7 +84,7 @@ def half_blocks(
 
 @lru_cache(2**14)
 def _half_block(top: Pixel, bottom: Pixel, colorless: bool, count: int) -> Segment:
-    """`count` equal characters, each of which shows two pixels."""
+    """`count` identical characters, each of which shows two pixels."""
     if colorless:
         lit = 2 * int(fmean(top) > MIDDLE_GRAY) + int(fmean(bottom) > MIDDLE_GRAY)
         return Segment(" ▄▀█"[lit] * count)

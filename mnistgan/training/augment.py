@@ -31,7 +31,7 @@ def translate(images: Tensor, most: int, rng: torch.Generator) -> Tensor:
 def add_noise(images: Tensor, deviation: float, rng: torch.Generator) -> Tensor:
     """Add Gaussian noise to images (Sønderby et al. 2017, section 3).
 
-    deviation: the standard deviation, in units of [-1, 1].
+    deviation: the standard deviation, for pixels in [-1, 1].
     """
     if deviation == 0:
         return images

@@ -20,7 +20,7 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
 
 
 def warm_decay(decay: float, step: int) -> float:
-    """min(decay, (1 + step) / (10 + step)), which starts small to forget the initial weights soon.
+    """min(decay, (1 + step) / (10 + step)): small at first, to forget the initial weights quickly.
 
     tf.train.ExponentialMovingAverage uses the same formula if `num_updates` is given.
     """

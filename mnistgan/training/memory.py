@@ -1,4 +1,4 @@
-"""An estimate of the memory that a training needs, from shapes alone, before it starts."""
+"""An estimate of the memory that a training run needs, from shapes alone, before it starts."""
 
 import torch
 from torch import Tensor

@@ -32,7 +32,8 @@ OPTIMIZERS: Table[type[torch.optim.Optimizer]] = Table(
 """The optimizers of torch.optim that need no closure and accept dense gradients and weights of any
 shape"""
 IMPLEMENTATION = {"foreach", "capturable", "differentiable", "maximize"}
-"""Arguments that a configuration cannot set: how torch computes an update, and its sign"""
+"""Arguments that a configuration cannot set; they select torch's implementation of an update, or
+its sign"""
 
 
 def build_optimizer(
@@ -64,7 +65,7 @@ def build_optimizer(
 
 
 def learning_rate_factor(config: OptimizerConfig, progress: float) -> float:
-    """The factor on the learning rates at `progress` (0..1) of the training."""
+    """The factor that multiplies the learning rates at `progress` (0..1) of training."""
     fallen = max(0.0, min(1.0, (progress - config.decay_from) / (1 - config.decay_from)))
     factors = {
         "constant": 1.0,

@@ -11,7 +11,7 @@ from mnistgan.training.optimizers import stepped
 from mnistgan.training.window import QUANTITIES
 
 DEVICES = ("cpu", "cuda", "mps")
-"""Device types that a training may have run on"""
+"""Device types that a checkpoint may have been trained on"""
 
 
 def check_state(

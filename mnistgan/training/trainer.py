@@ -25,14 +25,14 @@ class Trainer:
     """Generator, discriminator, their optimizers, the batches and all random states.
 
     Two trainers with the same configuration, images, device and number of threads take the same
-    steps. On the CPU the steps are identical to the bit. A trainer that has loaded the state of
+    steps. On the CPU the steps are bit-for-bit identical. A trainer that has loaded the state of
     another takes the same steps as the other would have taken next.
     """
 
     def __init__(
         self, config: Config, images: Tensor, labels: Tensor, device: torch.device
     ) -> None:
-        """images: the whole data set, (N, C, 28, 28) uint8; labels: (N,), classes from 0 on.
+        """images: the whole data set, (N, C, 28, 28) uint8; labels: (N,), classes starting at 0.
 
         Raises ConfigError if the optimizer rejects one of its arguments.
         """
@@ -65,7 +65,7 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        """The share of the scheduled steps taken so far: 0..1, or above 1 if training is longer."""
+        """The fraction of the scheduled steps taken so far: 0..1, or above 1 after the last one."""
         return self.step / self.scheduled_steps
 
     @property
@@ -212,9 +212,9 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from the `state` of another trainer.
 
-        Random states cannot move to another device type. In that case the random generators start
-        again from the seed plus the step. Raises CheckpointError, before anything has changed, if
-        `state` does not belong to this configuration.
+        Random states cannot be moved to another device type; on one, the random generators are
+        reseeded with the seed plus the step. Raises CheckpointError, before anything has changed,
+        if `state` does not belong to this configuration.
         """
         optimizers = {"g_optimizer": self.g_optimizer, "d_optimizer": self.d_optimizer}
         check_state(state, self.state_dict(), optimizers, images=len(self.batches.order))
