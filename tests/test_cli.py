@@ -244,3 +244,52 @@ def test_other_errors_that_mention_memory_keep_their_traceback(
     )
     with pytest.raises(RuntimeError, match=CUDA_FAULT):
         mnistgan("make-gif", "run")
+
+
+@pytest.mark.parametrize(
+    ("args", "suggested"),
+    [
+        (["--epochs", "5"], "mnistgan train training.epochs=5"),
+        (["--lr=0.1", "--name", "a"], "mnistgan train optimizer.lr=0.1 --name a"),
+        (
+            ["--config", "mlp", "--batch-size", "64"],
+            "mnistgan train --config mlp data.batch_size=64",
+        ),
+        (["--batch", "64"], "mnistgan train data.batch_size=64"),
+        (["--learning-rate", "0.1"], "mnistgan train optimizer.lr=0.1"),
+        (["--training.epochs", "5"], "mnistgan train training.epochs=5"),
+        (["--conditional"], "mnistgan train model.conditional=..."),
+        (["mlp"], "mnistgan train --config mlp"),
+        (["my run.yaml"], "mnistgan train --config 'my run.yaml'"),
+    ],
+)
+def test_key_or_preset_in_the_wrong_place_is_answered_with_the_right_words(
+    mnistgan: Cli, args: list[str], suggested: str
+) -> None:
+    result = mnistgan("train", *args)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.endswith(f"Try: {suggested}\n")
+
+
+@pytest.mark.parametrize("option", ["--confg", "--nonsense"])
+def test_unknown_option_that_is_no_key_is_a_usage_error(mnistgan: Cli, option: str) -> None:
+    result = mnistgan("train", option, "5")
+    assert result.exit_code == 2
+    assert option in result.stderr
+    assert "key of the configuration" not in result.stderr
+
+
+def test_folder_without_a_separator_is_suggested_as_a_path(mnistgan: Cli) -> None:
+    Path("idx").mkdir()
+    assert_refused(
+        mnistgan("train", "data.dataset=idx"), "did you mean the folder ./idx?", exit_code=2
+    )
+
+
+def test_problem_in_a_file_exits_with_1_and_on_the_command_line_with_2(mnistgan: Cli) -> None:
+    Path("c.yaml").write_text("training: {epochs: 0}\n")
+    assert_refused(mnistgan("train", "--config", "c.yaml"), "c.yaml: training.epochs")
+    assert_refused(mnistgan("train", "training.epochs=0"), "command line", exit_code=2)
+    both = mnistgan("train", "--config", "c.yaml", "data.batch_size=0")
+    assert_refused(both, "c.yaml: training.epochs", "command line: data.batch_size")

@@ -23,6 +23,8 @@ NOT_RUN = {
     "pip install": "changes the environment",
     "uv pip install": "changes the environment",
     "pytest": "runs the tests themselves",
+    "python -m venv": "changes the environment",
+    "mnistgan --install-completion": "changes the settings of the user's shell",
     "python tests/benchmarks/": "takes hours",
     "python -m mnistgan.maintain measure-reference": "takes minutes; test_evaluate runs it",
     "python -m mnistgan.maintain train-judge": "takes minutes; test_evaluate runs it",

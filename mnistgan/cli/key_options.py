@@ -23,7 +23,7 @@ class TrainCommand(TyperCommand):
                 rest = args[index + 1 :]
                 if not equals and rest and not rest[0].startswith("-"):
                     value, *rest = rest
-                _suggest_key(option, value, [*args[:index]], rest, known)
+                _suggest_key(option, value, args[:index], rest, known)
         return super().parse_args(ctx, args)
 
 
@@ -47,4 +47,6 @@ def _key(option: str) -> str | None:
         return name
     last_words = {key.rpartition(".")[2]: key for key in reversed(keys)} | SYNONYMS
     matches = difflib.get_close_matches(name, last_words, n=1, cutoff=0.8)
-    return last_words[matches[0]] if matches else None
+    longer = [word for word in last_words if word.startswith(f"{name}_")]
+    near = matches or longer
+    return last_words[near[0]] if near else None

@@ -27,7 +27,7 @@ def train(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="KEY=VALUE...",
+            metavar="KEY=VALUE",
             help="Changes to the configuration, such as training.epochs=2.",
             autocompletion=complete_override,
         ),

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/zoo.py --out results bce lsgan wgan wgan-gp hinge
 
-Each row of the table is a preset (`bce` is `lsgan` with another loss). `--out` keeps one JSON file
-per run. Runs that have one are not repeated, so a table can grow over days. The table includes
-training times, so run nothing else meanwhile.
+Each row of the table is a preset. `--out` keeps one JSON file per run. Runs that have one are not
+repeated, so a table can grow over days. The table includes training times, so run nothing else
+meanwhile.
 """
 
 import argparse
@@ -16,8 +16,6 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-# Rows that differ from the preset of the same name.
-ROWS: dict[str, list[str]] = {"bce": ["--config", "lsgan", "loss.adversarial=bce"]}
 COLUMNS = {
     "frechet_distance": "{:.3f}",
     "kernel_distance": "{:.4f}",
@@ -46,9 +44,8 @@ def train_and_score(name: str, seed: int, out: Path, args: list[str], cas: bool)
     if interrupted:
         subprocess.run([*program, "train", "--resume", str(run), "--quiet"], check=True)
     else:
-        config = ROWS.get(name, ["--config", name])
         where = ["--runs", str(run.parent), "--name", run.name, "--seed", str(seed), "--quiet"]
-        subprocess.run([*program, "train", *config, *where, *args], check=True)
+        subprocess.run([*program, "train", "--config", name, *where, *args], check=True)
     minutes = None if interrupted else (time.perf_counter() - started_at) / 60
     options = ["--json", *(["--cas"] if cas else [])]
     done = subprocess.run(
