@@ -478,7 +478,7 @@ def test_missing_permissions_are_reported_with_the_path(tmp_path: Path) -> None:
         # "in FOLDER" is reported before any work. A training starts by making its folder.
         assert args[0] == "train" or "Permission denied in " in message
     (run / "latest.pt").chmod(0)
-    unreadable = ("sample", "--ckpt", "runs/run", "--out", "/dev/shm/x.png")
+    unreadable = ("sample", "--ckpt", "runs/run", "--out", "/dev/shm/x.png", "--force")
     program = start(*unreadable, prepare=BecomeNobody(unreadable))
     assert program.wait() == 1
     assert "latest.pt" in program.stderr.read_text()

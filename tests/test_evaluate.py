@@ -87,7 +87,7 @@ def test_evaluation_of_a_run_is_recorded_in_its_folder(mnistgan: Cli) -> None:
     table = mnistgan("evaluate", "tiny", "--n", 200)
     for words in ("Fréchet distance", "as many real digits", "unreadable", "of 10 digits"):
         assert words in table.stdout
-    assert "200 samples are few" in table.stderr
+    assert "only 200 samples" in table.stderr
     assert "no copies of training digits found" in table.stdout
 
 
@@ -632,7 +632,7 @@ def test_modes_of_stacked_digits_are_counted(mnistgan: Cli) -> None:
     assert record["kl_uniform"] == pytest.approx(expected, abs=0.005)
     assert record["n"] == 5000
     assert {record[key] for key in ("frechet_distance", "precision", "unreadable")} == {None}
-    assert "26,000 samples, not for 5,000" in result.stderr
+    assert "26,000 samples; this evaluation used 5,000" in result.stderr
     assert "modes" in mnistgan("evaluate", "stacked.npz").stdout
     result = mnistgan("evaluate", "stacked.npz", "--cas")
     assert result.exit_code == 1
@@ -673,4 +673,7 @@ def test_gray_samples_are_not_compared_with_stacked_digits(mnistgan: Cli) -> Non
     np.save("single.npy", np.zeros((200, 28, 28), np.uint8))
     result = mnistgan("evaluate", "single.npy", "--dataset", "stacked-mnist")
     assert result.exit_code == 1
-    assert "single.npy: holds images of one channel, and stacked-mnist has 3" in result.stderr
+    assert (
+        "single.npy: wrong number of channels; expected 3 as in stacked-mnist, got 1"
+        in result.stderr
+    )
