@@ -219,7 +219,7 @@ def test_wrong_image_size_or_label_count_is_refused() -> None:
     with pytest.raises(DataError, match="7 images and 6 labels"):
         load_dataset("./mine", "train", **OFFLINE)
     Path("mine/train-images-idx3-ubyte.gz").write_bytes(idx_bytes(np.zeros((7, 32, 32), np.uint8)))
-    with pytest.raises(DataError, match=r"expected \(N, 28, 28\)"):
+    with pytest.raises(DataError, match=r"expected uint8 images \(N, 28, 28\)"):
         load_dataset("./mine", "train", **OFFLINE)
 
 
