@@ -48,8 +48,8 @@ ENOUGH = 5_000
 """Below this number, the Fréchet distance is biased upwards and `evaluate` warns"""
 MOSTLY_UNREADABLE = 0.9
 """Share of unreadable samples above which bright samples are taken for black digits on white"""
-BRIGHT = 128
-"""Mean pixel of bright images; that of MNIST is 33, and 222 if it is inverted"""
+BRIGHT = 190
+"""Mean pixel of bright images: between noise (128) and inverted digits (222)"""
 
 
 @dataclass(frozen=True)
