@@ -121,8 +121,6 @@ class Generator:
 
         labels: classes (B,), or class weights (B, classes), of a conditional generator.
         """
-        if labels is None:
-            labels = torch.zeros(len(z), dtype=torch.long, device=z.device)
         images: Tensor = self.module(z, labels)
         return images
 

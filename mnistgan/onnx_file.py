@@ -25,7 +25,19 @@ class FromNoise(nn.Module):
         self.generator = generator
 
     def forward(self, z: Tensor) -> Tensor:
-        images: Tensor = self.generator(z, z.new_zeros(len(z), dtype=torch.long))
+        images: Tensor = self.generator(z)
+        return images
+
+
+class FromShares(nn.Module):
+    """A conditional G as a function of z (B, z_dim) and class weights (B, classes)."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, z: Tensor, classes: Tensor) -> Tensor:
+        images: Tensor = self.generator(z, classes)
         return images
 
 
@@ -50,10 +62,10 @@ def save_onnx(path: Path, opened: OpenedGenerator) -> None:
         inputs["classes"] = torch.full(
             (2, len(sampler.class_counts)), 1 / len(sampler.class_counts)
         )
-    network = sampler.generator if "classes" in inputs else FromNoise(sampler.generator)
+    network = FromShares if "classes" in inputs else FromNoise
     with warnings.catch_warnings(action="ignore"):  # about internals of the exporter
         program = torch.onnx.export(
-            network.eval(),
+            network(sampler.generator).eval(),
             tuple(inputs.values()),
             dynamo=True,
             verbose=False,
