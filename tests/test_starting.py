@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY, Cli, assert_refused, assert_same, resume_tiny, train_tiny, write_set
+from helpers import (
+    TINY,
+    Cli,
+    assert_refused,
+    assert_same,
+    idx_bytes,
+    resume_tiny,
+    train_tiny,
+    write_set,
+)
 
 from mnistgan.checkpoint import load_checkpoint
 from mnistgan.runs.building import DataAccess
@@ -51,8 +60,6 @@ def test_tensors_that_do_not_fit_are_named_and_start_at_random() -> None:
     state = load_checkpoint(train_tiny(*CONDITIONAL, name="first") / "latest.pt")["trainer"]
     write_set(Path("mine"), count=30)  # random labels below 10, perhaps without 9
     labels = torch.arange(30) % 4
-    from helpers import idx_bytes
-
     for stem in ("train", "t10k"):
         path = Path(f"mine/{stem}-labels-idx1-ubyte.gz")
         path.write_bytes(idx_bytes(labels.to(torch.uint8).numpy()))
@@ -70,7 +77,7 @@ def test_tensors_that_do_not_fit_are_named_and_start_at_random() -> None:
 def test_other_architecture_is_refused_in_one_line(mnistgan: Cli) -> None:
     train_tiny(name="first", config="dcgan")
     result = mnistgan("train", "--config", "mlp", "--from", "first", "--dry-run", *TINY)
-    assert_refused(result, "first/latest.pt: G: no tensor fits")
+    assert_refused(result, "first/latest.pt: G: most weights do not fit")
     assert result.stderr.splitlines()[-1].startswith("error: ")
 
 

@@ -66,7 +66,7 @@ def _copy(network: nn.Module, weights: Mapping[str, Tensor], name: str) -> tuple
     }
     if 2 * sum(map(Tensor.numel, fitting.values())) < sum(map(Tensor.numel, own.values())):
         raise CheckpointError(
-            f"{name}: most weights do not fit; expected a model with the same architecture and width"
+            f"{name}: most weights do not fit; expected the same architecture and width"
         )
     network.load_state_dict(fitting, strict=False)
     others = [f"{key} {tuple(tensor.shape)}" for key, tensor in own.items() if key not in fitting]
