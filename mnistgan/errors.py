@@ -55,6 +55,10 @@ class UnknownDeviceError(DeviceError, CommandLineError):
     """A device has a name that no machine has."""
 
 
+class MissingExtraError(MnistganError):
+    """A package that only some users need is not installed."""
+
+
 class NonFiniteError(MnistganError):
     """A loss or a weight became infinite or NaN during training."""
 

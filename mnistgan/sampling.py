@@ -1,6 +1,5 @@
 """Draw images from a generator; image i of a seed depends only on the seed and on i."""
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from mnistgan.config import MAX_CLASSES, Config, check_config
 from mnistgan.data import MAX_NAME_LENGTH, are_class_names
 from mnistgan.devices import resolve_device
 from mnistgan.errors import ConfigError
-from mnistgan.images import to_uint8
+from mnistgan.generator_file import SUFFIX, load_generator
 from mnistgan.models import ARCHITECTURES, build_generator
 from mnistgan.plugins import check_loaded, recorded
+from mnistgan.pretrained import shown_source
 
 BLOCK = 64
 """Number of images per forward pass. It is fixed because the batch size affects rounding."""
@@ -113,6 +113,16 @@ class OpenedGenerator:
     """Whether its weights are the moving average"""
     device: torch.device
 
+    @property
+    def name(self) -> str:
+        """The name of the generator for messages."""
+        return shown_source(self.path)
+
+
+def read_state(path: Path) -> State:
+    """Read a checkpoint or a generator file. Raises CheckpointError if it cannot be used."""
+    return load_generator(path) if path.suffix == SUFFIX else load_checkpoint(path)
+
 
 def open_generator(path: Path, device: str) -> OpenedGenerator:
     """Open the generator of a checkpoint on `device`, a name such as `auto`.
@@ -121,7 +131,7 @@ def open_generator(path: Path, device: str) -> OpenedGenerator:
     file, if the file is damaged or its contents are inconsistent.
     """
     target = resolve_device(device)
-    state = load_checkpoint(path)
+    state = read_state(path)
     with naming(path):
         sampler, config = load_sampler(state, target)
         trainer = entry(state, "trainer", dict)
@@ -149,7 +159,7 @@ def check_conditional(opened: OpenedGenerator) -> None:
     """Raise ConfigError if the generator is unconditional."""
     if not opened.config.model.conditional:
         raise ConfigError(
-            f"{opened.path}: the model is unconditional and cannot draw a chosen class; expected a "
+            f"{opened.name}: the model is unconditional and cannot draw a chosen class; expected a "
             "conditional model. Try: mnistgan train --config best"
         )
 
@@ -182,34 +192,6 @@ def generate(
             labels = sampler.labels_in_turn(block)
         images = draw(sampler.generator, z, labels, device)
         yield images[: count - start], labels[: count - start]
-
-
-def generate_rows(
-    sampler: Sampler,
-    row: Sequence[int],
-    count: int,
-    seed: int,
-    device: torch.device,
-    *,
-    truncation: float | None = None,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield `count` images in rows of the classes `row`, in blocks, each with their classes.
-
-    All images of row i are drawn from the z of image i of `seed`. A block has at most BLOCK rows of
-    images (N, C, 28, 28) uint8 and their classes (N,).
-    """
-    rows = math.ceil(count / len(row))
-    labels = dict.fromkeys(row)
-    blocks = [
-        generate(sampler, rows, seed, device, label=label, truncation=truncation)
-        for label in labels
-    ]
-    left = count
-    for parts in zip(*blocks, strict=True):
-        drawn = {label: to_uint8(images) for label, (images, _) in zip(labels, parts, strict=True)}
-        images = torch.stack([drawn[label] for label in row], dim=1).flatten(0, 1)[:left]
-        yield images, torch.tensor(row).repeat(rows)[: len(images)]
-        left -= len(images)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from mnistgan.cli import interpolate  # isort: skip
 from mnistgan.cli import evaluate  # isort: skip
 from mnistgan.cli import plot_losses  # isort: skip
 from mnistgan.cli import make_gif  # isort: skip
+from mnistgan.cli import export  # isort: skip
 from mnistgan.cli import list_runs  # isort: skip
 from mnistgan.cli import presets  # isort: skip
 from mnistgan.cli.app import app
@@ -17,6 +18,7 @@ from mnistgan.cli.app import app
 __all__ = [
     "app",
     "evaluate",
+    "export",
     "interpolate",
     "list_runs",
     "make_gif",

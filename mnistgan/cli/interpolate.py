@@ -25,6 +25,7 @@ from mnistgan.cli.options import (
 )
 from mnistgan.look import look_of
 from mnistgan.plugins import load_plugins
+from mnistgan.pretrained import shown_source
 from mnistgan.terminal import console
 from mnistgan.terminal.pictures import MAX_SHOWN, show_images
 
@@ -123,5 +124,5 @@ def interpolate(
     )
     if show:
         show_images(done.shown, len(done.shown))
-    console.note(f"{n:,} walks from {done.checkpoint}")
+    console.note(f"{n:,} walks from {shown_source(done.checkpoint)}")
     console.result(str(done.out))

@@ -51,22 +51,22 @@ def _range(least: float, most: float | None) -> str:
     return f" from {least:,} to {most:,}"
 
 
-def chosen_source(positional: str | None, ckpt: str | None) -> str:
-    """The run or checkpoint to use: the argument or `--ckpt`, by default latest.pt.
+def chosen_source(positional: str | None, ckpt: str | None) -> str | None:
+    """The run or checkpoint to use: the argument or `--ckpt`; None if neither is given.
 
     Raises CommandLineError if both are given.
     """
     if positional is not None and ckpt is not None:
         raise CommandLineError(f"--ckpt {ckpt}: names a checkpoint beside {positional}; choose one")
-    return positional or ckpt or "latest.pt"
+    return ckpt if positional is None else positional
 
 
 SourceArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="RUN|FILE",
-        help="A run, a checkpoint, or a file name such as best.pt in the newest run. Default: "
-        "latest.pt.",
+        help="A run, a checkpoint, a file name such as best.pt in the newest run, or "
+        "pretrained:NAME. Default: latest.pt, or pretrained:best if there are no runs.",
         autocompletion=complete_checkpoint,
         show_default=False,
     ),

@@ -24,9 +24,10 @@ from mnistgan.cli.options import (
     real_number,
     whole_number,
 )
-from mnistgan.commands.selection import Selection
 from mnistgan.look import look_of
 from mnistgan.plugins import load_plugins
+from mnistgan.pretrained import shown_source
+from mnistgan.selection import Selection
 from mnistgan.terminal import console
 from mnistgan.terminal.pictures import MAX_SHOWN, show_images
 
@@ -139,5 +140,5 @@ def sample(
     )
     if show:
         show_images(done.shown, done.columns)
-    console.note(f"{done.count:,} images from {done.checkpoint}")
+    console.note(f"{done.count:,} images from {shown_source(done.checkpoint)}")
     console.result(str(done.out))

@@ -7,7 +7,12 @@ from typing import Annotated
 import typer
 
 from mnistgan.cli.app import app
-from mnistgan.cli.completion import complete_override, complete_preset, complete_run
+from mnistgan.cli.completion import (
+    complete_checkpoint,
+    complete_override,
+    complete_preset,
+    complete_run,
+)
 from mnistgan.cli.key_options import TrainCommand
 from mnistgan.cli.options import MAX_SEED, DeviceOption, PluginOption, whole_number
 from mnistgan.errors import CommandLineError
@@ -66,6 +71,17 @@ def train(
             rich_help_panel=RUN,
         ),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN|FILE",
+            help="Start from the weights of this run, checkpoint, generator file or "
+            "pretrained:NAME.",
+            autocompletion=complete_checkpoint,
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     runs: Annotated[
         Path,
         typer.Option(
@@ -116,7 +132,7 @@ def train(
     mnistgan train --resume exp1 training.epochs=40
     """
     words = list(overrides or [])
-    beside = {"--config": config, "--name": name, "--seed": seed}
+    beside = {"--config": config, "--name": name, "--seed": seed, "--from": start}
     refused = [option for option, value in beside.items() if value is not None]
     if resume is not None and refused:
         raise CommandLineError(
@@ -139,6 +155,7 @@ def train(
             device=device,
             access=access,
             plugins=plugins,
+            start=start,
         )
     else:
         session = resumed_run(

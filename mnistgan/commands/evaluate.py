@@ -84,7 +84,11 @@ class SampleFile:
     @classmethod
     def open(cls, target: str) -> "SampleFile":
         """Read the images. Raises DataError if they cannot be read or are too few."""
-        images, labels = read_samples(Path(target))
+        return cls.of(target, *read_samples(Path(target)))
+
+    @classmethod
+    def of(cls, target: str, images: Tensor, labels: Tensor | None) -> "SampleFile":
+        """Images (N, C, 28, 28) uint8 in memory. Raises DataError if they are too few."""
         if len(images) < FEWEST:
             raise DataError(
                 f"{target}: has too few images; expected {FEWEST} or more, got {len(images)}"
@@ -115,6 +119,10 @@ class TrainedGenerator:
     opened: OpenedGenerator
 
     @property
+    def target(self) -> str:
+        return self.opened.name
+
+    @property
     def channels(self) -> int:
         return self.opened.channels
 
@@ -142,12 +150,12 @@ class TrainedGenerator:
             yield Working("drawing", min(count, len(blocks) * BLOCK), count)
         labels = torch.cat(asked) if opened.config.model.conditional else None
         weights = "ema" if opened.is_averaged else "raw"
-        origin = Origin(str(opened.path), _sha256(opened.path), weights, opened.step)
+        origin = Origin(opened.name, _sha256(opened.path), weights, opened.step)
         return Samples(torch.cat(blocks), labels, origin)
 
 
 def evaluate(
-    target: str,
+    target: str | None,
     *,
     runs: Path,
     count: int | None,
@@ -165,18 +173,37 @@ def evaluate(
     Appends the result to the run's evaluations.jsonl. Raises RunError, CheckpointError, DataError,
     DeviceError and OutputError.
     """
-    samples_at = Path(target) if _is_samples(target) else None
+    samples_at = Path(target) if target is not None and _is_samples(target) else None
     panel_at = None
     if panel is not None:
         panel_at = check_output(panel, (".png",), force=force, reads=samples_at)
-    source = (
-        SampleFile.open(target)
-        if samples_at is not None
-        else TrainedGenerator(open_generator(find_checkpoint(target, runs), device))
+    source: SampleFile | TrainedGenerator
+    if samples_at is not None:
+        source = SampleFile.open(str(samples_at))
+    else:
+        source = TrainedGenerator(open_generator(find_checkpoint(target, runs), device))
+    yield from evaluate_source(
+        source, count=count, seed=seed, dataset=dataset, device=device, panel=panel_at, cas=cas
     )
+
+
+def evaluate_source(
+    source: SampleFile | TrainedGenerator,
+    *,
+    count: int | None,
+    seed: int,
+    dataset: str | None,
+    device: str,
+    panel: Path | None = None,
+    cas: bool = False,
+) -> Iterator[Working | Evaluated]:
+    """Score `count` samples of a generator or of given images, like `evaluate`.
+
+    Writes the picture `panel` if it is not None.
+    """
     name = dataset or source.dataset
     entry = dataset_entry(name)
-    _check_channels(target, source.channels, name, entry.channels)
+    _check_channels(source.target, source.channels, name, entry.channels)
     if entry.scorer != "features" and (cas or panel is not None):
         raise DataError(
             "--panel, --cas: need images of single digits, got stacked ones; leave them out"
@@ -191,8 +218,8 @@ def evaluate(
     if entry.scorer == "features":
         training = load_real(name, "train", source.root)
         seen = yield from _beside_real(seen, samples.images, training, source.root, cas)
-        if panel_at is not None:
-            _write_panel(panel_at, draw_panel(samples.images, training, seen))
+        if panel is not None:
+            _write_panel(panel, draw_panel(samples.images, training, seen))
         real = yield from real_scores(reference, training.images, len(samples.images))
     yield Working("scoring", 0, 1)
     evaluation = _result(seen, real, samples, entry.scorer, judged_as, seed, resolve_device(device))

@@ -40,7 +40,7 @@ class Interpolated:
 
 
 def interpolate(
-    ckpt: str,
+    ckpt: str | None,
     *,
     runs: Path,
     count: int,

@@ -1,8 +1,7 @@
 """Draw images from a checkpoint: a grid, a folder of PNG files, or an array."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnistgan.commands.selection import UNUSUAL, Selection
-from mnistgan.config import did_you_mean
-from mnistgan.errors import CommandLineError, ConfigError, OutputError
+from mnistgan.drawing import Blocks, draw_images, row_of, with_gaps
+from mnistgan.errors import CommandLineError, OutputError
 from mnistgan.files import atomic_write, check_output_folder, names_folder, new_folder
-from mnistgan.images import to_grid, to_picture, to_uint8, with_look, write_png
+from mnistgan.images import to_grid, to_picture, with_look, write_png
 from mnistgan.look import Look
 from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint
-from mnistgan.sampling import (
-    OpenedGenerator,
-    check_conditional,
-    generate,
-    generate_rows,
-    open_generator,
-)
+from mnistgan.sampling import OpenedGenerator, open_generator
+from mnistgan.selection import UNUSUAL, Selection
 
 MAX_GRID = 10_000
 """Maximum number of images in one picture"""
@@ -31,8 +24,6 @@ MAX_IMAGES = 1_000_000
 """Maximum number of images in all files and arrays together: 784 MB with one channel"""
 MAX_CLASS_COLUMNS = 20
 """Maximum number of classes for a grid with one column per class"""
-MAX_LISTED = 20
-"""Maximum number of classes that an error message lists"""
 ROWS = 10
 """Default number of images of each class if several classes are selected"""
 
@@ -61,13 +52,11 @@ class Layout:
     class_names: Sequence[str]
 
 
-Blocks = Iterable[tuple[Tensor, Tensor | None]]
-"""Images (B, C, 28, 28) uint8, and the classes (B,) of a conditional model"""
 Writer = Callable[[Path, Blocks, Layout], None]
 
 
 def sample(
-    ckpt: str,
+    ckpt: str | None,
     *,
     runs: Path,
     count: int | None,
@@ -117,63 +106,15 @@ def sample(
             "use a folder or an .npz file for --out"
         )
     opened = open_generator(path, device)
-    row = _row(selection, opened)
+    row = row_of(selection, opened)
     per_row = len(row) if text else columns or _class_columns(row, opened)
     across = per_row and min(per_row, total)
     layout = Layout(len(text) if text else across, text, look or Look(), opened.class_names)
     first: list[Tensor] = []
-    write(target, _remember(_draw(opened, row, total, seed, truncation), first, most_shown), layout)
+    blocks = draw_images(opened, row, total, seed, truncation)
+    write(target, _remember(blocks, first, most_shown), layout)
     shown = torch.cat(first)[:most_shown].movedim(1, -1).squeeze(-1).numpy()
     return Sampled(path, target, total, shown, across)
-
-
-def _draw(
-    opened: OpenedGenerator, row: list[int], count: int, seed: int, truncation: float | None
-) -> Blocks:
-    """Draw `count` images in rows of the classes `row`, or without a selection if it is empty."""
-    sampler, device = opened.sampler, opened.device
-    if row:
-        yield from generate_rows(sampler, row, count, seed, device, truncation=truncation)
-        return
-    for images, labels in generate(sampler, count, seed, device, truncation=truncation):
-        yield to_uint8(images), labels if opened.config.model.conditional else None
-
-
-def _row(selection: Selection, opened: OpenedGenerator) -> list[int]:
-    """The classes of a row; empty without a selection.
-
-    Raises ConfigError if the generator is unconditional or lacks a selected class.
-    """
-    if not selection.options:
-        return []
-    check_conditional(opened)
-    if selection.class_name is not None:
-        return [_class_called(selection.class_name, opened)]
-    row, classes = selection.numbers(), opened.sampler.classes
-    unknown = sorted(set(row) - set(classes))
-    if unknown:
-        raise ConfigError(
-            f"{opened.path}: has no class {', '.join(map(str, unknown[:10]))}; its classes are "
-            f"{_listed(classes)}"
-        )
-    return row
-
-
-def _class_called(name: str, opened: OpenedGenerator) -> int:
-    """The label of the class `name`. Raises ConfigError if the model has no such class."""
-    known = {opened.class_names[label]: label for label in opened.sampler.classes}
-    if name not in known:
-        raise ConfigError(
-            f"{opened.path}: has no class {name[:60]!r}{did_you_mean(name, known)}; its "
-            f"classes are {_listed(known)}"
-        )
-    return known[name]
-
-
-def _listed(classes: Collection[object]) -> str:
-    """The first classes, separated by commas."""
-    more = " ..." if len(classes) > MAX_LISTED else ""
-    return ", ".join(map(str, islice(classes, MAX_LISTED))) + more
 
 
 def _class_columns(row: list[int], opened: OpenedGenerator) -> int | None:
@@ -203,10 +144,7 @@ def _writer(out: str, checkpoint: Path, force: bool) -> tuple[Path, Writer]:
 def _write_grid(out: Path, blocks: Blocks, layout: Layout) -> None:
     images = torch.cat([images for images, _ in blocks])
     if layout.text:
-        shown = torch.tensor([character.isdigit() for character in layout.text])
-        rows = images.new_zeros(len(images) // int(shown.sum()), len(shown), *images.shape[1:])
-        rows[:, shown] = images.view(len(rows), -1, *images.shape[1:])
-        images = rows.flatten(0, 1)
+        images = with_gaps(images, layout.text)
     write_png(out, with_look(to_grid(images, layout.columns), layout.look))
 
 

@@ -18,7 +18,7 @@ from mnistgan.data.datasets import (
     load_dataset,
     load_shipped,
 )
-from mnistgan.data.sample_files import is_sample_file, read_samples
+from mnistgan.data.sample_files import check_samples, is_sample_file, read_samples
 
 __all__ = [
     "DATASETS",
@@ -31,6 +31,7 @@ __all__ = [
     "Loaded",
     "Split",
     "are_class_names",
+    "check_samples",
     "dataset_entry",
     "default_dataset",
     "is_sample_file",

@@ -67,7 +67,19 @@ def read_samples(path: Path) -> tuple[Tensor, Tensor | None]:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     except UNREADABLE as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
+    return check_samples(images, labels, path)
+
+
+def check_samples(
+    images: np.ndarray, labels: np.ndarray | None, path: Path
+) -> tuple[Tensor, Tensor | None]:
+    """Convert arrays to images (N, C, 28, 28) uint8 with C = 1 or 3, and labels (N,) int64 or None.
+
+    Raises DataError, naming `path`, if they are not uint8 images of 28 x 28 pixels and labels.
+    """
     _check_images(path, Header(images.shape, images.dtype))
+    if labels is not None:
+        _check_labels(path, Header(labels.shape, labels.dtype), len(images))
     pixels = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
     classes = DATASETS[default_dataset(pixels.shape[1])].max_classes
     if labels is not None and not 0 <= labels.min() <= labels.max() < classes:

@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import safetensors.torch
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from safetensors import SafetensorError
 from torch import Tensor
 
 from mnistgan.checkpoint import check_like
@@ -25,12 +24,14 @@ from mnistgan.evaluation.neighbours import Neighbours
 from mnistgan.evaluation.scores import shown_scores
 from mnistgan.files import atomic_write
 from mnistgan.reading import read_bounded
+from mnistgan.tensor_files import UNREADABLE as UNREADABLE_TENSORS
+from mnistgan.tensor_files import read_tensors
 
 LEAST_FEATURES = 2 * CLASSES
 """Minimum number of rows of features: 2 test digits per class"""
 MAX_FILE_BYTES = 2**29
 """Maximum size of one file, enough for four million digits; the shipped file is 1.4 MiB"""
-UNREADABLE = (SafetensorError, CheckpointError, ValueError, KeyError, RecursionError)
+UNREADABLE = (*UNREADABLE_TENSORS, CheckpointError)
 """Errors that damaged contents may raise"""
 SHIPPED = "mnist-judge-v1"
 SHIPPED_JUDGES = {"mnist": SHIPPED}
@@ -150,9 +151,9 @@ def load_reference(folder: Path, name: str) -> Reference | None:
         raise DataError(f"{damaged}: a checksum is wrong; {advice}")
     try:
         judge = _read_judge(weights)
-        tensors = safetensors.torch.load(seen)
+        tensors, metadata = read_tensors(seen)
         _check_tensors(tensors, _reference_template(tensors))
-        facts = _read_facts(_metadata(seen)["facts"])
+        facts = _read_facts(metadata["facts"])
     except UNREADABLE as error:
         raise DataError(f"{damaged}: {_first_line(error)}; {advice}") from None
     return Reference(
@@ -191,7 +192,7 @@ def _read_judge(weights: bytes) -> Judge:
         "meta"
     ):  # draws no random weights, which would change the random state of a training run
         judge = Judge()
-    tensors = safetensors.torch.load(weights)
+    tensors, _ = read_tensors(weights)
     _check_tensors(tensors, dict(judge.state_dict()))
     judge.load_state_dict(tensors, assign=True)
     return judge.eval()
@@ -248,10 +249,3 @@ def _checksums(contents: dict[Path, bytes]) -> str:
     return "".join(
         f"{hashlib.sha256(data).hexdigest()}  {path.name}\n" for path, data in contents.items()
     )
-
-
-def _metadata(contents: bytes) -> dict[str, str]:
-    """The metadata in the header of a safetensors file, which starts with its length in 8 bytes."""
-    length = int.from_bytes(contents[:8], "little")
-    metadata: dict[str, str] = json.loads(contents[8 : 8 + length])["__metadata__"]
-    return metadata

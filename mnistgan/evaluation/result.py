@@ -70,6 +70,12 @@ class Evaluation:
     """The scores in plain words, in one or more lines"""
 
     @property
+    def frechet_distance(self) -> float | None:
+        """The Fréchet distance to real images, the number to rank by; None if it is unknown."""
+        distance: float | None = self.scores["frechet_distance"]
+        return distance
+
+    @property
     def class_counts(self) -> list[tuple[str, int]]:
         """Number of samples that the judge assigns to each class; empty without that score."""
         counts = self.scores["class_histogram"] or ()

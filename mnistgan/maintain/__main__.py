@@ -45,6 +45,32 @@ def train_judge(
 
 
 @app.command()
+def ship_generators(
+    names: Annotated[list[str], typer.Argument(help="Names of presets.")],
+    runs: Annotated[Path, typer.Option(help="Folder of their runs.", file_okay=False)] = Path(
+        "runs"
+    ),
+    out: Annotated[
+        Path | None, typer.Option(help="Default: the folder in the package.", file_okay=False)
+    ] = None,
+) -> None:
+    """Train presets, unless their runs are finished, and write the generators that ship.
+
+    python -m mnistgan.maintain ship-generators best best-unconditional
+    """
+    from mnistgan.maintain.ship_generators import ship, train_preset
+    from mnistgan.pretrained import FOLDER
+    from mnistgan.runs.events import EpochEnded
+
+    for name in names:
+        for event in train_preset(name, runs):
+            if isinstance(event, EpochEnded):
+                console.note(f"{name}: epoch {event.epoch}")
+        facts = ship(name, runs, FOLDER if out is None else out)
+        console.result(f"{name}: {facts['scores']}")
+
+
+@app.command()
 def write_documents(
     repository: Annotated[
         Path, typer.Option(help="Folder of the repository.", file_okay=False)

@@ -13,6 +13,7 @@ from mnistgan.checkpoint import State, entry
 from mnistgan.config import Config
 from mnistgan.data import Dataset
 from mnistgan.plugins import Plugin, record
+from mnistgan.runs.starting import Start
 from mnistgan.runs.tasks import Best
 from mnistgan.training.trainer import Trainer, steps_per_epoch
 
@@ -47,15 +48,17 @@ def best_in(state: State) -> Best:
 
 
 def describe(
-    config: Config, source: str | None, dataset: Dataset, trainer: Trainer
+    config: Config, source: str | None, start: Start | None, dataset: Dataset, trainer: Trainer
 ) -> dict[str, Any]:
     """The contents of run.json that all sessions share, with an empty list of sessions.
 
-    source: the value of `--config`, or None if it is unknown
+    source: the value of `--config`, or None if it is unknown. start: the file whose weights the run
+    starts from, or None.
     """
     return {
         "created": _now(),
         "config": source,
+        "from": start and {"source": start.source, "sha256": start.sha256},
         "seed": config.training.seed,
         "d_output": trainer.loss.d_output,
         "class_names": list(dataset.class_names),

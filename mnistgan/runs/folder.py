@@ -33,6 +33,7 @@ from mnistgan.files import (
     shown_path,
     temporary_target,
 )
+from mnistgan.pretrained import DEFAULT, PREFIX, pretrained, pretrained_path
 from mnistgan.reading import read_bounded
 from mnistgan.runs.metrics import (
     MAX_BYTES,
@@ -325,11 +326,16 @@ def epoch_stem(epoch: float) -> str:
     return f"epoch_{int(whole):03d}.{fraction.rstrip('0').ljust(3, '0')}"
 
 
-def find_checkpoint(given: str, runs: Path) -> Path:
-    """Resolve `--ckpt`: a path, a run, or the name of a file in the newest run that has it.
+def find_checkpoint(given: str | None, runs: Path) -> Path:
+    """Resolve `--ckpt`: a path, a run, the name of a file in the newest run, or `pretrained:NAME`.
 
-    Raises RunError, naming the places that were searched, if there is no such checkpoint.
+    None means latest.pt of the newest run, or the default shipped generator if `runs` holds no
+    runs. Raises RunError, naming the places that were searched, if there is no such checkpoint.
     """
+    if given is None:
+        given = DEFAULT if not runs_in(runs) and pretrained() else "latest.pt"
+    if given.startswith(PREFIX):
+        return pretrained_path(given)
     for path in (Path(given), runs / given):
         if path.is_file():
             return path

@@ -23,6 +23,7 @@ from mnistgan.runs.building import RUN_RULES, DataAccess, build_trainer, resolve
 from mnistgan.runs.description import best_in
 from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.session import Session, written_at
+from mnistgan.runs.starting import start_from
 
 
 def new_run(
@@ -34,11 +35,13 @@ def new_run(
     device: str,
     access: DataAccess,
     plugins: tuple[Plugin, ...] = (),
+    start: str | None = None,
 ) -> Session:
     """Check a configuration, load its data and build its networks. Writes no run.
 
-    `source` is a YAML file or the name of a preset. Raises ConfigError, DataError, DeviceError, and
-    RunError if the name is taken.
+    `source` is a YAML file or the name of a preset. `start` names a generator whose weights the run
+    starts from. Raises ConfigError, DataError, DeviceError, CheckpointError, and RunError if the
+    name is taken or there is no such generator.
     """
     check_single_process()
     config = load_config(source, overrides, RUN_RULES)
@@ -47,7 +50,20 @@ def new_run(
     dataset = access.load(config)
     config = resolve(config, dataset, target)
     trainer = build_trainer(config, dataset, target)
-    return Session(config, dataset, trainer, access, runs, name, source, plugins=plugins)
+    started = None if start is None else start_from(trainer, start, runs)
+    notes = () if started is None else started.notes
+    return Session(
+        config,
+        dataset,
+        trainer,
+        access,
+        runs,
+        name,
+        source,
+        notes=notes,
+        start=started,
+        plugins=plugins,
+    )
 
 
 def resumed_run(
@@ -84,6 +100,11 @@ def resumed_run(
             raise RunError(
                 f"{folder.latest}: is missing; resume from the checkpoint before it. Try: cp "
                 f"{folder.previous} {folder.latest}"
+            )
+        if folder.info.exists() and folder.read_info().get("from"):
+            raise RunError(
+                f"{folder.path}: was to start from other weights and has no checkpoint yet; start "
+                "a new run"
             )
         dataset = access.load(config)
         config = resolve(config, dataset, target)

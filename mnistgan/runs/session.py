@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mnistgan import locations
-from mnistgan.checkpoint import State
+from mnistgan.checkpoint import State, save_checkpoint
 from mnistgan.config import (
     Config,
 )
@@ -23,6 +23,7 @@ from mnistgan.runs.description import checkpoint_state, describe, describe_sessi
 from mnistgan.runs.events import Event, Finished, JudgeTrained, Length, Started, TrainingSummary
 from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.loop import Task, run
+from mnistgan.runs.starting import Start
 from mnistgan.runs.tasks import (
     NO_BEST,
     Best,
@@ -65,6 +66,8 @@ class Session:
     read_at: int | None = None
     """Modification time of the loaded checkpoint in ns, or None if none was loaded"""
     best: Best = NO_BEST
+    start: Start | None = None
+    """The file whose weights a new run starts from, or None"""
     plugins: tuple[Plugin, ...] = ()
 
     @property
@@ -129,6 +132,9 @@ class Session:
             board.best = self.best  # distances by different judges cannot be compared
         pictures = self._pictures(folder)
         self._prepare(folder)
+        if self.start is not None:  # a resume must not need the other file
+            state = checkpoint_state(self.trainer, self.dataset, self.best, self.plugins)
+            save_checkpoint(folder.latest, state)
         board.scores.extend(_earlier_scores(folder, scorer))
         yield Started(folder.path, self.trainer.step)
         if self.trainer.step == 0:
@@ -246,7 +252,7 @@ class Session:
         info = (
             folder.read_info()
             if known
-            else describe(self.config, self.source, self.dataset, self.trainer)
+            else describe(self.config, self.source, self.start, self.dataset, self.trainer)
         )
         if self.resumed is not None:
             folder.remove_temporary_files()
