@@ -34,6 +34,10 @@ Argument = Annotated[
     Field(union_mode="left_to_right"),
     BeforeValidator(lambda value: {"true": True, "false": False}.get(str(value).lower(), value)),
 ]
+Channels = Annotated[
+    Literal[1, 3],
+    BeforeValidator(lambda value: {"1": 1, "3": 3}.get(str(value), value)),
+]
 
 
 class Section(BaseModel):
@@ -48,7 +52,11 @@ class DataConfig(Section):
     """The images to train on."""
 
     dataset: str = "mnist"
-    """Name of a data set, or path of a folder of IDX files. A path must contain a separator."""
+    """Name of a data set, or path of your own data: a folder of pictures or of IDX files, or an
+    .npz file. A path must contain a separator."""
+    channels: Channels | None = None
+    """Channels of your own pictures: 1 converts them to gray, 3 keeps their colors. null: 1; the
+    other data sets decide it themselves."""
     root: Path | None = None
     """Folder with the IDX files of a named data set. null: $MNISTGAN_DATA if it is set, else the
     MNIST files in the package; for other data sets the cache or a download."""

@@ -81,6 +81,7 @@ class Session:
             folder=self.resumed.path if self.resumed else RunFolder.next_path(self.runs, self.name),
             data=self.dataset.source,
             images=len(self.dataset.images),
+            preparation=self.dataset.preparation,
             g_parameters=parameter_count(self.trainer.generator),
             d_parameters=parameter_count(self.trainer.discriminator),
             device=str(self.trainer.device),

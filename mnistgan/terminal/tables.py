@@ -83,6 +83,7 @@ def plan_table(summary: TrainingSummary) -> Table:
     table.add_column(overflow="fold")
     rows = {
         "data": f"{config.data.dataset}: {summary.images:,} images, {summary.data}",
+        **summary.preparation,
         "model": f"{config.model.architecture}, z_dim {config.model.z_dim}, "
         f"{summary.g_parameters:,} parameters in G, {summary.d_parameters:,} in D"
         f"{_chosen(config.model, 'architecture', 'z_dim')}",
