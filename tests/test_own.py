@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import Cli, assert_refused, resume_tiny, train_tiny
+from helpers import Cli, assert_refused, picture, resume_tiny, train_tiny
 from PIL import Image
 
 from mnistgan.checkpoint import load_checkpoint
@@ -16,6 +16,8 @@ from mnistgan.data.own import held_out
 from mnistgan.data.preparing import prepare
 from mnistgan.errors import DataError, RunError
 from mnistgan.pictures import read_picture
+from mnistgan.runs.contact_sheet import COLUMNS, GAP, MARGIN, SIDE
+from mnistgan.terminal import progress
 
 
 def load(path: str, split: Split = "train", **options: Any) -> Dataset:
@@ -97,7 +99,7 @@ def test_flat_folder_has_one_class_and_other_files_are_ignored() -> None:
     train = load("./flat")
     assert train.class_names == ("picture",)
     assert len(train.images) + len(load("./flat", "test").images) == 40
-    assert train.preparation["ignored"] == "1 files that are not pictures"
+    assert train.preparation["ignored"] == "1 file, no pictures"
 
 
 def test_few_pictures_may_have_no_test_images() -> None:
@@ -231,6 +233,44 @@ def test_run_of_own_pictures_resumes_and_refuses_other_pictures() -> None:
     blob(99).save("moved/x/000.png")
     with pytest.raises(RunError, match="was trained on different images"):
         resume_tiny(part, "data.dataset=./moved", "training.max_steps=14")
+
+
+def test_contact_sheet_shows_the_images_of_each_class() -> None:
+    write_pictures("own", {"x": 20, "y": 40})
+    run = train_tiny("data.dataset=./own")
+    sheet = np.asarray(picture(run / "pictures.png"))
+    own = load("./own")
+    for label, top in ((0, MARGIN), (1, MARGIN + 4 * (SIDE + GAP))):
+        first = own.images[own.labels == label][0, 0].numpy()
+        left = sheet.shape[1] - MARGIN - COLUMNS * (SIDE + GAP)
+        shown = sheet[top : top + SIDE : 2, left : left + SIDE : 2]
+        assert np.array_equal(shown, np.stack([first] * 3, axis=2))
+    (run / "pictures.png").write_bytes(b"kept")
+    resume_tiny(run, "training.max_steps=14")
+    assert (run / "pictures.png").read_bytes() == b"kept"
+    assert not (train_tiny(name="mnist") / "pictures.png").exists()
+
+
+def test_plan_shows_the_preparation_and_warns_of_few_steps(mnistgan: Cli) -> None:
+    write_pictures("own", {"x": 20, "y": 20})
+    plan = mnistgan("train", "data.dataset=./own", "--dry-run")
+    for words in ("x 1", "28 x 28, gray", "held out", "runs/exp1/pictures.png"):
+        assert words in plan.stdout
+    assert "training.epochs=2: with" in plan.stderr
+    limited = mnistgan("train", "data.dataset=./own", "training.max_steps=9", "--dry-run")
+    assert limited.stderr == ""
+    assert not Path("runs").exists()
+
+
+def test_decoding_many_pictures_is_announced(
+    mnistgan: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures("own", {"x": 20, "y": 20})
+    monkeypatch.setattr(progress, "MANY_PICTURES", 40)
+    assert "decoding 40 pictures" in mnistgan("train", "data.dataset=./own", "--dry-run").stderr
+    Path("own/x/000.png").unlink()
+    assert "decoding" not in mnistgan("train", "data.dataset=./own", "--dry-run").stderr
+    assert mnistgan("train", "data.dataset=./own", "--dry-run", "--quiet").stderr == ""
 
 
 def test_channels_apply_to_own_pictures_only(mnistgan: Cli) -> None:

@@ -174,7 +174,10 @@ def _preparation(
         f"28 x 28, {tone}; of {len(labels):,} pictures {', '.join(steps) or 'none changed'}",
     )
     if listing.ignored:
-        yield "ignored", f"{listing.ignored:,} files that are not pictures"
+        yield (
+            "ignored",
+            f"{listing.ignored:,} {'file' if listing.ignored == 1 else 'files'}, no pictures",
+        )
 
 
 def _list_folder(path: Path) -> Listing:

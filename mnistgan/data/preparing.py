@@ -45,10 +45,11 @@ def prepare(picture: Image.Image, channels: int) -> Prepared:
         before, picture = picture, step(picture)
         if picture is not before:
             done.append(name)
-    border = _border(_array(picture))
+    pixels = _array(picture)
+    border = _border(pixels)
     fitted = _fitted(picture)
-    pixels = _array(fitted)
     if fitted is not picture:
+        pixels = _array(fitted)
         done.append(SCALED)
     if fitted.size != (SIDE, SIDE):
         pixels = _padded(pixels, np.sort(border, axis=0)[len(border) // 2])

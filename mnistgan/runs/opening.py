@@ -19,10 +19,13 @@ from mnistgan.data import Dataset
 from mnistgan.devices import check_single_process, resolve_device
 from mnistgan.errors import ConfigError, RunError
 from mnistgan.plugins import Plugin, check_loaded, recorded
-from mnistgan.runs.building import RUN_RULES, DataAccess, build_trainer, resolve
+from mnistgan.runs.building import RUN_RULES, DataAccess, build_trainer, length_of, resolve
 from mnistgan.runs.description import best_in
 from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.session import Session, written_at
+
+MNIST_IMAGES = 60_000
+"""Number of images that training.epochs of the presets was chosen for"""
 
 
 def new_run(
@@ -47,7 +50,8 @@ def new_run(
     dataset = access.load(config)
     config = resolve(config, dataset, target)
     trainer = build_trainer(config, dataset, target)
-    return Session(config, dataset, trainer, access, runs, name, source, plugins=plugins)
+    notes = _few_steps(config, dataset)
+    return Session(config, dataset, trainer, access, runs, name, source, notes, plugins=plugins)
 
 
 def resumed_run(
@@ -121,6 +125,19 @@ def resumed_run(
         read_at=read_at,
         best=best,
         plugins=plugins,
+    )
+
+
+def _few_steps(config: Config, dataset: Dataset) -> tuple[str, ...]:
+    """Warn if a training on own pictures is much shorter than the same epochs of MNIST."""
+    images, epochs = len(dataset.images), config.training.epochs
+    if not dataset.preparation or config.training.max_steps or 2 * images >= MNIST_IMAGES:
+        return ()
+    steps = length_of(config, images).total_steps
+    longer = min(1_000_000, round(epochs * MNIST_IMAGES / images))
+    return (
+        f"training.epochs={epochs}: with {images:,} images, this is only {steps:,} steps; "
+        f"training.epochs={longer} takes as many as with the {MNIST_IMAGES:,} images of MNIST",
     )
 
 

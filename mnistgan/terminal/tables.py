@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mnistgan.runs.events import TrainingSummary
+from mnistgan.runs.folder import RunFolder
 from mnistgan.terminal.console import note, plain, results
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ def plan_table(summary: TrainingSummary) -> Table:
     rows = {
         "data": f"{config.data.dataset}: {summary.images:,} images, {summary.data}",
         **summary.preparation,
+        **(
+            {"look at": str(RunFolder(summary.folder).contact_sheet)} if summary.preparation else {}
+        ),
         "model": f"{config.model.architecture}, z_dim {config.model.z_dim}, "
         f"{summary.g_parameters:,} parameters in G, {summary.d_parameters:,} in D"
         f"{_chosen(config.model, 'architecture', 'z_dim')}",
