@@ -214,7 +214,7 @@ def test_panel_shows_least_readable_samples_and_rarest_classes() -> None:
     judged = judge_images(reference.judge, images)
     neighbours = nearest_neighbours(images, training.images[:100])
     seen = Seen(judged, reference, neighbours=neighbours)
-    pixels = np.asarray(draw_panel(images, training, seen))
+    pixels = np.asarray(draw_panel(images, training, neighbours, seen))
 
     def cell(top: int, column: int) -> np.ndarray:
         left = MARGIN + column * (SIDE + GAP)

@@ -43,8 +43,9 @@ def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
     if evaluation.class_counts:
         counts = (f"{name}: {count}" for name, count in evaluation.class_counts)
         results.print(plain(f"{evaluation.noun}  {'  '.join(counts)}"))
-    local = " (trained on this machine)" if yardstick.is_local else ""
-    note(f"judge: {yardstick.judge}{local}, {yardstick.judge_sha256[:12]}")
+    if yardstick.judge_sha256 is not None:
+        local = " (trained on this machine)" if yardstick.is_local else ""
+        note(f"judge: {yardstick.judge}{local}, {yardstick.judge_sha256[:12]}")
 
 
 def runs_table(runs: "Sequence[RunOverview]") -> Table:
