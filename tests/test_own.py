@@ -9,14 +9,17 @@ import pytest
 import torch
 from helpers import Cli, assert_refused, picture, resume_tiny, train_tiny
 from PIL import Image
+from torch import Tensor
 
 from mnistgan.checkpoint import load_checkpoint
 from mnistgan.data import Dataset, Split, load_dataset
 from mnistgan.data.own import held_out
 from mnistgan.data.preparing import prepare
 from mnistgan.errors import DataError, RunError
+from mnistgan.evaluation import judge
 from mnistgan.pictures import read_picture
 from mnistgan.runs.contact_sheet import COLUMNS, GAP, MARGIN, SIDE
+from mnistgan.runs.tasks import most_missing
 from mnistgan.terminal import progress
 
 
@@ -271,6 +274,101 @@ def test_decoding_many_pictures_is_announced(
     Path("own/x/000.png").unlink()
     assert "decoding" not in mnistgan("train", "data.dataset=./own", "--dry-run").stderr
     assert mnistgan("train", "data.dataset=./own", "--dry-run", "--quiet").stderr == ""
+
+
+NAMES = "alpha", "beta", "c"
+
+
+def write_digits(folder: str, digits: tuple[Tensor, Tensor], channels: int = 1) -> None:
+    """Write the digits 0, 1 and 2, black on white, as pictures of classes with names."""
+    for label, name in enumerate(NAMES):
+        place = Path(folder, name)
+        place.mkdir(parents=True)
+        for index, image in enumerate(digits[0][digits[1] == label][:80, 0].numpy()):
+            shown = Image.fromarray(255 - image)
+            (shown if channels == 1 else shown.convert("RGB")).save(place / f"{index}.png")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_of_named_classes_are_scored(
+    mnistgan: Cli,
+    digits: tuple[Tensor, Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+    channels: int,
+) -> None:
+    monkeypatch.setattr(judge, "EPOCHS", 1)
+    monkeypatch.setattr(judge, "LEAST_STEPS", 12)
+    write_digits("own", digits, channels)
+    run = train_tiny("data.dataset=./own", "model.conditional=true", f"data.channels={channels}")
+    own = load("./own", channels=channels)
+    done = mnistgan("evaluate", "tiny", "--panel", "p.png")
+    assert done.exit_code == 0, done.output
+    assert f"{len(own.images)} samples of runs/tiny/latest.pt" in done.stdout
+    assert "classes  alpha: " in done.stdout
+    assert " of 3 classes" in done.stdout
+    assert "test images to compare with: the scores are rough" in done.stderr
+    record = json.loads((run / "evaluations.jsonl").read_text())
+    assert len(record["class_histogram"]) == 3
+    assert record["reference"]["local_judge"]
+    assert 0 <= record["label_accuracy"] <= 1
+    assert record["real"]["frechet_distance"] < record["frechet_distance"]
+    assert picture("p.png").mode == ("L" if channels == 1 else "RGB")
+    # The scores of samples with labels are the same from a file.
+    assert mnistgan("sample", "tiny", "--n", 120, "--out", "s.npz").exit_code == 0
+    again = mnistgan("evaluate", "s.npz", "--dataset", "./own", "--json")
+    assert len(json.loads(again.stdout)["class_histogram"]) == 3
+    np.savez("bad.npz", images=np.load("s.npz")["images"], labels=np.arange(120) % 4)
+    refused = mnistgan("evaluate", "bad.npz", "--dataset", "./own")
+    assert_refused(refused, "bad.npz: expected labels in 0..2, got 0 to 3")
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_training_on_own_pictures_scores_itself(
+    digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "EPOCHS", 1)
+    monkeypatch.setattr(judge, "LEAST_STEPS", 1)
+    write_digits("own", digits)
+    run = train_tiny("data.dataset=./own", "output.evaluate_every_epochs=0.5")
+    assert (run / "best.pt").exists()
+
+
+def test_without_a_judge_the_remaining_scores_and_the_reason_are_shown(mnistgan: Cli) -> None:
+    write_pictures("own", {"": 40})
+    run = train_tiny("data.dataset=./own")
+    done = mnistgan("evaluate", "tiny", "--panel", "p.png")
+    assert done.exit_code == 0, done.output
+    assert "100 samples of runs/tiny/latest.pt" in done.stdout
+    assert "only distances to the training images are known" in done.stdout
+    assert "because there is only one class" in done.stdout
+    assert "nearest training image" in done.stdout
+    assert "Fréchet" not in done.stdout
+    record = json.loads((run / "evaluations.jsonl").read_text())
+    assert (record["judge"], record["frechet_distance"], record["real"]) == (None, None, None)
+    assert record["nearest_training_distance"]["near_copies"] == 0
+    assert picture("p.png").width > 1000
+    assert_refused(mnistgan("evaluate", "tiny", "--cas"), "--cas: needs a judge", "only one class")
+    assert_refused(
+        mnistgan("train", "data.dataset=./own", "output.evaluate_every_epochs=1"),
+        "output.evaluate_every_epochs: needs a judge, but there is only one class",
+    )
+    assert not Path("runs/exp1").exists()
+    assert mnistgan("list").exit_code == 0
+
+
+def test_copies_are_found_without_a_judge(mnistgan: Cli) -> None:
+    write_pictures("own", {"": 150})
+    np.save("copies.npy", load("./own").images[:100, 0].numpy())
+    done = mnistgan("evaluate", "copies.npy", "--dataset", "./own")
+    assert "100 copies of training images found" in done.stdout
+    write_pictures("tiny", {"": 2})
+    refused = mnistgan("evaluate", "copies.npy", "--dataset", "./tiny")
+    assert_refused(refused, "tiny: has too few images for any score")
+
+
+@pytest.mark.parametrize(("classes", "most"), [(2, 0), (3, 1), (10, 2), (26, 8), (100, 76)])
+def test_classes_may_be_missing_from_a_few_samples_by_coincidence(classes: int, most: int) -> None:
+    assert most_missing(classes, 64) == most
 
 
 def test_channels_apply_to_own_pictures_only(mnistgan: Cli) -> None:

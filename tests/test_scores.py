@@ -135,6 +135,7 @@ def test_training_a_judge_is_reproducible_and_keeps_the_random_state(
     digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "EPOCHS", 1)
+    monkeypatch.setattr(judge, "LEAST_STEPS", 1)
     before = torch.get_rng_state()
     (first,) = judge.train_judge(digits[0][:256], digits[1][:256])
     assert torch.equal(torch.get_rng_state(), before)

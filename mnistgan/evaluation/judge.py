@@ -22,7 +22,7 @@ CLASSES = 10
 """Number of classes of the judge of MNIST"""
 JUDGE_BATCH = 250
 EPOCHS = 8
-LEAST_STEPS = 1_000
+LEAST_STEPS = 400
 """A judge of few images is trained for more epochs, until it has taken so many steps"""
 BATCH_SIZE = 128
 MAX_LR = 4e-3

@@ -18,6 +18,7 @@ from mnistgan.config import (
 from mnistgan.data import Dataset
 from mnistgan.devices import check_single_process, resolve_device
 from mnistgan.errors import ConfigError, RunError
+from mnistgan.evaluation.build import obstacle
 from mnistgan.plugins import Plugin, check_loaded, recorded
 from mnistgan.runs.building import RUN_RULES, DataAccess, build_trainer, length_of, resolve
 from mnistgan.runs.description import best_in
@@ -48,6 +49,7 @@ def new_run(
     RunFolder.next_path(runs, name)
     target = resolve_device(device)
     dataset = access.load(config)
+    _check_judge(config, dataset, access)
     config = resolve(config, dataset, target)
     trainer = build_trainer(config, dataset, target)
     notes = _few_steps(config, dataset)
@@ -108,6 +110,7 @@ def resumed_run(
     with naming(folder.latest):
         _check_belongs(state, stored, folder)
         dataset = access.load(config)
+        _check_judge(config, dataset, access)
         _check_same_data(dataset, entry(state, "dataset_sha256", str), folder)
         trainer = build_trainer(config, dataset, target)
         trainer.load_state_dict(entry(state, "trainer", dict))
@@ -126,6 +129,17 @@ def resumed_run(
         best=best,
         plugins=plugins,
     )
+
+
+def _check_judge(config: Config, dataset: Dataset, access: DataAccess) -> None:
+    """Raise ConfigError if a run is to score itself but no judge can be trained on own pictures."""
+    if config.output.evaluate_every_epochs is None or not dataset.preparation:
+        return
+    test = access.load(config, "test")
+    if reason := obstacle((dataset.images, dataset.labels), (test.images, test.labels)):
+        raise ConfigError(
+            f"output.evaluate_every_epochs: needs a judge, but {reason}; leave it null"
+        )
 
 
 def _few_steps(config: Config, dataset: Dataset) -> tuple[str, ...]:
