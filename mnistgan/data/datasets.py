@@ -211,7 +211,7 @@ def _known_or_path(dataset: str) -> str | None:
 
 def _scored_stacked(dataset: str, every_epochs: float | None) -> str | None:
     if every_epochs is not None and dataset_entry(dataset).scorer != "features":
-        return f"evaluate_every_epochs needs images of one class; leave it null for {dataset}"
+        return f"evaluate_every_epochs has no score for stacked images; leave it null for {dataset}"
     return None
 
 
