@@ -260,8 +260,10 @@ def test_plan_shows_the_preparation_and_warns_of_few_steps(mnistgan: Cli) -> Non
     for words in ("x 1", "28 x 28, gray", "held out", "runs/exp1/pictures.png"):
         assert words in plan.stdout
     assert "training.epochs=2: with" in plan.stderr
-    limited = mnistgan("train", "data.dataset=./own", "training.max_steps=9", "--dry-run")
+    limited = mnistgan("train", "data.dataset=./own", "training.max_steps=2", "--dry-run")
     assert limited.stderr == ""
+    beyond = mnistgan("train", "data.dataset=./own", "training.max_steps=300", "--dry-run")
+    assert "training.epochs=2: with" in beyond.stderr
     assert not Path("runs").exists()
 
 

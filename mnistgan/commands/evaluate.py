@@ -376,7 +376,8 @@ def _notes(evaluation: Evaluation, images: Tensor, entry: DatasetEntry) -> Itera
             )
         return
     unreadable = evaluation.scores["unreadable"]
-    if unreadable > MOSTLY_UNREADABLE and float(images.float().mean()) > BRIGHT:
+    is_gray = images.shape[1] == 1
+    if is_gray and unreadable > MOSTLY_UNREADABLE and float(images.float().mean()) > BRIGHT:
         yield (
             f"{unreadable:.0%} of the samples are unreadable, and most pixels are bright: are they "
             "black on white? Expected white on black. Try: 255 - images"

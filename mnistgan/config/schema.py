@@ -20,6 +20,7 @@ MAX_CLASSES = 1_000
 """Largest number of classes of a data set"""
 STDDEV_GROUP = 4
 """Number of neighboring images in a batch that model.minibatch_stddev compares"""
+MAX_EPOCHS = 1_000_000
 MAX_THREADS = 1024
 THREADS_SCHEMA: dict[str, Any] = {
     "anyOf": [{"enum": ["auto"]}, {"type": "integer", "minimum": 1, "maximum": MAX_THREADS}]
@@ -136,7 +137,7 @@ class OptimizerConfig(Section):
 class TrainingConfig(Section):
     """The length, seed and speed of the training."""
 
-    epochs: int = Field(20, ge=1, le=1_000_000)
+    epochs: int = Field(20, ge=1, le=MAX_EPOCHS)
     """Number of passes of D over the data. Schedules span this length."""
     max_steps: int | None = Field(None, ge=1)
     """Stop early after this many updates of G. null: no early stop."""

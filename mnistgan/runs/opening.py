@@ -7,6 +7,7 @@ import torch
 
 from mnistgan.checkpoint import State, entry, load_checkpoint, naming
 from mnistgan.config import (
+    MAX_EPOCHS,
     RESUMABLE_KEYS,
     Config,
     apply_overrides,
@@ -145,10 +146,11 @@ def _check_judge(config: Config, dataset: Dataset, access: DataAccess) -> None:
 def _few_steps(config: Config, dataset: Dataset) -> tuple[str, ...]:
     """Warn if a training on own pictures is much shorter than the same epochs of MNIST."""
     images, epochs = len(dataset.images), config.training.epochs
-    if not dataset.preparation or config.training.max_steps or 2 * images >= MNIST_IMAGES:
-        return ()
     steps = length_of(config, images).total_steps
-    longer = min(1_000_000, round(epochs * MNIST_IMAGES / images))
+    is_chosen = steps == config.training.max_steps
+    if not dataset.preparation or is_chosen or 2 * images >= MNIST_IMAGES:
+        return ()
+    longer = min(MAX_EPOCHS, round(epochs * MNIST_IMAGES / images))
     return (
         f"training.epochs={epochs}: with {images:,} images, this is only {steps:,} steps; "
         f"training.epochs={longer} takes as many as with the {MNIST_IMAGES:,} images of MNIST",
