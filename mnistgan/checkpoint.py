@@ -64,7 +64,6 @@ class _DigestingFile:
         self.digest = hashlib.sha256()
         # The last two bytes so far. At the end they hold the comment length, 0, which `finish`
         # replaces.
-        # `finish` replaces.
         self.held = b""
         self.error: OSError | None = None
 

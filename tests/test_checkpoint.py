@@ -77,7 +77,7 @@ def test_loading_a_checkpoint_executes_no_code() -> None:
     with pytest.raises(CheckpointError):
         load_checkpoint(LATEST)
     save_checkpoint(LATEST, {"weights": Bomb()})
-    with pytest.raises(CheckpointError, match="it refers to 'posix system'"):
+    with pytest.raises(CheckpointError, match="it imports 'posix system'"):
         load_checkpoint(LATEST)
     assert not Path("exploded").exists()
 
@@ -89,7 +89,7 @@ def test_compressed_archive_is_refused() -> None:
         archive.writestr("archive/data.pkl", b"0" * 10_000_000)
     body = packed.getvalue()[:-2] + (64).to_bytes(2, "little")
     LATEST.write_bytes(body + hashlib.sha256(body).hexdigest().encode())
-    with pytest.raises(CheckpointError, match="is not plain"):
+    with pytest.raises(CheckpointError, match="is compressed or not a regular file"):
         load_checkpoint(LATEST)
 
 

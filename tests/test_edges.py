@@ -50,25 +50,25 @@ MISTYPED = """
 1 train --config empty
 1 train --config notes.txt
 1 train --config run/config
-1 train --config mlp epochs=3
-1 train --config mlp training.epochs
-1 train --config mlp training.epochs=three
-1 train --config mlp training.epochs=0
-1 train --config mlp training.epochs=-1
-1 train --config mlp training.epoch=3
-1 train --config mlp =3
-1 train --config mlp data.batch_size=1e9
-1 train --config mlp optimizer.lr=nan
-1 train --config mlp optimizer.name=adm
-1 train --config mlp data.dataset=mnits
+2 train --config mlp epochs=3
+2 train --config mlp training.epochs
+2 train --config mlp training.epochs=three
+2 train --config mlp training.epochs=0
+2 train --config mlp training.epochs=-1
+2 train --config mlp training.epoch=3
+2 train --config mlp =3
+2 train --config mlp data.batch_size=1e9
+2 train --config mlp optimizer.lr=nan
+2 train --config mlp optimizer.name=adm
+2 train --config mlp data.dataset=mnits
 1 train --config mlp data.dataset=./nowhere
 1 train --config mlp data.root=./nowhere
-1 train --config mlp --name a/b
-1 train --config mlp --name ..
+2 train --config mlp --name a/b
+2 train --config mlp --name ..
 1 train --config mlp --name run
-1 train --config mlp --device gpu
+2 train --config mlp --device gpu
 1 train --config mlp --device cuda:99
-1 train --config mlp --device cuda:x
+2 train --config mlp --device cuda:x
 2 train --config mlp --seed -1
 2 train --config mlp --seed x
 2 train --config mlp --seed 99999999999999999999
@@ -79,7 +79,7 @@ MISTYPED = """
 1 train --resume empty
 1 train --resume runs
 1 train --resume run/latest.pt
-1 train --resume run --config mlp
+2 train --resume run --config mlp
 1 train --resume run model.width=2
 2 sample --n 0
 2 sample --n -1
@@ -93,10 +93,10 @@ MISTYPED = """
 1 sample --ckpt notes.txt
 1 sample --ckpt runs/run/config.yaml
 1 sample --ckpt runs/run/samples
-1 sample --ckpt latest.pt --out x.jpg
+2 sample --ckpt latest.pt --out x.jpg
 1 sample --ckpt latest.pt --out empty.png/x.png/y.png --runs empty
 1 sample --ckpt latest.pt --out notes.txt/
-1 sample --ckpt latest.pt --out runs
+2 sample --ckpt latest.pt --out runs
 1 sample --ckpt latest.pt --digit 3
 1 sample --ckpt latest.pt --text 12
 2 sample --ckpt latest.pt --truncation 0
@@ -105,20 +105,20 @@ MISTYPED = """
 2 interpolate --steps 1
 2 interpolate --fps 0
 1 interpolate --ckpt latest.pt --classes
-1 interpolate --ckpt latest.pt --out x.jpg
+2 interpolate --ckpt latest.pt --out x.jpg
 1 interpolate --ckpt nope.pt
-1 sample --ckpt latest.pt --device tpu
+2 sample --ckpt latest.pt --device tpu
 1 sample --ckpt latest.pt --n 20000
 1 plot-losses nowhere
 1 plot-losses bare
 1 plot-losses run nowhere
 2 plot-losses
-1 plot-losses run --out x.jpeg2000
-1 plot-losses run --out empty
+2 plot-losses run --out x.jpeg2000
+2 plot-losses run --out empty
 1 make-gif nowhere
 1 make-gif bare
-1 make-gif run --out x.mp4
-1 make-gif run --out empty
+2 make-gif run --out x.mp4
+2 make-gif run --out empty
 2 make-gif run --fps 0
 2 make-gif run --fps nan
 2 make-gif run --fps -3
@@ -131,9 +131,9 @@ MISTYPED = """
 2 evaluate run --n 1000000
 1 evaluate run --n 100 --dataset mnits
 1 evaluate run --n 100 --dataset stacked-mnist
-1 evaluate run --n 100 --panel x.jpg
-1 evaluate run --n 100 --out empty
-1 evaluate run --n 100 --panel empty
+2 evaluate run --n 100 --panel x.jpg
+2 evaluate run --n 100 --out empty
+2 evaluate run --n 100 --panel empty
 2 no-such-command
 2 --no-such-option
 """.strip().splitlines()
@@ -149,11 +149,9 @@ def test_mistyped_command_line_reports_one_message(
     result = mnistgan(*args)
     assert result.exit_code == int(code), (result.stdout, result.stderr)
     assert "Traceback" not in result.stderr
-    if code == "1":
+    if code == "1" or "Error" not in result.stderr:  # not a message of Typer, which is a box
         assert result.stderr.startswith("error: "), result.stderr
         assert result.stderr.count("\n") == 1, result.stderr
-    else:
-        assert "Error" in result.stderr
     assert sorted(example_folder.rglob("*")) == before
 
 
@@ -480,7 +478,7 @@ def test_missing_permissions_are_reported_with_the_path(tmp_path: Path) -> None:
         # "in FOLDER" is reported before any work. A training starts by making its folder.
         assert args[0] == "train" or "Permission denied in " in message
     (run / "latest.pt").chmod(0)
-    unreadable = ("sample", "--ckpt", "runs/run", "--out", "/dev/shm/x.png")
+    unreadable = ("sample", "--ckpt", "runs/run", "--out", "/dev/shm/x.png", "--force")
     program = start(*unreadable, prepare=BecomeNobody(unreadable))
     assert program.wait() == 1
     assert "latest.pt" in program.stderr.read_text()

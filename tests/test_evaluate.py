@@ -87,7 +87,7 @@ def test_evaluation_of_a_run_is_recorded_in_its_folder(mnistgan: Cli) -> None:
     table = mnistgan("evaluate", "tiny", "--n", 200)
     for words in ("Fréchet distance", "as many real digits", "unreadable", "of 10 digits"):
         assert words in table.stdout
-    assert "200 samples are few" in table.stderr
+    assert "only 200 samples" in table.stderr
     assert "no copies of training digits found" in table.stdout
 
 
@@ -154,21 +154,21 @@ def invalid_samples() -> dict[str, str]:
     Path("broken/0.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     Path("nothing").mkdir()
     return {
-        "shape.npy": r"or (N, 28, 28, 3), found (200, 20, 28)",
-        "dtype.npy": "expected uint8 images in 0..255, found float64",
-        "nan.npy": "found float64",
-        "empty.npy": "found (0, 28, 28)",
+        "shape.npy": r"or (N, 28, 28, 3), got (200, 20, 28)",
+        "dtype.npy": "expected uint8 images in 0..255, got float64",
+        "nan.npy": "got float64",
+        "empty.npy": "got (0, 28, 28)",
         "few.npy": "holds 50 images",
-        "objects.npy": "expected uint8 images in 0..255, found object",
+        "objects.npy": "expected uint8 images in 0..255, got object",
         "names.npz": "has no array 'images', only pictures",
         "labels.npz": "expected 200 whole numbers as labels",
-        "classes.npz": "expected labels in 0..9, found 0 to 199",
+        "classes.npz": "expected labels in 0..9, got 0 to 199",
         "cut.npz": "cannot be read",
-        "cut.npy": "cannot be read: its header says 156800 bytes, found 872",
+        "cut.npy": "cannot be read: its header says 156800 bytes, got 872",
         "cut-idx3-ubyte": "its header says",
         "text.npz": "cannot be read",
-        "rgb": "expected a gray picture of 28 x 28 pixels, found RGB of 28 x 28",
-        "large": "found L of 32 x 32",
+        "rgb": "expected a gray picture of 28 x 28 pixels, got RGB of 28 x 28",
+        "large": "got L of 32 x 32",
         "broken": "broken/0.png: is damaged",
         "nothing": "is a folder, but not a run",
         "missing.npz": "no such checkpoint",
@@ -636,7 +636,7 @@ def test_modes_of_stacked_digits_are_counted(mnistgan: Cli) -> None:
     assert record["kl_uniform"] == pytest.approx(expected, abs=0.005)
     assert record["n"] == 5000
     assert {record[key] for key in ("frechet_distance", "precision", "unreadable")} == {None}
-    assert "26,000 samples, not for 5,000" in result.stderr
+    assert "26,000 samples; this evaluation used 5,000" in result.stderr
     assert "modes" in mnistgan("evaluate", "stacked.npz").stdout
     result = mnistgan("evaluate", "stacked.npz", "--cas")
     assert result.exit_code == 1
@@ -677,4 +677,7 @@ def test_gray_samples_are_not_compared_with_stacked_digits(mnistgan: Cli) -> Non
     np.save("single.npy", np.zeros((200, 28, 28), np.uint8))
     result = mnistgan("evaluate", "single.npy", "--dataset", "stacked-mnist")
     assert result.exit_code == 1
-    assert "single.npy: holds images of one channel, and stacked-mnist has 3" in result.stderr
+    assert (
+        "single.npy: wrong number of channels; expected 3 as in stacked-mnist, got 1"
+        in result.stderr
+    )

@@ -378,5 +378,5 @@ def test_non_finite_values_and_too_few_rows_are_refused(
     broken[7, 3] = math.nan
     with pytest.raises(NonFiniteError, match="not all finite"):
         distance(random_features(50), broken)
-    with pytest.raises(ValueError, match=r"or more rows of numbers, found \(1, 64\)"):
+    with pytest.raises(ValueError, match=r"or more rows of numbers, got shape \(1, 64\)"):
         distance(random_features(50), random_features(1))

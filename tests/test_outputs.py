@@ -142,7 +142,7 @@ def test_output_that_would_replace_an_input_is_refused(
 def test_train_judge_checks_its_output_before_training(damaged: RunFolder, maintain: Cli) -> None:
     before = disk_contents()
     assert_refused(maintain("train-judge", "--out", "digits.npz/judges"), "Not a directory")
-    assert_refused(maintain("train-judge", "--name", ""), "expected a name ending in .safetensors")
+    assert_refused(maintain("train-judge", "--name", ""), "NAME.safetensors", exit_code=2)
     assert disk_contents() == before
 
 

@@ -100,8 +100,8 @@ def test_missing_checkpoint_reports_the_reason() -> None:
     make_run()
     Path("empty").mkdir()
     for given, expected in {
-        "nope.pt": "no such checkpoint",
-        "a/b.pt": "no such checkpoint",
+        "nope.pt": "no such run or checkpoint",
+        "a/b.pt": "no such run or checkpoint",
         "exp1": "has no latest.pt yet",
         "empty": "not a run",
     }.items():

@@ -347,7 +347,7 @@ def test_dry_run_reports_the_download_without_starting_it(
     plan = " ".join(result.stdout.split())
     assert "kmnist: 60,000 images, would be downloaded into" in plan
     assert "20 epochs of 1,875 steps" in plan
-    assert_refused(mnistgan(*args, "--offline"), "the download was switched off")
+    assert_refused(mnistgan(*args, "--offline"), "downloads are disabled")
     assert os.listdir() == []
 
 

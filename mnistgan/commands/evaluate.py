@@ -63,8 +63,8 @@ ENOUGH_TEST = 1_000
 """With fewer real test images, `evaluate` warns"""
 MOSTLY_UNREADABLE = 0.9
 """Share of unreadable samples above which bright samples are taken for black digits on white"""
-BRIGHT = 128
-"""Mean pixel of bright images; that of MNIST is 33, and 222 if it is inverted"""
+BRIGHT = 190
+"""Mean pixel of bright images: between noise (128) and inverted digits (222)"""
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ def _is_png_folder(path: Path) -> bool:
 def _check_images(path: Path, header: Header) -> None:
     shape, dtype = header
     if dtype != np.uint8:
-        raise DataError(f"{path}: expected uint8 images in 0..255, found {str(dtype)[:60]}")
+        raise DataError(f"{path}: expected uint8 images in 0..255, got {str(dtype)[:60]}")
     if shape[1:] not in ((28, 28), (28, 28, 3)) or shape[0] == 0:
         raise DataError(
             f"{path}: expected images (N, 28, 28) or (N, 28, 28, 3), got {short(shape)}"

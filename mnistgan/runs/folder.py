@@ -312,7 +312,7 @@ def check_output(
     path = check_output_file(out, suffixes, reads, or_folder=or_folder)
     if is_training_file(resolve_target(path)):
         raise OutputError(f"{shown_path(out)}: is written by mnistgan train; choose another name")
-    if not force and os.path.lexists(path):
+    if not force and path.exists():
         raise OutputError(
             f"{shown_path(out)}: exists already; expected a new name, or --force to replace it"
         )
