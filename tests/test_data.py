@@ -251,7 +251,7 @@ def test_new_data_set_can_be_loaded_and_configured() -> None:
     def blank(split: Split, access: Access) -> Loaded:
         return Loaded(torch.zeros(4, 3, 28, 28).byte(), torch.tensor([0, 1, 1, 0]), "nowhere")
 
-    DATASETS["colours"] = DatasetEntry(blank, ("red", "blue"), channels=3)
+    DATASETS["colours"] = DatasetEntry(blank, ("red", "blue"), channels=3, scorer="modes")
     assert load_dataset("colours", "train").class_names == ("red", "blue")
     assert default_dataset(channels=3) == "stacked-mnist"
     check_config({"data": {"dataset": "colours"}}, "c.yaml", rules=DATASET_RULES)

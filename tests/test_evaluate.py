@@ -214,7 +214,7 @@ def test_panel_shows_least_readable_samples_and_rarest_classes() -> None:
     judged = judge_images(reference.judge, images)
     neighbours = nearest_neighbours(images, training.images[:100])
     seen = Seen(judged, reference, neighbours=neighbours)
-    pixels = np.asarray(draw_panel(images, training, seen))
+    pixels = np.asarray(draw_panel(images, training, neighbours, seen))
 
     def cell(top: int, column: int) -> np.ndarray:
         left = MARGIN + column * (SIDE + GAP)
@@ -357,6 +357,7 @@ def test_real_digits_are_left_out_if_there_are_too_few(
     mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "EPOCHS", 1)
+    monkeypatch.setattr(judge, "LEAST_STEPS", 1)
     write_real_set(Path("mine"), digits)
     np.save("a.npy", digits[0][::4, 0].numpy())
     result = mnistgan("evaluate", "a.npy", "--dataset", "./mine", "--json")
@@ -411,6 +412,7 @@ def test_local_judge_is_trained_once_and_recorded_as_local(
     mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "EPOCHS", 1)
+    monkeypatch.setattr(judge, "LEAST_STEPS", 1)
     write_real_set(Path("mine"), digits)
     images = digits[0][:, 0].numpy()
     np.save("a.npy", images[::10])
@@ -426,6 +428,7 @@ def test_class_names_are_shown(
     mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "EPOCHS", 1)
+    monkeypatch.setattr(judge, "LEAST_STEPS", 1)
     write_real_set(Path("root/KMNIST/raw"), digits)
     monkeypatch.setenv("MNISTGAN_DATA", "root")
     np.save("a.npy", digits[0][::10, 0].numpy())
@@ -437,32 +440,32 @@ def test_class_names_are_shown(
 
 
 @pytest.mark.parametrize(
-    ("labels", "expected"),
+    ("train", "test", "expected"),
     [
-        (np.arange(520) % 26, "needs 10 classes with at least 2 training digits each"),
-        (np.arange(520) % 2, "got 2 classes, the rarest with 260 digits"),
-        (np.arange(100) % 10, "needs at least 128 training digits; got 100"),
+        ([0] * 200, [0] * 30, "only one class"),
+        ([0] * 200 + [1], [0, 1] * 15, "a class has too few training images; expected 2 or more"),
+        ([0] * 200 + [2] * 9, [0, 2] * 15, "a class has too few training images; expected 2"),
+        ([0, 1] * 50, [0, 1] * 15, "too few training images; expected 128 or more, got 100"),
+        ([0, 1] * 90, [0, 1] * 9, "too few test images; expected 20 or more, got 18"),
+        ([0, 1] * 90, [0, 2] * 15, "class 2 has test images, but no training images"),
+        ([0, 1] * 90, [0] * 30, None),
     ],
 )
-def test_data_set_unsuitable_for_a_judge_is_refused(
-    mnistgan: Cli, digits: tuple[Tensor, Tensor], labels: np.ndarray, expected: str
+def test_reason_against_a_judge_is_named(
+    train: list[int], test: list[int], expected: str | None
 ) -> None:
-    write_set(Path("mine"))
-    np.save("a.npy", digits[0][::10, 0].numpy())
-    for stem in ("train", "t10k"):
-        images = digits[0][: len(labels), 0].numpy()
-        Path(f"mine/{stem}-images-idx3-ubyte.gz").write_bytes(idx_bytes(images))
-        Path(f"mine/{stem}-labels-idx1-ubyte.gz").write_bytes(idx_bytes(labels.astype(np.uint8)))
-    result = mnistgan("evaluate", "a.npy", "--dataset", "./mine")
-    assert result.exit_code == 1
-    assert expected in result.stderr
-    assert "Traceback" not in result.output
+    def of(labels: list[int]) -> tuple[Tensor, Tensor]:
+        return torch.zeros(len(labels), 1, 28, 28).byte(), torch.tensor(labels)
+
+    reason = build.obstacle(of(train), of(test))
+    assert reason is None if expected is None else expected in str(reason)
 
 
 def test_train_judge_writes_a_judge_that_can_be_loaded(
     maintain: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "EPOCHS", 1)
+    monkeypatch.setattr(judge, "LEAST_STEPS", 1)
     write_real_set(Path("mine"), digits)
     result = maintain("train-judge", "--dataset", "./mine", "--name", "own", "--out", "judges")
     assert result.exit_code == 0, result.output
@@ -489,6 +492,7 @@ def test_measure_reference_reproduces_a_judge_and_reports_differences(
     maintain: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "EPOCHS", 1)
+    monkeypatch.setattr(judge, "LEAST_STEPS", 1)
     write_real_set(Path("mine"), digits)
     options = ("--dataset", "./mine", "--name", "own")
     torch.set_num_threads(2)

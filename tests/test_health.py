@@ -257,6 +257,7 @@ def test_local_judge_is_used_but_not_trained(
     digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "EPOCHS", 1)
+    monkeypatch.setattr(judge, "LEAST_STEPS", 1)
     names = tuple("0123456789")
     mine = Dataset("./mine", digits[0][::5], digits[1][::5], "a test", names)
     other = Dataset("./other", digits[0][1::5], digits[1][1::5], "a test", names)

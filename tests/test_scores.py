@@ -104,12 +104,12 @@ def test_each_defect_worsens_the_scores_that_measure_it(
 def test_copies_of_training_digits_are_detected(reference: Reference) -> None:
     training = load_shipped("mnist", "train").images[:5000]
     copies = training[torch.randint(1000, (2000,), generator=torch.Generator().manual_seed(0))]
-    near = near_training(nearest_neighbours(copies, training), reference)
+    near = near_training(nearest_neighbours(copies, training), reference.distances)
     assert near.near_copies > 1900
     assert near.near_copies_real == pytest.approx(2)
     assert near.median == 0
     # Real but new digits are not copies.
-    new = near_training(nearest_neighbours(training[::5], training[1::5]), reference)
+    new = near_training(nearest_neighbours(training[::5], training[1::5]), reference.distances)
     assert new.near_copies < 30
 
 
@@ -135,6 +135,7 @@ def test_training_a_judge_is_reproducible_and_keeps_the_random_state(
     digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "EPOCHS", 1)
+    monkeypatch.setattr(judge, "LEAST_STEPS", 1)
     before = torch.get_rng_state()
     (first,) = judge.train_judge(digits[0][:256], digits[1][:256])
     assert torch.equal(torch.get_rng_state(), before)

@@ -43,7 +43,8 @@ def evaluate(
             "-n",
             metavar="N",
             parser=whole_number(100, 100_000),
-            help="Number of samples. Default: 10,000, or 26,000 for stacked-mnist.",
+            help="Number of samples. Default: 10,000, 26,000 for stacked-mnist, or as many "
+            "as there are training images.",
         ),
     ] = None,
     seed: Annotated[

@@ -20,7 +20,7 @@ from mnistgan.plugins import load_plugins
 from mnistgan.runs.events import Finished
 from mnistgan.signals import StopRequest
 from mnistgan.terminal import console
-from mnistgan.terminal.progress import training_progress, training_summary
+from mnistgan.terminal.progress import decoding_bar, training_progress, training_summary
 from mnistgan.terminal.tables import plan_table
 
 RUN, DISPLAY = "Run", "Display"
@@ -144,23 +144,24 @@ def train(
 
     plugins = load_plugins(plugin or ())
     announce = (lambda text: None) if quiet else console.note
-    access = DataAccess(offline, dry_run, announce)
-    if resume is None:
-        words += [] if seed is None else [f"training.seed={seed}"]
-        session = new_run(
-            "fast" if config is None else config,
-            words,
-            runs=runs,
-            name=name,
-            device=device,
-            access=access,
-            plugins=plugins,
-            start=start,
-        )
-    else:
-        session = resumed_run(
-            resume, words, runs=runs, device=device, access=access, plugins=plugins
-        )
+    with decoding_bar(quiet) as progress:
+        access = DataAccess(offline, dry_run, announce, progress)
+        if resume is None:
+            words += [] if seed is None else [f"training.seed={seed}"]
+            session = new_run(
+                "fast" if config is None else config,
+                words,
+                runs=runs,
+                name=name,
+                device=device,
+                access=access,
+                plugins=plugins,
+                start=start,
+            )
+        else:
+            session = resumed_run(
+                resume, words, runs=runs, device=device, access=access, plugins=plugins
+            )
     summary = session.summary()
     if quiet and (dry_run or summary.is_finished):
         console.result(str(summary.folder))
@@ -182,10 +183,10 @@ def train(
         return
 
     with StopRequest() as stop:
-        with training_progress(summary, quiet, preview=not no_preview) as progress:
-            for event in progress.follow(session.run(stop, preview=progress.wants_previews)):
+        with training_progress(summary, quiet, preview=not no_preview) as display:
+            for event in display.follow(session.run(stop, preview=display.wants_previews)):
                 finished = event
         assert isinstance(finished, Finished)
-    training_summary(summary, finished, progress.elapsed_seconds, quiet)
+    training_summary(summary, finished, display.elapsed_seconds, quiet)
     if stop.signal is not None and not finished.complete:
         raise typer.Exit(128 + stop.signal)

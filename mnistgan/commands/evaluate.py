@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from mnistgan import locations
 from mnistgan.data import (
     Dataset,
     DatasetEntry,
+    Split,
     dataset_entry,
     default_dataset,
     is_sample_file,
@@ -22,30 +24,43 @@ from mnistgan.data import (
 )
 from mnistgan.devices import resolve_device
 from mnistgan.errors import DataError
+from mnistgan.evaluation.build import obstacle
 from mnistgan.evaluation.cas import SEEDS
 from mnistgan.evaluation.judge import CLASSES
 from mnistgan.evaluation.measuring import (
     Working,
     classify,
+    decode_real,
     judge_all,
     load_real,
     real_scores,
     reference_of,
 )
-from mnistgan.evaluation.neighbours import nearest_neighbours
+from mnistgan.evaluation.neighbours import nearest_neighbours, real_distances
 from mnistgan.evaluation.panel import draw_panel
+from mnistgan.evaluation.reference import SHIPPED_JUDGES
 from mnistgan.evaluation.result import Evaluation, Origin, Yardstick
-from mnistgan.evaluation.scores import Scorer, Scores, Seen, score
-from mnistgan.evaluation.verdicts import Measured, verdict
+from mnistgan.evaluation.scores import (
+    Scorer,
+    Scores,
+    Seen,
+    near_training,
+    score,
+    scores_without_judge,
+)
+from mnistgan.evaluation.verdicts import Measured, verdict, verdict_without_judge
 from mnistgan.files import atomic_write
 from mnistgan.images import to_uint8
 from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint, is_run
 from mnistgan.sampling import BLOCK, OpenedGenerator, generate, open_generator
 
+Load = Callable[[Split], Dataset]
 FEWEST = 100
 """Minimum number of samples; with fewer, the distances are meaningless"""
 ENOUGH = 5_000
 """Below this number, the Fréchet distance is biased upwards and `evaluate` warns"""
+ENOUGH_TEST = 1_000
+"""With fewer real test images, `evaluate` warns"""
 MOSTLY_UNREADABLE = 0.9
 """Share of unreadable samples above which bright samples are taken for black digits on white"""
 BRIGHT = 190
@@ -168,7 +183,8 @@ def evaluate(
 ) -> Iterator[Working | Evaluated]:
     """Score `count` samples of a run, a checkpoint or a file; the last item is the result.
 
-    `count` defaults to `evaluation_samples` of the data set.
+    `count` defaults to `evaluation_samples` of the data set, or to the number of training images of
+    a smaller one. If no judge can be trained for the data set, only few scores remain.
 
     Appends the result to the run's evaluations.jsonl. Raises RunError, CheckpointError, DataError,
     DeviceError and OutputError.
@@ -202,27 +218,52 @@ def evaluate_source(
     Writes the picture `panel` if it is not None.
     """
     name = dataset or source.dataset
-    entry = dataset_entry(name)
+    entry = dataset_entry(name, source.channels)
     _check_channels(source.target, source.channels, name, entry.channels)
     if entry.scorer != "features" and (cas or panel is not None):
         raise DataError(
             "--panel, --cas: need images of single digits, got stacked ones; leave them out"
         )
+    load: Load = partial(load_real, name, root=source.root, channels=source.channels)
+    usual, training, reason = entry.evaluation_samples, None, None
+    if entry.scorer == "features":
+        yield from decode_real(name, source.channels)
+        training = load("train")
+        reason = _obstacle(training, load)
+        if isinstance(
+            source, TrainedGenerator
+        ):  # the scores of real images need as many training images
+            usual = min(usual, max(FEWEST, len(training.images)))
 
-    samples = yield from source.draw(count or entry.evaluation_samples, seed)
+    samples = yield from source.draw(count or usual, seed)
+    _check_labels(samples, entry.max_classes if training is None else len(training.class_names))
+    target_device = resolve_device(device)
+    if training is not None and reason is not None:
+        if cas:
+            raise DataError(f"--cas: needs a judge, and {name} has none, because {reason}")
+        evaluation = yield from _without_judge(
+            samples, training, load("test"), reason, panel, seed, target_device
+        )
+        yield _kept(evaluation, source.run, ())
+        return
+
     judged_as = entry.judged_as or name
-    reference = yield from reference_of(judged_as, source.root, locations.judges())
+    reference = yield from reference_of(judged_as, source.root, source.channels, locations.judges())
     judged = yield from judge_all(reference.judge, samples.images)
     seen = Seen(judged, reference, source.channels, samples.labels)
     real: Scores | None = None
-    if entry.scorer == "features":
-        training = load_real(name, "train", source.root)
-        seen = yield from _beside_real(seen, samples.images, training, source.root, cas)
+    if training is not None:
+        yield Working("looking for copies", 0, 1)
+        neighbours = nearest_neighbours(samples.images, training.images)
+        seen = replace(seen, neighbours=neighbours)
+        if cas:
+            seen = yield from _classified(seen, samples.images, training, load("test"))
         if panel is not None:
-            _write_panel(panel, draw_panel(samples.images, training, seen))
+            _write_panel(panel, draw_panel(samples.images, training, neighbours, seen))
         real = yield from real_scores(reference, training.images, len(samples.images))
     yield Working("scoring", 0, 1)
-    evaluation = _result(seen, real, samples, entry.scorer, judged_as, seed, resolve_device(device))
+    names = dataset_entry(judged_as).names_of(CLASSES) if training is None else training.class_names
+    evaluation = _result(seen, real, samples, entry.scorer, judged_as, names, seed, target_device)
     yield _kept(evaluation, source.run, _notes(evaluation, samples.images, entry))
 
 
@@ -237,26 +278,59 @@ def write_record(path: Path, evaluation: Evaluation) -> None:
         file.write((json.dumps(evaluation.to_json(), indent=2) + "\n").encode())
 
 
-def _beside_real(
-    seen: Seen, images: Tensor, training: Dataset, root: Path | None, cas: bool
-) -> Generator[Working, None, Seen]:
-    """Add the nearest training images and, with `cas`, the accuracies of classifiers to `seen`.
+def _obstacle(training: Dataset, load: Load) -> str | None:
+    """Why there can be no judge for these images, or None."""
+    if training.name in SHIPPED_JUDGES:
+        return None
+    test = load("test")
+    return obstacle((training.images, training.labels), (test.images, test.labels))
 
-    images: (N, 1, 28, 28) uint8
-    """
+
+def _without_judge(
+    samples: Samples,
+    training: Dataset,
+    test: Dataset,
+    reason: str,
+    panel_at: Path | None,
+    seed: int,
+    device: torch.device,
+) -> Generator[Working, None, Evaluation]:
+    """The scores that need no judge. Raises DataError if there are too few images even for them."""
+    if len(training.images) < 2 or len(test.images) == 0:
+        raise DataError(
+            f"{training.name}: has too few images for any score; expected 2 training images and 1 "
+            f"test image or more, got {len(training.images)} and {len(test.images)}"
+        )
     yield Working("looking for copies", 0, 1)
-    neighbours = nearest_neighbours(images, training.images)
-    if not cas:
-        return replace(seen, neighbours=neighbours)
+    neighbours = nearest_neighbours(samples.images, training.images)
+    usual = real_distances(nearest_neighbours(test.images, training.images))
+    if panel_at is not None:
+        _write_panel(panel_at, draw_panel(samples.images, training, neighbours, None))
+    scores = scores_without_judge(near_training(neighbours, usual))
+    return _evaluation(
+        samples,
+        seed,
+        device,
+        scores=scores,
+        yardstick=Yardstick.without_judge(training.name, len(test.images)),
+        real=None,
+        class_names=training.class_names,
+        verdict=verdict_without_judge(scores, training.class_names, reason),
+    )
+
+
+def _classified(
+    seen: Seen, images: Tensor, training: Dataset, test: Dataset
+) -> Generator[Working, None, Seen]:
+    """Add the accuracies of classifiers that are trained on `images` to `seen`."""
     labels = seen.judged.labels if seen.labels is None else seen.labels
-    test = load_real(training.name, "test", root)
     accuracies = yield from classify(images, labels, training, test)
     classification = {
         "labels": "judge" if seen.labels is None else "condition",
         "seeds": list(SEEDS),
         **accuracies,
     }
-    return replace(seen, neighbours=neighbours, classification=classification)
+    return replace(seen, classification=classification)
 
 
 def _result(
@@ -265,6 +339,7 @@ def _result(
     samples: Samples,
     scorer: Scorer,
     dataset: str,
+    class_names: tuple[str, ...],
     seed: int,
     device: torch.device,
 ) -> Evaluation:
@@ -272,22 +347,45 @@ def _result(
         scores=score(seen, scorer),
         real=real or {},
         n=len(samples.images),
-        class_names=dataset_entry(dataset).names_of(CLASSES),
+        class_names=class_names,
         class_shares=seen.reference.class_shares,
         judge_sha256=seen.reference.judge_sha256,
     )
+    return _evaluation(
+        samples,
+        seed,
+        device,
+        scores=measured.scores,
+        yardstick=Yardstick.of(seen.reference, dataset),
+        real=real,
+        class_names=class_names,
+        verdict=verdict(scorer, measured),
+    )
+
+
+def _evaluation(
+    samples: Samples,
+    seed: int,
+    device: torch.device,
+    *,
+    scores: Scores,
+    yardstick: Yardstick,
+    real: Scores | None,
+    class_names: tuple[str, ...],
+    verdict: tuple[str, ...],
+) -> Evaluation:
     return Evaluation(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         torch=str(torch.__version__),
         device=str(device),
-        n=measured.n,
+        n=len(samples.images),
         seed=seed,
         origin=samples.origin,
-        scores=measured.scores,
-        yardstick=Yardstick.of(seen.reference, dataset),
+        scores=scores,
+        yardstick=yardstick,
         real=real,
-        class_names=measured.class_names,
-        verdict=verdict(scorer, measured),
+        class_names=class_names,
+        verdict=verdict,
     )
 
 
@@ -307,10 +405,16 @@ def _notes(evaluation: Evaluation, images: Tensor, entry: DatasetEntry) -> Itera
             )
         return
     unreadable = evaluation.scores["unreadable"]
-    if unreadable > MOSTLY_UNREADABLE and float(images.float().mean()) > BRIGHT:
+    is_gray = images.shape[1] == 1
+    if is_gray and unreadable > MOSTLY_UNREADABLE and float(images.float().mean()) > BRIGHT:
         yield (
             f"{unreadable:.0%} of the samples are unreadable, and most pixels are bright: are they "
             "black on white? Expected white on black. Try: 255 - images"
+        )
+    if evaluation.yardstick.n < ENOUGH_TEST:
+        yield (
+            f"only {evaluation.yardstick.n:,} test {evaluation.image_noun} to compare with: the "
+            "scores are rough"
         )
     if n < ENOUGH:
         yield (
@@ -349,8 +453,13 @@ def _check_channels(target: str, found: int, dataset: str, expected: int) -> Non
         )
 
 
-def _channels(count: int) -> str:
-    return "one channel" if count == 1 else f"{count} channels"
+def _check_labels(samples: Samples, classes: int) -> None:
+    labels = samples.labels
+    if labels is not None and not 0 <= labels.min() <= labels.max() < classes:
+        raise DataError(
+            f"{samples.origin.path}: expected labels in 0..{classes - 1}, got {labels.min()} to "
+            f"{labels.max()}"
+        )
 
 
 def _sha256(path: Path) -> str:

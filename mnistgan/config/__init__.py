@@ -6,6 +6,7 @@ from mnistgan.config.presets import find_config, preset_path, presets, summary_o
 from mnistgan.config.rules import Rule
 from mnistgan.config.schema import (
     MAX_CLASSES,
+    MAX_EPOCHS,
     RESUMABLE_KEYS,
     STDDEV_GROUP,
     AugmentConfig,
@@ -23,6 +24,7 @@ from mnistgan.config.suggestions import did_you_mean
 
 __all__ = [
     "MAX_CLASSES",
+    "MAX_EPOCHS",
     "RESUMABLE_KEYS",
     "STDDEV_GROUP",
     "AugmentConfig",

@@ -20,6 +20,7 @@ MAX_CLASSES = 1_000
 """Largest number of classes of a data set"""
 STDDEV_GROUP = 4
 """Number of neighboring images in a batch that model.minibatch_stddev compares"""
+MAX_EPOCHS = 1_000_000
 MAX_THREADS = 1024
 THREADS_SCHEMA: dict[str, Any] = {
     "anyOf": [{"enum": ["auto"]}, {"type": "integer", "minimum": 1, "maximum": MAX_THREADS}]
@@ -33,6 +34,10 @@ Argument = Annotated[
     StrictBool | float | tuple[float, ...],
     Field(union_mode="left_to_right"),
     BeforeValidator(lambda value: {"true": True, "false": False}.get(str(value).lower(), value)),
+]
+Channels = Annotated[
+    Literal[1, 3],
+    BeforeValidator(lambda value: {"1": 1, "3": 3}.get(str(value), value)),
 ]
 
 
@@ -48,7 +53,11 @@ class DataConfig(Section):
     """The images to train on."""
 
     dataset: str = "mnist"
-    """Name of a data set, or path of a folder of IDX files. A path must contain a separator."""
+    """Name of a data set, or path of your own data: a folder of pictures or of IDX files, or an
+    .npz file. A path must contain a separator."""
+    channels: Channels | None = None
+    """Channels of your own pictures: 1 converts them to gray, 3 keeps their colors. null: 1; the
+    other data sets decide it themselves."""
     root: Path | None = None
     """Folder with the IDX files of a named data set. null: $MNISTGAN_DATA if it is set, else the
     MNIST files in the package; for other data sets the cache or a download."""
@@ -128,7 +137,7 @@ class OptimizerConfig(Section):
 class TrainingConfig(Section):
     """The length, seed and speed of the training."""
 
-    epochs: int = Field(20, ge=1, le=1_000_000)
+    epochs: int = Field(20, ge=1, le=MAX_EPOCHS)
     """Number of passes of D over the data. Schedules span this length."""
     max_steps: int | None = Field(None, ge=1)
     """Stop early after this many updates of G. null: no early stop."""

@@ -1,8 +1,8 @@
 """A data set: its entry in the table, and one of its splits in memory."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -40,6 +40,8 @@ class Dataset:
     """Names of the classes, from class 0 to the highest in `labels`"""
     is_placeholder: bool = False
     """Whether the images are blank, because a dry run downloads nothing"""
+    preparation: Mapping[str, str] = field(default_factory=dict)
+    """What was done with a user's own pictures: short names and texts for a plan"""
 
     @cached_property
     def class_counts(self) -> list[int]:
@@ -68,6 +70,8 @@ class Access:
     """Download nothing, and return blank images in place of those that would be downloaded"""
     announce: Callable[[str], None] = lambda text: None
     """Receives a line before a download begins"""
+    progress: Callable[[int, int], None] = lambda done, total: None
+    """Receives the number of decoded pictures so far, and in total"""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,10 @@ class Loaded:
     """(N,) int64"""
     source: str
     is_placeholder: bool = False
+    class_names: tuple[str, ...] | None = None
+    """Names of the classes; None: those of the entry"""
+    preparation: Mapping[str, str] = field(default_factory=dict)
+    """What was done with a user's own pictures, in words"""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The data sets by name. A new one is an entry in DATASETS."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from mnistgan.data.dataset import (
     Split,
     are_class_names,
 )
-from mnistgan.data.sources import SHIPPED_FOLDER, IdxFiles, load_folder
+from mnistgan.data.own import decode, load_own
+from mnistgan.data.sources import SHIPPED_FOLDER, IdxFiles, expanded, holds_idx_files
 from mnistgan.errors import DataError
 from mnistgan.tables import Table
 
@@ -102,11 +103,25 @@ DATASETS: Table[DatasetEntry] = Table(
 )
 
 
-def dataset_entry(name: str) -> DatasetEntry:
-    """The entry of a named data set, or one for the folder of IDX files at the path `name`."""
+def dataset_entry(name: str, channels: int | None = None) -> DatasetEntry:
+    """The entry of a named data set, or one for the user's own data at the path `name`.
+
+    channels: the number of channels of own pictures, 1 or 3; None: 1
+    """
     if name in DATASETS:
         return DATASETS[name]
-    return DatasetEntry(partial(load_folder, folder=Path(name)), class_names=None)
+    channels = channels or 1
+    load = partial(load_own, path=Path(name), channels=channels)
+    return DatasetEntry(load, class_names=None, channels=channels)
+
+
+def decode_own(name: str, channels: int | None) -> Iterator[tuple[int, int]]:
+    """Decode the user's own pictures ahead of `load_dataset`, which then uses the result.
+
+    Yields their number so far, and in total; nothing for other data sets. Raises DataError.
+    """
+    if name not in DATASETS and not holds_idx_files(expanded(Path(name))):
+        yield from decode(Path(name), channels or 1)
 
 
 def default_dataset(channels: int) -> str:
@@ -126,22 +141,26 @@ def load_dataset(
     offline: bool = False,
     dry_run: bool = False,
     announce: Callable[[str], None] = lambda text: None,
+    channels: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dataset:
-    """Load one split of a named data set, or of a folder of IDX files.
+    """Load one split of a named data set, or of the user's own data at the path `name`.
 
     `root` is a folder with torchvision's layout, or one that holds the files directly if their
     names or checksums identify the data set. The default is $MNISTGAN_DATA. Without either, MNIST
     and Stacked MNIST come from this package. The other data sets come from `cache`, a folder with
     torchvision's layout (default: the user's cache). Files missing there are downloaded unless
     `offline` is set. `announce` receives a line before a download begins. A `dry_run` downloads
-    nothing and returns blank images instead of those that it would download.
+    nothing and returns blank images instead of those that it would download. Own pictures get as
+    many `channels`, 1 by default; `progress` receives the number of decoded ones, and of all.
 
     Raises DataError if no source has the files or a file is damaged.
     """
     root = root or locations.data_root()
     if root is None and dataset_entry(name).ships:
         return load_shipped(name, split)
-    return _load(name, split, Access(root, cache or locations.cache(), offline, dry_run, announce))
+    access = Access(root, cache or locations.cache(), offline, dry_run, announce, progress)
+    return _load(name, split, access, channels)
 
 
 @lru_cache
@@ -150,15 +169,18 @@ def load_shipped(name: str, split: Split) -> Dataset:
     return _load(name, split, Access(root=None, cache=locations.cache(), offline=True))
 
 
-def _load(name: str, split: Split, access: Access) -> Dataset:
-    entry = dataset_entry(name)
+def _load(name: str, split: Split, access: Access, channels: int | None = None) -> Dataset:
+    entry = dataset_entry(name, channels)
     loaded = entry.load(split, access)
-    lowest, highest = int(loaded.labels.min()), int(loaded.labels.max())
+    # Of few pictures, none may be held out for the test split.
+    lowest, highest = (
+        (int(edge) for edge in loaded.labels.aminmax()) if len(loaded.labels) else (0, 0)
+    )
     if lowest < 0 or highest >= entry.max_classes:
         raise DataError(
             f"{name}: expected labels in 0..{entry.max_classes - 1}, got {lowest} to {highest}"
         )
-    names = entry.names_of(highest + 1)
+    names = loaded.class_names or entry.names_of(highest + 1)
     if not are_class_names(names):
         raise DataError(
             f"{name}: expected distinct, printable class names of at most {MAX_NAME_LENGTH} "
@@ -171,27 +193,36 @@ def _load(name: str, split: Split, access: Access) -> Dataset:
         loaded.source,
         names,
         loaded.is_placeholder,
+        loaded.preparation,
     )
 
 
 def _known_or_path(dataset: str) -> str | None:
     if dataset in DATASETS or any(mark in dataset for mark in "/\\") or dataset == ".":
         return None
-    if dataset and Path(dataset).is_dir():
-        return f"should be a named data set or a path; did you mean the folder ./{dataset}?"
+    for kind, exists in (("folder", Path.is_dir), ("file", Path.is_file)):
+        if dataset and exists(Path(dataset)):
+            return f"should be a named data set or a path; did you mean the {kind} ./{dataset}?"
     return (
-        f"should be one of {', '.join(DATASETS)}, or the path of a folder of IDX files such as "
+        f"should be one of {', '.join(DATASETS)}, or the path of a folder or an .npz file such as "
         f"./{dataset or 'digits'}{did_you_mean(dataset, DATASETS)}"
     )
 
 
 def _scored_stacked(dataset: str, every_epochs: float | None) -> str | None:
-    if every_epochs is not None and dataset_entry(dataset).channels != 1:
-        return f"evaluate_every_epochs needs images with one channel; leave it null for {dataset}"
+    if every_epochs is not None and dataset_entry(dataset).scorer != "features":
+        return f"evaluate_every_epochs has no score for stacked images; leave it null for {dataset}"
+    return None
+
+
+def _channels_of_own(dataset: str, channels: int | None) -> str | None:
+    if channels is not None and dataset in DATASETS:
+        return f"channels applies to your own pictures; leave it null for {dataset}"
     return None
 
 
 DATASET_RULES = (
     Rule(("data.dataset",), _known_or_path),
+    Rule(("data.dataset", "data.channels"), _channels_of_own),
     Rule(("data.dataset", "output.evaluate_every_epochs"), _scored_stacked),
 )

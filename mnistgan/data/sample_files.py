@@ -6,7 +6,8 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -15,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnistgan.data.datasets import DATASETS, default_dataset
 from mnistgan.data.idx import read_idx, read_up_to
 from mnistgan.errors import DataError
 from mnistgan.pictures import read_png
@@ -61,12 +61,8 @@ def read_samples(path: Path) -> tuple[Tensor, Tensor | None]:
     Raises DataError, naming the file, if it does not hold uint8 images of 28 x 28 pixels.
     """
     read = _read_folder if path.is_dir() else READERS.get(path.suffix.lower(), _read_idx)
-    try:
+    with readable(path):
         images, labels = read(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except UNREADABLE as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
     return check_samples(images, labels, path)
 
 
@@ -81,27 +77,44 @@ def check_samples(
     if labels is not None:
         _check_labels(path, Header(labels.shape, labels.dtype), len(images))
     pixels = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-    classes = DATASETS[default_dataset(pixels.shape[1])].max_classes
-    if labels is not None and not 0 <= labels.min() <= labels.max() < classes:
-        raise DataError(
-            f"{path}: expected labels in 0..{classes - 1}, got {labels.min()} to {labels.max()}"
-        )
     tensor = torch.from_numpy(np.ascontiguousarray(pixels))
     return tensor, None if labels is None else torch.from_numpy(labels.astype(np.int64))
 
 
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn the errors of a missing or damaged file into a DataError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UNREADABLE as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
+
+
 def _read_npz(path: Path) -> Arrays:
+    return read_npz(path, _check_images, _check_labels)
+
+
+def read_npz(
+    path: Path, check_images: Check, check_labels: Callable[[Path, Header, int], None]
+) -> Arrays:
+    """Read the arrays `images` and, if there is one, `labels`.
+
+    The checks get the header of an array before its data is read; that of the labels also gets the
+    number of images. Raises DataError, OSError, or one of UNREADABLE.
+    """
     with open_bounded(path, MAX_BYTES) as file, open_zip(file) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if "images.npy" not in archive.namelist():
             found = ", ".join(names[:10]) or "nothing"
             raise DataError(f"{path}: has no array 'images', only {found}")
-        images = _read_entry(path, archive, "images", _check_images)
+        images = _read_entry(path, archive, "images", check_images)
         if "labels.npy" not in archive.namelist():
             return images, None
 
         def check(path: Path, header: Header) -> None:
-            _check_labels(path, header, len(images))
+            check_labels(path, header, len(images))
 
         return images, _read_entry(path, archive, "labels", check)
 
@@ -188,7 +201,7 @@ def _check_images(path: Path, header: Header) -> None:
         raise DataError(f"{path}: expected uint8 images in 0..255, got {str(dtype)[:60]}")
     if shape[1:] not in ((28, 28), (28, 28, 3)) or shape[0] == 0:
         raise DataError(
-            f"{path}: expected images (N, 28, 28) or (N, 28, 28, 3), got {_short(shape)}"
+            f"{path}: expected images (N, 28, 28) or (N, 28, 28, 3), got {short(shape)}"
         )
 
 
@@ -197,11 +210,12 @@ def _check_labels(path: Path, header: Header, count: int) -> None:
     if shape != (count,) or dtype.kind not in "iu":
         raise DataError(
             f"{path}: expected {count} whole numbers as labels, got {str(dtype)[:60]} "
-            f"{_short(shape)}"
+            f"{short(shape)}"
         )
 
 
-def _short(shape: tuple[int, ...]) -> str:
+def short(shape: tuple[int, ...]) -> str:
+    """A shape as text, shortened if an array has many dimensions."""
     text = str(shape)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

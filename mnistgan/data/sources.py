@@ -90,14 +90,17 @@ class IdxFiles:
         )
 
 
+def holds_idx_files(folder: Path) -> bool:
+    """Whether a folder has one of the IDX files of `load_folder`."""
+    return any(_find(folder, stem) for stem in (*IMAGES.values(), *LABELS.values()))
+
+
 def load_folder(split: Split, access: Access, folder: Path) -> Loaded:
     """Load one split of a folder of IDX files that are named like those of MNIST.
 
     Raises DataError if the files are missing or damaged.
     """
     folder = expanded(folder)
-    if not folder.is_dir():
-        raise DataError(f"{folder}: data.dataset names a folder that does not exist")
     if not _find(folder, IMAGES[split]):
         raise DataError(f"{folder}: has no {IMAGES[split]}(.gz)")
     return _read(IdxFiles("", ""), folder, split, f"IDX files in {folder}")

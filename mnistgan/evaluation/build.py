@@ -11,7 +11,6 @@ from mnistgan.data import Dataset, Split
 from mnistgan.errors import DataError
 from mnistgan.evaluation.judge import (
     BATCH_SIZE,
-    CLASSES,
     RECIPE,
     Judge,
     JudgeEpoch,
@@ -20,6 +19,7 @@ from mnistgan.evaluation.judge import (
 )
 from mnistgan.evaluation.neighbours import nearest_neighbours
 from mnistgan.evaluation.reference import (
+    LEAST_FEATURES,
     SHIPPED_JUDGES,
     Reference,
     load_reference,
@@ -33,7 +33,8 @@ REAL_COUNT = 10_000
 LOCAL_PREFIX = "local-judge-"
 """Start of the name of a judge trained on this machine"""
 Digits = tuple[Tensor, Tensor]
-"""Images (N, 1, 28, 28) uint8 and their classes (N,)"""
+"""Images (N, C, 28, 28) uint8 and their classes (N,)"""
+LEAST_PER_CLASS = 2
 
 
 def build_reference(
@@ -43,7 +44,8 @@ def build_reference(
 
     Raises DataError if a judge cannot be trained on these digits.
     """
-    _check_digits(train, test)
+    if reason := obstacle(train, test):
+        raise DataError(f"a judge cannot be trained: {reason}")
     for epoch in train_judge(*train):
         yield epoch
     return measure_reference(name, epoch.judge, train, test)
@@ -68,20 +70,25 @@ def measure_reference(name: str, judge: Judge, train: Digits, test: Digits) -> R
     return replace(reference, real={key: value for key, value in real.items() if value is not None})
 
 
-def _check_digits(train: Digits, test: Digits) -> None:
-    """Raise DataError if a judge cannot be trained and measured on these digits."""
-    if train[0].shape[1] != 1:
-        raise DataError("a judge needs images with one channel; got {train[0].shape[1]} channels")
+def obstacle(train: Digits, test: Digits) -> str | None:
+    """Why a judge cannot be trained and measured on these images, or None if it can."""
+    counts, tested = train[1].bincount().tolist(), len(test[0])
+    if len(counts) < 2:
+        return "there is only one class, and a judge learns to tell classes apart"
+    if min(counts) < LEAST_PER_CLASS:
+        return (
+            f"a class has too few training images; expected {LEAST_PER_CLASS} or more, got "
+            f"{min(counts)}"
+        )
     if len(train[0]) < BATCH_SIZE:
-        raise DataError(f"a judge needs at least {BATCH_SIZE} training digits; got {len(train[0])}")
-    for split, (_, labels) in (("training", train), ("test", test)):
-        counts = labels.bincount(minlength=CLASSES).tolist()
-        if len(counts) > CLASSES or min(counts) < 2:
-            present = [count for count in counts if count]
-            raise DataError(
-                f"a judge needs {CLASSES} classes with at least 2 {split} digits each; got "
-                f"{len(present)} classes, the rarest with {min(present, default=0)} digits"
-            )
+        return (
+            f"there are too few training images; expected {BATCH_SIZE} or more, got {len(train[0])}"
+        )
+    if tested < LEAST_FEATURES:
+        return f"there are too few test images; expected {LEAST_FEATURES} or more, got {tested}"
+    if int(test[1].max()) >= len(counts):
+        return f"class {int(test[1].max())} has test images, but no training images"
+    return None
 
 
 def find_reference(

@@ -19,10 +19,11 @@ def classification_accuracy(
 
     The classification accuracy score of Ravuri and Vinyals 2019. The initial weights, the number of
     steps and the order of the images are the same for all training sets of the same size.
-    images: (N, 1, 28, 28) uint8, labels: (N,) int64.
+    images: (N, C, 28, 28) uint8, labels: (N,) int64.
     """
     rng = torch.Generator().manual_seed(seed)
-    classifier = _classifier(rng)
+    classes = 1 + max(int(labels.max()), int(test_labels.max()))
+    classifier = _classifier(rng, classes, images.shape[1])
     optimizer = torch.optim.Adam(classifier.parameters(), lr=LR)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=STEPS)
     for _ in range(STEPS):
@@ -43,12 +44,12 @@ def classification_accuracy(
     return float((torch.cat(answers) == test_labels).double().mean())
 
 
-def _classifier(rng: torch.Generator) -> nn.Module:
-    """28x28 -> 14x14 -> 7x7 -> 10 logits; its weights are drawn from `rng`."""
+def _classifier(rng: torch.Generator, classes: int, channels: int) -> nn.Module:
+    """28x28 -> 14x14 -> 7x7 -> logits; its weights are drawn from `rng`."""
     classifier = nn.Sequential(
-        nn.Conv2d(1, 32, 5, stride=2, padding=2), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.Conv2d(channels, 32, 5, stride=2, padding=2), nn.BatchNorm2d(32), nn.ReLU(),
         nn.Conv2d(32, 64, 5, stride=2, padding=2), nn.BatchNorm2d(64), nn.ReLU(),
-        nn.Flatten(), nn.Linear(64 * 7 * 7, 10),
+        nn.Flatten(), nn.Linear(64 * 7 * 7, classes),
     )  # fmt: skip
     for module in classifier:
         if isinstance(module, nn.Conv2d | nn.Linear):

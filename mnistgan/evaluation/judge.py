@@ -4,6 +4,7 @@ It is trained once, on the training split of a data set. The judge of MNIST ship
 so that everybody uses the same one.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,25 +14,30 @@ from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 
 from mnistgan.data import to_unit_range
 
-RECIPE = "judge-v1"
+RECIPE = "judge-v2"
 """Version of the network, its training and its preprocessing; a change to any of them requires a
 new name"""
 FEATURES = 64
 CLASSES = 10
+"""Number of classes of the judge of MNIST"""
 JUDGE_BATCH = 250
 EPOCHS = 8
+LEAST_STEPS = 400
+"""A judge of few images is trained for more epochs, until it has taken so many steps"""
 BATCH_SIZE = 128
 MAX_LR = 4e-3
 WEIGHT_DECAY = 0.02
 
 
 class Judge(nn.Module):
-    """Pixels (B, 1, 28, 28) uint8 -> 14x14 -> 7x7 -> 4x4 -> features (B, 64) -> logits (B, 10)."""
+    """Pixels (B, C, 28, 28) uint8 -> 14x14 -> 7x7 -> 4x4 -> features (B, 64) -> logits (B, K)."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = CLASSES, channels: int = 1) -> None:
         super().__init__()
+        self.classes = classes
+        self.channels = channels
         self.body = nn.Sequential(
-            *_convolution(1, 32, size=5, stride=2),
+            *_convolution(channels, 32, size=5, stride=2),
             *_convolution(32, 64, size=3, stride=1),
             *_convolution(64, 96, size=3, stride=2),
             *_convolution(96, 64, size=3, stride=2),
@@ -39,10 +45,10 @@ class Judge(nn.Module):
             nn.Linear(64 * 4 * 4, FEATURES, bias=False),
             nn.BatchNorm1d(FEATURES),
         )
-        self.head = nn.Sequential(nn.ReLU(), nn.Linear(FEATURES, CLASSES))
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(FEATURES, classes))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """pixels: 0..255. Returns features (B, 64), before the last ReLU, and logits (B, 10)."""
+        """pixels: 0..255. Returns features (B, 64), before the last ReLU, and logits (B, K)."""
         features: Tensor = self.body(to_unit_range(pixels))
         return features, self.head(features)
 
@@ -54,7 +60,7 @@ class Judged:
     features: Tensor
     """(N, 64) float32"""
     probabilities: Tensor
-    """(N, 10) float32"""
+    """(N, K) float32, for K classes"""
 
     @property
     def labels(self) -> Tensor:
@@ -65,9 +71,17 @@ class Judged:
         return Judged(self.features[:count], self.probabilities[:count])
 
 
+def judged_parts(judge: Judge, images: Tensor) -> tuple[Tensor, ...]:
+    """The parts of images (N, C, 28, 28) that the judge can read.
+
+    These are the images themselves or, for a judge with one channel, each of their channels.
+    """
+    return (images,) if images.shape[1] == judge.channels else images.split(1, dim=1)
+
+
 @torch.no_grad()
 def judge_images(judge: Judge, images: Tensor) -> Judged:
-    """Apply the judge to images (N, 1, 28, 28) uint8 in eval mode, in blocks."""
+    """Apply the judge to images (N, C, 28, 28) uint8 in eval mode, in blocks."""
     judge.eval()
     device = next(judge.parameters()).device
     features, probabilities = [], []
@@ -90,7 +104,7 @@ class JudgeEpoch:
 
 
 def train_judge(images: Tensor, labels: Tensor, seed: int = 0) -> Iterator[JudgeEpoch]:
-    """Train a judge on digits (N, 1, 28, 28) uint8 and their classes (N,). Yields each epoch.
+    """Train a judge on images (N, C, 28, 28) uint8 and their classes (N,). Yields each epoch.
 
     Each image of a batch is shifted, rotated and scaled at random.
     """
@@ -100,11 +114,12 @@ def train_judge(images: Tensor, labels: Tensor, seed: int = 0) -> Iterator[Judge
 
 
 def _train(images: Tensor, labels: Tensor) -> Iterator[JudgeEpoch]:
-    judge = Judge()
+    judge = Judge(int(labels.max()) + 1, images.shape[1])
     optimizer = torch.optim.AdamW(judge.parameters(), lr=MAX_LR, weight_decay=WEIGHT_DECAY)
     steps = len(images) // BATCH_SIZE
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, MAX_LR, total_steps=EPOCHS * steps)
-    for epoch in range(1, EPOCHS + 1):
+    epochs = max(EPOCHS, math.ceil(LEAST_STEPS / steps))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, MAX_LR, total_steps=epochs * steps)
+    for epoch in range(1, epochs + 1):
         total = 0.0
         judge.train()
         for indices in torch.randperm(len(images))[: steps * BATCH_SIZE].split(BATCH_SIZE):
@@ -115,7 +130,7 @@ def _train(images: Tensor, labels: Tensor) -> Iterator[JudgeEpoch]:
             optimizer.step()
             schedule.step()
             total += loss.item()
-        yield JudgeEpoch(epoch, EPOCHS, total / steps, judge)
+        yield JudgeEpoch(epoch, epochs, total / steps, judge)
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int) -> list[nn.Module]:

@@ -1,6 +1,6 @@
 """The slow parts of an evaluation, as generators that yield their progress."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnistgan.data import Dataset, Split, dataset_entry, load_dataset, load_shipped
+from mnistgan.data import Dataset, Split, dataset_entry, decode_own, load_dataset, load_shipped
 from mnistgan.evaluation.build import find_reference
 from mnistgan.evaluation.cas import SEEDS, classification_accuracy
-from mnistgan.evaluation.judge import JUDGE_BATCH, Judge, Judged, judge_images
+from mnistgan.evaluation.judge import JUDGE_BATCH, Judge, Judged, judge_images, judged_parts
 from mnistgan.evaluation.reference import Reference
 from mnistgan.evaluation.scores import SCORES, Seen, score
 
@@ -26,19 +26,29 @@ class Working:
     total: int
 
 
-def load_real(name: str, split: Split, root: Path | None) -> Dataset:
+def load_real(name: str, split: Split, root: Path | None, channels: int | None = None) -> Dataset:
     """Load one split of the real images. `root` is the data.root of the run being scored.
+
+    channels: the number of channels of own pictures
 
     A data set in this package is read from it, because the run may come from another machine.
     """
     if dataset_entry(name).ships:
         return load_shipped(name, split)
-    return load_dataset(name, split, root=root)
+    return load_dataset(name, split, root=root, channels=channels)
 
 
-def reference_of(name: str, root: Path | None, judges: Path) -> Generator[Working, None, Reference]:
+def decode_real(name: str, channels: int) -> Iterator[Working]:
+    """Decode the user's own pictures, if `name` is their path, so that they load at once."""
+    for done, total in decode_own(name, channels):
+        yield Working("decoding pictures", done, total)
+
+
+def reference_of(
+    name: str, root: Path | None, channels: int, judges: Path
+) -> Generator[Working, None, Reference]:
     """Like `find_reference`, but yields progress; local judges are in the folder `judges`."""
-    finding = find_reference(name, lambda split: load_real(name, split, root), judges)
+    finding = find_reference(name, lambda split: load_real(name, split, root, channels), judges)
     while True:
         try:
             epoch = next(finding)
@@ -49,13 +59,14 @@ def reference_of(name: str, root: Path | None, judges: Path) -> Generator[Workin
 
 
 def judge_all(judge: Judge, images: Tensor) -> Generator[Working, None, Judged]:
-    """Apply the judge to images (N, C, 28, 28), one channel at a time."""
+    """Apply the judge to images (N, C, 28, 28), one channel at a time if it has only one."""
     seen: list[Judged] = []
-    for channel in images.split(1, dim=1):
-        for block in channel.split(10 * JUDGE_BATCH):
+    parts = judged_parts(judge, images)
+    for part in parts:
+        for block in part.split(10 * JUDGE_BATCH):
             seen.append(judge_images(judge, block))
-            done = sum(len(part.features) for part in seen)
-            yield Working("judging", done, images.shape[0] * images.shape[1])
+            done = sum(len(judged.features) for judged in seen)
+            yield Working("judging", done, len(images) * len(parts))
     return Judged(
         torch.cat([part.features for part in seen]),
         torch.cat([part.probabilities for part in seen]),

@@ -6,6 +6,12 @@ import torch
 from torch import Tensor
 
 CANDIDATES = 4
+COPIED_QUANTILE = 0.001
+"""Share of real test digits that count as near-copies of training digits"""
+ENOUGH_FOR_QUANTILE = 1_000
+FEW_COPIED_BELOW = 0.5
+"""Largest limit for near-copies if there are too few test images to measure the quantile. That of
+MNIST is 0.64."""
 BLOCK_ROWS = 250
 """250 x 60,000 distances are 60 MB."""
 
@@ -26,6 +32,23 @@ class Neighbours(NamedTuple):
         """
         nearest, second = self.distances.unbind(dim=1)
         return nearest / second.clamp(min=1e-12)
+
+
+class RealDistances(NamedTuple):
+    """What is usual among real test images."""
+
+    median: float
+    """Median distance to the nearest training image"""
+    copied_below: float
+    """Crowding below which an image counts as a near-copy"""
+
+
+def real_distances(neighbours: Neighbours) -> RealDistances:
+    """Measure the distances of real test images, at least one, to their training images."""
+    copied_below = float(neighbours.crowding.quantile(COPIED_QUANTILE))
+    if len(neighbours.distances) < ENOUGH_FOR_QUANTILE:
+        copied_below = min(copied_below, FEW_COPIED_BELOW)
+    return RealDistances(float(neighbours.distances[:, 0].median()), copied_below)
 
 
 def nearest_neighbours(queries: Tensor, references: Tensor) -> Neighbours:

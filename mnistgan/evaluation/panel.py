@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from mnistgan.data import Dataset
+from mnistgan.evaluation.neighbours import Neighbours
 from mnistgan.evaluation.scores import Seen
 from mnistgan.evaluation.verdicts import image_noun
 from mnistgan.images import to_picture
@@ -20,8 +21,8 @@ SIDE = 28 * SCALE
 GAP, GROUP_GAP = 4, 16
 """Pixels between neighboring images, and additional ones between groups of images"""
 MARGIN, CAPTION_HEIGHT, FONT_SIZE = 16, 40, 24
-BACKGROUND, TEXT = 72, 255
-"""Gray levels; the background differs from that of the images, so that their edges are visible"""
+BACKGROUND = 72
+"""Gray level; it differs from that of the images, so that their edges are visible"""
 
 
 class Section(NamedTuple):
@@ -29,7 +30,7 @@ class Section(NamedTuple):
 
     caption: str
     images: Tensor
-    """(N, 1, 28, 28) uint8; N may be 0"""
+    """(N, C, 28, 28) uint8; N may be 0"""
     group: int = COLUMNS
     """Number of images in a row that belong together"""
 
@@ -40,19 +41,20 @@ class Section(NamedTuple):
         return _x(COLUMNS - 1, self.group) + SIDE + MARGIN, CAPTION_HEIGHT + rows * (SIDE + GAP)
 
 
-def draw_panel(images: Tensor, training: Dataset, seen: Seen) -> Image.Image:
-    """Draw the sections below each other, in gray.
+def draw_panel(
+    images: Tensor, training: Dataset, neighbours: Neighbours, seen: Seen | None
+) -> Image.Image:
+    """Draw the sections below each other.
 
-    images: the samples (N, 1, 28, 28) uint8. `seen` includes their neighbours.
+    images: the samples (N, C, 28, 28) uint8. neighbours: their nearest training images. Without
+    `seen`, only the section of these neighbours is drawn.
     """
-    sections = [
-        _pairs(images, training.images, seen),
-        _least_readable(images, seen),
-        *_rarest(images, seen, training.class_names),
-    ]
+    sections = [_pairs(images, training.images, neighbours)]
+    if seen is not None:
+        sections += [_least_readable(images, seen), *_rarest(images, seen, training.class_names)]
     widths, heights = zip(*(section.size for section in sections), strict=True)
     height = sum(heights) + (len(sections) + 1) * MARGIN
-    canvas = Image.new("L", (max(widths), height), BACKGROUND)
+    canvas = to_picture(torch.full((images.shape[1], height, max(widths)), BACKGROUND).byte())
     top = MARGIN
     for section in sections:
         _paste(canvas, section, top)
@@ -60,9 +62,8 @@ def draw_panel(images: Tensor, training: Dataset, seen: Seen) -> Image.Image:
     return canvas
 
 
-def _pairs(images: Tensor, training: Tensor, seen: Seen) -> Section:
-    assert seen.neighbours is not None
-    nearest = training[seen.neighbours.indices[:PAIRS, 0]]
+def _pairs(images: Tensor, training: Tensor, neighbours: Neighbours) -> Section:
+    nearest = training[neighbours.indices[:PAIRS, 0]]
     pairs = torch.stack((images[:PAIRS], nearest), dim=1).flatten(0, 1)
     return Section("sample | its nearest training image", pairs, group=2)
 
@@ -92,7 +93,7 @@ def _x(column: int, group: int) -> int:
 
 def _paste(canvas: Image.Image, section: Section, top: int) -> None:
     font = ImageFont.load_default(size=FONT_SIZE)
-    ImageDraw.Draw(canvas).text((MARGIN, top), section.caption, fill=TEXT, font=font)
+    ImageDraw.Draw(canvas).text((MARGIN, top), section.caption, fill="white", font=font)
     for index, image in enumerate(section.images):
         row, column = divmod(index, COLUMNS)
         large = to_picture(image).resize((SIDE, SIDE), Image.Resampling.NEAREST)

@@ -17,18 +17,19 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from mnistgan.checkpoint import check_like
+from mnistgan.config import MAX_CLASSES
 from mnistgan.errors import CheckpointError, DataError
-from mnistgan.evaluation.judge import CLASSES, FEATURES, Judge, Judged
+from mnistgan.evaluation.judge import FEATURES, Judge, Judged
 from mnistgan.evaluation.metrics import ClassGaussians, fit_class_gaussians, log_density
-from mnistgan.evaluation.neighbours import Neighbours
+from mnistgan.evaluation.neighbours import Neighbours, RealDistances, real_distances
 from mnistgan.evaluation.scores import shown_scores
 from mnistgan.files import atomic_write
 from mnistgan.reading import read_bounded
 from mnistgan.tensor_files import UNREADABLE as UNREADABLE_TENSORS
 from mnistgan.tensor_files import read_tensors
 
-LEAST_FEATURES = 2 * CLASSES
-"""Minimum number of rows of features: 2 test digits per class"""
+LEAST_FEATURES = 20
+"""Minimum number of rows of features, which is that of test images"""
 MAX_FILE_BYTES = 2**29
 """Maximum size of one file, enough for four million digits; the shipped file is 1.4 MiB"""
 UNREADABLE = (*UNREADABLE_TENSORS, CheckpointError)
@@ -58,8 +59,6 @@ class Reference:
 
     READABLE_QUANTILE: ClassVar = 0.01
     """Share of real test digits that count as unreadable"""
-    COPIED_QUANTILE: ClassVar = 0.001
-    """Share of real test digits that count as near-copies of training digits"""
 
     name: str
     judge: Judge
@@ -87,6 +86,10 @@ class Reference:
         return [count / sum(counts) for count in counts]
 
     @property
+    def distances(self) -> RealDistances:
+        return RealDistances(self.median_distance, self.copied_below)
+
+    @property
     def features_sha256(self) -> str:
         return hashlib.sha256(self.features.numpy().tobytes()).hexdigest()
 
@@ -101,10 +104,11 @@ def measure_real(
     test_neighbours: Neighbours,
 ) -> Reference:
     """Measure the reference of a judge, without its hash and the scores of real digits."""
-    fitted = fit_class_gaussians(train.features, train_labels, CLASSES)
+    fitted = fit_class_gaussians(train.features, train_labels, judge.classes)
     # Round to float32 as in the file, so that a new reference equals a loaded one.
     gaussians = ClassGaussians(*(tensor.float().double() for tensor in fitted))
     densities = log_density(gaussians, test.features)
+    distances = real_distances(test_neighbours)
     return Reference(
         name=name,
         judge=judge,
@@ -112,8 +116,8 @@ def measure_real(
         features=test.features.half(),
         gaussians=gaussians,
         readable_above=float(densities.quantile(Reference.READABLE_QUANTILE)),
-        median_distance=float(test_neighbours.distances[:, 0].median()),
-        copied_below=float(test_neighbours.crowding.quantile(Reference.COPIED_QUANTILE)),
+        median_distance=distances.median,
+        copied_below=distances.copied_below,
         real={},
         accuracy=float((test.labels == test_labels).double().mean()),
     )
@@ -152,8 +156,8 @@ def load_reference(folder: Path, name: str) -> Reference | None:
     try:
         judge = _read_judge(weights)
         tensors, metadata = read_tensors(seen)
-        _check_tensors(tensors, _reference_template(tensors))
-        facts = _read_facts(metadata["facts"])
+        _check_tensors(tensors, _reference_template(tensors, judge.classes))
+        facts = _read_facts(metadata["facts"], judge.classes)
     except UNREADABLE as error:
         raise DataError(f"{damaged}: {_first_line(error)}; {advice}") from None
     return Reference(
@@ -188,24 +192,28 @@ def shipped_reference(dataset: str = "mnist") -> Reference:
 
 def _read_judge(weights: bytes) -> Judge:
     """A judge in eval mode. Raises one of UNREADABLE."""
+    tensors, _ = read_tensors(weights)
+    classes = tensors["head.1.bias"].numel()
+    channels = 3 if tensors["body.0.weight"].shape[1:2] == (3,) else 1
+    if not 2 <= classes <= MAX_CLASSES:
+        raise ValueError(f"expected 2 to {MAX_CLASSES:,} classes, got {classes:,}")
     with torch.device(
         "meta"
     ):  # draws no random weights, which would change the random state of a training run
-        judge = Judge()
-    tensors, _ = read_tensors(weights)
+        judge = Judge(classes, channels)
     _check_tensors(tensors, dict(judge.state_dict()))
     judge.load_state_dict(tensors, assign=True)
     return judge.eval()
 
 
-def _reference_template(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _reference_template(tensors: dict[str, Tensor], classes: int) -> dict[str, Tensor]:
     """Expected shapes and dtypes of the tensors of a reference, for its number of features."""
     count = max([LEAST_FEATURES, *tensors["features"].shape[:1]])
     with torch.device("meta"):
         return {
             "features": torch.empty(count, FEATURES, dtype=torch.float16),
-            "means": torch.empty(CLASSES, FEATURES),
-            "factors": torch.empty(CLASSES, FEATURES, FEATURES),
+            "means": torch.empty(classes, FEATURES),
+            "factors": torch.empty(classes, FEATURES, FEATURES),
         }
 
 
@@ -219,11 +227,11 @@ def _check_tensors(tensors: dict[str, Tensor], template: dict[str, Tensor]) -> N
         raise ValueError("factors: expected numbers above 0 on their diagonals")
 
 
-def _read_facts(text: str) -> Facts:
+def _read_facts(text: str, classes: int) -> Facts:
     """Parse the facts of a reference. Raises ValueError if they are not plausible."""
     facts = TypeAdapter(Facts).validate_json(text, strict=True)
     counts = facts.real.get("class_histogram")
-    plausible = isinstance(counts, list) and len(counts) == CLASSES and min(counts) >= 0
+    plausible = isinstance(counts, list) and len(counts) == classes and min(counts) >= 0
     if not isinstance(counts, list) or not plausible or not 0 < sum(counts) <= 2**53:
         raise ValueError("facts.real.class_histogram: expected a count of each class")
     list(shown_scores(facts.real, facts.real))  # raises ValueError if a score cannot be shown

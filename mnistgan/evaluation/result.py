@@ -29,11 +29,13 @@ class Origin:
 class Yardstick:
     """The judge and the real digits that the images were compared with."""
 
-    judge: str
-    judge_sha256: str
+    judge: str | None
+    """None if no judge can be trained for the data set"""
+    judge_sha256: str | None
     dataset: str
     n: int
-    features_sha256: str
+    """Number of real test images"""
+    features_sha256: str | None
     is_local: bool
     """Whether the judge was trained on this machine"""
 
@@ -47,6 +49,10 @@ class Yardstick:
             reference.features_sha256,
             is_local=dataset not in SHIPPED_JUDGES,
         )
+
+    @classmethod
+    def without_judge(cls, dataset: str, n: int) -> "Yardstick":
+        return cls(None, None, dataset, n, None, is_local=False)
 
 
 @dataclass(frozen=True)

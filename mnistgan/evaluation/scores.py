@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from torch import Tensor
 
-from mnistgan.evaluation.judge import CLASSES, Judged
+from mnistgan.evaluation.judge import Judged
 from mnistgan.evaluation.metrics import (
     ManifoldScores,
     classifier_score,
@@ -18,7 +18,7 @@ from mnistgan.evaluation.metrics import (
     unreadable_share,
 )
 from mnistgan.evaluation.modes import Modes, count_modes
-from mnistgan.evaluation.neighbours import Neighbours
+from mnistgan.evaluation.neighbours import COPIED_QUANTILE, Neighbours, RealDistances
 from mnistgan.tables import Table
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Seen:
     @cached_property
     def histogram(self) -> list[int]:
         """Number of images that the judge assigns to each class."""
-        return self.judged.labels.bincount(minlength=CLASSES).tolist()
+        return self.judged.labels.bincount(minlength=self.judged.probabilities.shape[1]).tolist()
 
     @cached_property
     def modes(self) -> Modes:
@@ -118,7 +118,7 @@ def _label_accuracy(seen: Seen) -> float | None:
 def _nearest_training_distance(seen: Seen) -> dict[str, float] | None:
     if seen.neighbours is None:
         return None
-    return asdict(near_training(seen.neighbours, seen.reference))
+    return asdict(near_training(seen.neighbours, seen.reference.distances))
 
 
 SCORES: Table[Score] = Table(
@@ -138,7 +138,7 @@ SCORES: Table[Score] = Table(
                 Row(
                     "classifier score",
                     "{:.2f}",
-                    "1 to 10: clear samples, all classes equally often",
+                    "clear samples, all classes equally often; at most the number of classes",
                     "higher",
                 ),
             ),
@@ -275,6 +275,11 @@ def score(seen: Seen, scorer: Scorer = "features") -> dict[str, Any]:
     }
 
 
+def scores_without_judge(near: NearTraining) -> dict[str, Any]:
+    """All scores of images that no judge can read: only their distances are known."""
+    return dict.fromkeys(SCORES) | {"nearest_training_distance": asdict(near)}
+
+
 def shown_scores(scores: Scores, real: Scores | None) -> Iterator[ShownScore]:
     """The known scores as rows of a table, with those of real digits if known.
 
@@ -291,14 +296,14 @@ def shown_scores(scores: Scores, real: Scores | None) -> Iterator[ShownScore]:
             )
 
 
-def near_training(neighbours: Neighbours, reference: "Reference") -> NearTraining:
+def near_training(neighbours: Neighbours, real: RealDistances) -> NearTraining:
     """Compare the distances of images to training digits with those of real test digits."""
-    copies = int((neighbours.crowding < reference.copied_below).sum())
+    copies = int((neighbours.crowding < real.copied_below).sum())
     return NearTraining(
         median=float(neighbours.distances[:, 0].median()),
-        median_real=reference.median_distance,
+        median_real=real.median,
         near_copies=copies,
-        near_copies_real=len(neighbours.distances) * reference.COPIED_QUANTILE,
+        near_copies_real=len(neighbours.distances) * COPIED_QUANTILE,
     )
 
 

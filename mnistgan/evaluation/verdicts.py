@@ -21,6 +21,8 @@ CLOSENESS: tuple[tuple[float, str], ...] = (
     (math.inf, "far from real"),
 )
 """Words by the largest difference of the Fréchet distance from that of as many real digits"""
+MOST_NAMED = 10
+"""Maximum number of rare classes that a verdict names"""
 ENOUGH_FOR_A_WORD = 1_000
 """With fewer samples, sets of real digits differ from each other by more than 0.3"""
 
@@ -43,6 +45,17 @@ class Measured:
 def verdict(scorer: Scorer, measured: Measured) -> tuple[str, ...]:
     """Summarize the scores in one or more lines, the most important one first."""
     return VERDICTS[scorer](measured)
+
+
+def verdict_without_judge(
+    scores: Scores, class_names: Sequence[str], reason: str
+) -> tuple[str, ...]:
+    """Say which scores remain and why, and whether there are copies."""
+    return (
+        f"only distances to the training {image_noun(class_names)} are known; there is no judge "
+        f"for the other scores, because {reason}",
+        _copies(scores, class_names),
+    )
 
 
 def noun(class_names: Sequence[str]) -> str:
@@ -101,19 +114,28 @@ def _contents(measured: Measured) -> Iterator[str]:
     total = sum(histogram)
     present = sum(count > 0 for count in histogram)
     yield f"{present} of {len(histogram)} {noun(class_names)}"
-    for name, found, usual in zip(class_names, histogram, measured.class_shares, strict=True):
-        if 0 < found / total < 0.5 * usual:
-            yield f"{name} is rare ({100 * found / total:.1f} %)"
+    rare = [
+        f"{name} is rare ({100 * found / total:.1f} %)"
+        for name, found, usual in zip(class_names, histogram, measured.class_shares, strict=True)
+        if 0 < found / total < 0.5 * usual
+    ]
+    yield from rare[:MOST_NAMED]
+    if len(rare) > MOST_NAMED:
+        yield f"{len(rare) - MOST_NAMED} more are rare"
     if scores["missing_classes"]:
         missing = [class_names[label] for label in scores["missing_classes"]]
         yield f"missing: {', '.join(missing)}"
     yield f"{100 * scores['unreadable']:.0f} % unreadable"
+    if scores["nearest_training_distance"] is not None:
+        yield _copies(scores, class_names)
+
+
+def _copies(scores: Scores, class_names: Sequence[str]) -> str:
     near = scores["nearest_training_distance"]
-    if near is not None:
-        # Twice the expected number, plus three standard deviations of a Poisson count.
-        allowed = 2 * near["near_copies_real"] + 3 * near["near_copies_real"] ** 0.5
-        copies = f"{near['near_copies']:,}" if near["near_copies"] > allowed else "no"
-        yield f"{copies} copies of training {image_noun(class_names)} found"
+    # Twice the expected number, plus three standard deviations of a Poisson count.
+    allowed = 2 * near["near_copies_real"] + 3 * near["near_copies_real"] ** 0.5
+    copies = f"{near['near_copies']:,}" if near["near_copies"] > allowed else "no"
+    return f"{copies} copies of training {image_noun(class_names)} found"
 
 
 def _of_modes(measured: Measured) -> tuple[str, ...]:

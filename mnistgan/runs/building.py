@@ -38,6 +38,8 @@ class DataAccess:
     dry_run: bool = False
     announce: Callable[[str], None] = lambda text: None
     """Called with a line of text before a download begins"""
+    progress: Callable[[int, int], None] = lambda done, total: None
+    """Called with the number of decoded pictures so far, and in total"""
 
     def load(self, config: Config, split: Split = "train") -> Dataset:
         """Load one split of the data set of `config`. Raises DataError if it cannot be loaded."""
@@ -48,6 +50,8 @@ class DataAccess:
             offline=self.offline,
             dry_run=self.dry_run,
             announce=self.announce,
+            channels=config.data.channels,
+            progress=self.progress,
         )
 
 

@@ -67,6 +67,7 @@ def describe(
             "source": dataset.source,
             "images": len(dataset.images),
             "sha256": dataset.sha256,
+            **({"preparation": dict(dataset.preparation)} if dataset.preparation else {}),
         },
         "sessions": [],
     }

@@ -1,5 +1,6 @@
 """Events that a training run reports, as plain values without torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import isqrt
@@ -37,6 +38,8 @@ class TrainingSummary:
     data: str
     """The source of the images, in words"""
     images: int
+    preparation: Mapping[str, str]
+    """What was done with a user's own pictures: short names and texts"""
     g_parameters: int
     d_parameters: int
     device: str

@@ -8,6 +8,7 @@ latest.pt           everything needed to resume; previous.pt is the checkpoint b
 best.pt             the checkpoint with the lowest Fréchet distance, if
                     `output.evaluate_every_epochs` is set
 checkpoints/        the checkpoints that `output.keep_every_epochs` keeps
+pictures.png        the training images of each class, if they are the user's own pictures
 samples/            grids of samples, always from the same noise
 generated/, losses.png, training.gif, evaluations.jsonl
                     written by the other commands, safe to delete
@@ -53,7 +54,7 @@ MAX_INFO_BYTES = 2**20
 """Maximum size of run.json, which is normally about 1 KiB"""
 TRAINING_FILES = (
     *("config.yaml", "run.json", "metrics.jsonl", "latest.pt", "previous.pt", "best.pt"),
-    *("samples/epoch_*.png", "checkpoints/epoch_*.pt"),
+    *("pictures.png", "samples/epoch_*.png", "checkpoints/epoch_*.pt"),
 )
 """Files that only training writes, as patterns relative to the run folder"""
 EPOCH_STEM = re.compile(r"epoch_(\d{3,}(?:\.\d+)?)")
@@ -70,6 +71,7 @@ class RunFolder:
         self.latest = path / "latest.pt"
         self.previous = path / "previous.pt"
         self.best = path / "best.pt"
+        self.contact_sheet = path / "pictures.png"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self.generated = path / "generated"

@@ -7,6 +7,7 @@ import torch
 
 from mnistgan.checkpoint import State, entry, load_checkpoint, naming
 from mnistgan.config import (
+    MAX_EPOCHS,
     RESUMABLE_KEYS,
     Config,
     apply_overrides,
@@ -18,12 +19,16 @@ from mnistgan.config import (
 from mnistgan.data import Dataset
 from mnistgan.devices import check_single_process, resolve_device
 from mnistgan.errors import ConfigError, RunError
+from mnistgan.evaluation.build import obstacle
 from mnistgan.plugins import Plugin, check_loaded, recorded
-from mnistgan.runs.building import RUN_RULES, DataAccess, build_trainer, resolve
+from mnistgan.runs.building import RUN_RULES, DataAccess, build_trainer, length_of, resolve
 from mnistgan.runs.description import best_in
 from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.session import Session, written_at
 from mnistgan.runs.starting import start_from
+
+MNIST_IMAGES = 60_000
+"""Number of images that training.epochs of the presets was chosen for"""
 
 
 def new_run(
@@ -48,10 +53,11 @@ def new_run(
     RunFolder.next_path(runs, name)
     target = resolve_device(device)
     dataset = access.load(config)
+    _check_judge(config, dataset, access)
     config = resolve(config, dataset, target)
     trainer = build_trainer(config, dataset, target)
     started = None if start is None else start_from(trainer, start, runs)
-    notes = () if started is None else started.notes
+    notes = (*_few_steps(config, dataset), *(() if started is None else started.notes))
     return Session(
         config,
         dataset,
@@ -125,6 +131,7 @@ def resumed_run(
     with naming(folder.latest):
         _check_belongs(state, stored, folder)
         dataset = access.load(config)
+        _check_judge(config, dataset, access)
         _check_same_data(dataset, entry(state, "dataset_sha256", str), folder)
         trainer = build_trainer(config, dataset, target)
         trainer.load_state_dict(entry(state, "trainer", dict))
@@ -142,6 +149,31 @@ def resumed_run(
         read_at=read_at,
         best=best,
         plugins=plugins,
+    )
+
+
+def _check_judge(config: Config, dataset: Dataset, access: DataAccess) -> None:
+    """Raise ConfigError if a run is to score itself but no judge can be trained on own pictures."""
+    if config.output.evaluate_every_epochs is None or not dataset.preparation:
+        return
+    test = access.load(config, "test")
+    if reason := obstacle((dataset.images, dataset.labels), (test.images, test.labels)):
+        raise ConfigError(
+            f"output.evaluate_every_epochs: needs a judge, but {reason}; leave it null"
+        )
+
+
+def _few_steps(config: Config, dataset: Dataset) -> tuple[str, ...]:
+    """Warn if a training on own pictures is much shorter than the same epochs of MNIST."""
+    images, epochs = len(dataset.images), config.training.epochs
+    steps = length_of(config, images).total_steps
+    is_chosen = steps == config.training.max_steps
+    if not dataset.preparation or is_chosen or 2 * images >= MNIST_IMAGES:
+        return ()
+    longer = min(MAX_EPOCHS, round(epochs * MNIST_IMAGES / images))
+    return (
+        f"training.epochs={epochs}: with {images:,} images, this is only {steps:,} steps; "
+        f"training.epochs={longer} takes as many as with the {MNIST_IMAGES:,} images of MNIST",
     )
 
 

@@ -16,9 +16,11 @@ from mnistgan.errors import DataError, NonFiniteError, OutputError, RunError
 from mnistgan.evaluation.build import find_reference, known_reference
 from mnistgan.evaluation.judge import judge_images
 from mnistgan.evaluation.reference import Reference
+from mnistgan.files import atomic_write
 from mnistgan.models import parameter_count
 from mnistgan.plugins import Plugin
 from mnistgan.runs.building import DataAccess, length_of
+from mnistgan.runs.contact_sheet import draw_contact_sheet
 from mnistgan.runs.description import checkpoint_state, describe, describe_session
 from mnistgan.runs.events import Event, Finished, JudgeTrained, Length, Started, TrainingSummary
 from mnistgan.runs.folder import RunFolder
@@ -84,6 +86,7 @@ class Session:
             folder=self.resumed.path if self.resumed else RunFolder.next_path(self.runs, self.name),
             data=self.dataset.source,
             images=len(self.dataset.images),
+            preparation=self.dataset.preparation,
             g_parameters=parameter_count(self.trainer.generator),
             d_parameters=parameter_count(self.trainer.discriminator),
             device=str(self.trainer.device),
@@ -244,9 +247,10 @@ class Session:
             return None
 
     def _prepare(self, folder: RunFolder) -> None:
-        """Write run.json, and bring the files of a resumed run back to the state of its checkpoint.
+        """Write run.json and the contact sheet, and restore the files of a resumed run.
 
-        Removes later metrics and temporary files. `resumed_run` has already checked all files.
+        The files get the state of the checkpoint: later metrics and temporary files are removed.
+        `resumed_run` has already checked all files.
         """
         known = self.resumed is not None and folder.info.exists()
         info = (
@@ -258,6 +262,9 @@ class Session:
             folder.remove_temporary_files()
             folder.truncate_metrics(self.trainer.step - len(self.trainer.window))
             folder.write_config(self.config)
+        if self.dataset.preparation and not folder.contact_sheet.exists():
+            with atomic_write(folder.contact_sheet) as file:
+                draw_contact_sheet(self.dataset).save(file, format="png")
         session = describe_session(self.config, self.trainer, self.plugins)
         folder.write_info(info | {"sessions": [*info["sessions"], session]})
 

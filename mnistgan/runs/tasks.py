@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mnistgan.checkpoint import State, save_checkpoint
 from mnistgan.config import Config, OutputConfig
-from mnistgan.evaluation.judge import CLASSES, Judge, judge_images
+from mnistgan.evaluation.judge import Judge, judge_images, judged_parts
 from mnistgan.evaluation.metrics import frechet_distance, log_density, unreadable_share
 from mnistgan.evaluation.reference import Reference
 from mnistgan.images import to_grid, to_uint8, write_png
@@ -27,8 +27,9 @@ EVALUATION_SAMPLES = 2_560
 """Number of samples that a run scores each time: quick to draw, and enough to rank checkpoints"""
 EVALUATION_SEED = 2**63 - 1
 """Seed of the samples that a run scores: the largest, so that `evaluate` rarely uses it too"""
-LEAST_SHARE = 0.01
-"""A class counts as drawn from this share of the scored samples on; the judge misclassifies some"""
+LEAST_SHARE = 0.1
+"""A class counts as drawn from this share of an even distribution on; the judge misclassifies some
+samples"""
 MILESTONES = 48
 """Maximum number of pictures after the start if a run spreads them itself"""
 MAX_COLUMNS = 20
@@ -36,8 +37,6 @@ MAX_COLUMNS = 20
 HEALTH_STEPS = 200
 """Minimum number of steps between two diagnoses for metrics.jsonl; one takes as long as a step or
 two. The interval counts steps and not seconds, so that a resumed run writes the same lines."""
-FEW_CLASSES = CLASSES - 3
-"""If the judge finds at most so many classes in one block of samples, it is no coincidence"""
 PREVIEW_SECONDS = 3.0
 PREVIEW_SHARE = 0.01
 """Maximum share of the training time that previews take"""
@@ -112,7 +111,7 @@ class ScoreSamples:
     def run(self, progress: Progress) -> Iterator[Event]:
         pixels = draw(self.sampler, EVALUATION_SAMPLES, EVALUATION_SEED, self.device, True)
         seen = judge_images(self.judge, pixels)
-        drawn = seen.labels.bincount() >= LEAST_SHARE * len(seen.labels)
+        drawn = seen.labels.bincount() >= LEAST_SHARE * len(seen.labels) / self.judge.classes
         distance = frechet_distance(self.features, seen.features)
         self.board.scores.append(
             Score(progress.step, distance, int(drawn.sum()), self.judge_sha256)
@@ -243,12 +242,12 @@ class HealthCheck:
         missing = expected - scores[-1].classes_drawn if scores else 0
         if self.reference is None:
             return None, max(0, missing)
-        channels = pixels.flatten(0, 1).unsqueeze(1)  # the judge reads each channel by itself
-        seen = judge_images(self.reference.judge, channels)
+        judge = self.reference.judge
+        seen = judge_images(judge, torch.cat(judged_parts(judge, pixels)))
         densities = log_density(self.reference.gaussians, seen.features)
         found = len(seen.labels.unique())
-        if found <= FEW_CLASSES:
-            missing = max(missing, CLASSES - found)
+        if judge.classes - found > most_missing(judge.classes, len(seen.labels)):
+            missing = max(missing, judge.classes - found)
         return 1 - unreadable_share(densities, self.reference.readable_above), max(0, missing)
 
     def _spread(self, images: Tensor, labels: Tensor) -> float:
@@ -365,6 +364,16 @@ class SaveCheckpoint:
         save_checkpoint(self.folder.latest, state, previous=self.folder.previous)
         self.saved_at = time.monotonic()
         yield from ()
+
+
+def most_missing(classes: int, count: int) -> int:
+    """How many of the classes may be missing from `count` samples by coincidence.
+
+    The expected number for equally frequent classes, with three standard deviations and a reserve
+    of two for classes that are rare in the data.
+    """
+    expected = classes * (1 - 1 / classes) ** count
+    return min(classes - 2, int(expected + 3 * expected**0.5) + 2)
 
 
 def draw(

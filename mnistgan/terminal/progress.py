@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 REDRAW_SECONDS = 0.4
 REDRAW_SHARE = 0.01
 """Maximum share of the training time that redraws take; a large terminal is redrawn less often"""
+MANY_PICTURES = 1_000
+"""Number of pictures from which on the progress of decoding them is shown"""
 LOSSES = {"d_loss": ("D loss", "cyan"), "g_loss": ("G loss", "yellow")}
 """Metrics that are shown as curves: their names and colors"""
 EXAMPLE = "2026-11"
@@ -320,6 +322,31 @@ def _draws_blocks() -> bool:
     return messages.encoding.startswith("utf")
 
 
+@contextmanager
+def decoding_bar(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Receives the number of decoded pictures so far, and in total; shows a bar for many of them.
+
+    Without a terminal, it is one line. With `quiet`, nothing is shown.
+    """
+    live = _redraws() and not quiet
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with (
+        _cursor_restored() if live else nullcontext(),
+        Progress(*columns, console=messages, transient=True, disable=not live) as bars,
+    ):
+
+        def show(done: int, total: int) -> None:
+            if total < MANY_PICTURES:
+                return
+            if live:
+                task = bars.task_ids[0] if bars.task_ids else bars.add_task("decoding pictures")
+                bars.update(task, completed=done, total=total)
+            elif done == 0 and not quiet:
+                note(f"decoding {total:,} pictures")
+
+        yield show
+
+
 def follow_work(work: "Iterable[Working | Evaluated]") -> "Evaluated":
     """On a terminal, show a bar for each part of the work. Returns the result, the last item."""
     from mnistgan.commands.evaluate import Evaluated
@@ -383,7 +410,8 @@ def training_summary(
         result(f"to resume: mnistgan train --resume {quote(str(folder))}")
         return
     run = RunFolder(folder)
-    for path in (run.latest, run.metrics, finished.last_picture):
+    sheet = [run.contact_sheet] if summary.preparation else []
+    for path in (*sheet, run.latest, run.metrics, finished.last_picture):
         note(f"  {path}")
     if finished.best_distance is not None:
         note(f"  {run.best} (the lowest Fréchet distance: {finished.best_distance:.3f})")

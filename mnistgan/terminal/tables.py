@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mnistgan.runs.events import TrainingSummary
+from mnistgan.runs.folder import RunFolder
 from mnistgan.terminal.console import note, plain, results
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
     if evaluation.class_counts:
         counts = (f"{name}: {count}" for name, count in evaluation.class_counts)
         results.print(plain(f"{evaluation.noun}  {'  '.join(counts)}"))
-    local = " (trained on this machine)" if yardstick.is_local else ""
-    note(f"judge: {yardstick.judge}{local}, {yardstick.judge_sha256[:12]}")
+    if yardstick.judge_sha256 is not None:
+        local = " (trained on this machine)" if yardstick.is_local else ""
+        note(f"judge: {yardstick.judge}{local}, {yardstick.judge_sha256[:12]}")
 
 
 def runs_table(runs: "Sequence[RunOverview]") -> Table:
@@ -83,6 +85,10 @@ def plan_table(summary: TrainingSummary) -> Table:
     table.add_column(overflow="fold")
     rows = {
         "data": f"{config.data.dataset}: {summary.images:,} images, {summary.data}",
+        **summary.preparation,
+        **(
+            {"look at": str(RunFolder(summary.folder).contact_sheet)} if summary.preparation else {}
+        ),
         "model": f"{config.model.architecture}, z_dim {config.model.z_dim}, "
         f"{summary.g_parameters:,} parameters in G, {summary.d_parameters:,} in D"
         f"{_chosen(config.model, 'architecture', 'z_dim')}",
