@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from helpers import Cli
+from PIL import Image
 
 from mnistgan.config import presets
 from mnistgan.data import DATASETS
@@ -70,6 +71,10 @@ def small_programs(monkeypatch: pytest.MonkeyPatch, clean_tables: None) -> None:
     shutil.copy("configs/mlp.yaml", "my.yaml")
     small = {path.stem: path.absolute() for path in Path("configs").glob("*.yaml")}
     monkeypatch.setattr(sys.modules["mnistgan.config.presets"], "presets", lambda: small)
+    for index, letter in enumerate("ab" * 15):
+        path = Path(f"letters/{letter}/{index}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (28, 28), 8 * index).save(path)
     DATASETS.data["mnist"] = dataclasses.replace(DATASETS["mnist"], evaluation_samples=500)
 
 
