@@ -158,7 +158,7 @@ def invalid_samples() -> dict[str, str]:
         "dtype.npy": "expected uint8 images in 0..255, got float64",
         "nan.npy": "got float64",
         "empty.npy": "got (0, 28, 28)",
-        "few.npy": "holds 50 images",
+        "few.npy": "too few images; expected 100 or more, got 50",
         "objects.npy": "expected uint8 images in 0..255, got object",
         "names.npz": "has no array 'images', only pictures",
         "labels.npz": "expected 200 whole numbers as labels",
