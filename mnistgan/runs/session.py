@@ -125,7 +125,7 @@ class Session:
                 folder.check_in_place()
                 raise OutputError(
                     f"{error.filename or folder.path}: {error.strerror}: the training stopped; "
-                    "the saved files are intact. Try: mnistgan train --resume {folder.path}"
+                    f"the saved files are intact. Try: mnistgan train --resume {folder.path}"
                 ) from None
 
     def _train(self, folder: RunFolder, stop: Callable[[], bool], preview: bool) -> Iterator[Event]:
