@@ -171,7 +171,7 @@ def invalid_samples() -> dict[str, str]:
         "large": "got L of 32 x 32",
         "broken": "broken/0.png: is damaged",
         "nothing": "is a folder, but not a run",
-        "missing.npz": "no such checkpoint",
+        "missing.npz": "no such run or checkpoint",
     }
 
 

@@ -24,9 +24,9 @@ from mnistgan.runs.session import Session
 CONDITIONAL = ("model.conditional=true", "training.ema_decay=0.9")
 
 
-def session_from(start: str, *overrides: str, name: str = "second") -> Session:
+def session_from(start: str, *overrides: str, name: str = "second", config: str = "mlp") -> Session:
     return new_run(
-        "mlp",
+        config,
         [*TINY, *CONDITIONAL, *overrides],
         runs=Path("runs"),
         name=name,
@@ -57,13 +57,15 @@ def test_generator_file_starts_d_at_random(mnistgan: Cli) -> None:
 
 
 def test_tensors_that_do_not_fit_are_named_and_start_at_random() -> None:
-    state = load_checkpoint(train_tiny(*CONDITIONAL, name="first") / "latest.pt")["trainer"]
+    wide = "model.width=0.5"
+    run = train_tiny(*CONDITIONAL, wide, name="first", config="bce")
+    state = load_checkpoint(run / "latest.pt")["trainer"]
     write_set(Path("mine"), count=30)  # random labels below 10, perhaps without 9
     labels = torch.arange(30) % 4
     for stem in ("train", "t10k"):
         path = Path(f"mine/{stem}-labels-idx1-ubyte.gz")
         path.write_bytes(idx_bytes(labels.to(torch.uint8).numpy()))
-    session = session_from("first", "data.dataset=./mine")
+    session = session_from("first", "data.dataset=./mine", wide, config="bce")
     notes = session.summary().notes
     assert len(notes) == 2
     assert "G: these tensors do not fit and start at random: " in notes[0]
