@@ -52,7 +52,7 @@ def save_onnx(path: Path, opened: OpenedGenerator) -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise MissingExtraError(
-            f"{path}: needs {' and '.join(missing)}. Try: pip install 'mnistgan[onnx]'"
+            f"{path}: needs {' and '.join(missing)}. Try: pip install {' '.join(missing)}"
         )
     sampler = opened.sampler
     z = torch.zeros(2, sampler.z_dim)

@@ -48,7 +48,7 @@ class Selection:
 
 
 def _numbers(given: str) -> list[int]:
-    """Parse `7`, `3,5` or `0-4,7`. Raises CommandLineError if it is none of these."""
+    """Parse `7`, `3,5` or `0-4,7`. Raises CommandLineError if `given` has another form."""
     numbers: list[int] = []
     for part in given.split(","):
         found = DIGITS.fullmatch(part.strip())

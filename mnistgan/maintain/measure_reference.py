@@ -26,7 +26,7 @@ and with it the last digits."""
 class Remeasured:
     reference: Reference
     differences: list[str] | None
-    """Differences from the old reference in the folder of the judge, or None if there is none"""
+    """Differences from the old reference in the folder of the judge, or None without an old one"""
 
 
 def remeasure(dataset: str, name: str, judges: Path, out: Path) -> Remeasured:
