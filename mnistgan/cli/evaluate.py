@@ -8,8 +8,8 @@ import typer
 from mnistgan.cli.app import app
 from mnistgan.cli.completion import complete_checkpoint
 from mnistgan.cli.options import (
-    MAX_SEED,
     OUTPUT,
+    SEED,
     CheckpointOption,
     DeviceOption,
     PluginOption,
@@ -49,9 +49,7 @@ def evaluate(
     ] = None,
     seed: Annotated[
         int,
-        typer.Option(
-            metavar="N", parser=whole_number(0, MAX_SEED), help="Seed of the generated samples."
-        ),
+        typer.Option(help="Seed of the generated samples.", **SEED),
     ] = 0,
     dataset: Annotated[
         str | None,

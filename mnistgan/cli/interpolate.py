@@ -8,8 +8,8 @@ import typer
 from mnistgan.cli.app import app
 from mnistgan.cli.options import (
     LOOK,
-    MAX_SEED,
     OUTPUT,
+    SEED,
     CheckpointOption,
     DeviceOption,
     ForceOption,
@@ -50,19 +50,11 @@ def interpolate(
     ] = None,
     from_seed: Annotated[
         int,
-        typer.Option(
-            metavar="N",
-            parser=whole_number(0, MAX_SEED),
-            help="Seed of the first image of each walk.",
-        ),
+        typer.Option(help="Seed of the first image of each walk.", **SEED),
     ] = 0,
     to_seed: Annotated[
         int | None,
-        typer.Option(
-            metavar="N",
-            parser=whole_number(0, MAX_SEED),
-            help="Seed of the last image of each walk. Default: from-seed + 1.",
-        ),
+        typer.Option(help="Seed of the last image of each walk. Default: from-seed + 1.", **SEED),
     ] = None,
     classes: Annotated[
         bool,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -61,6 +61,8 @@ def chosen_source(positional: str | None, ckpt: str | None) -> str | None:
     return ckpt if positional is None else positional
 
 
+SEED: dict[str, Any] = {"metavar": "N", "parser": whole_number(0, MAX_SEED)}
+"""The form of every option that is a seed"""
 SourceArgument = Annotated[
     str | None,
     typer.Argument(

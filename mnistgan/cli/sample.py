@@ -8,9 +8,9 @@ import typer
 from mnistgan.cli.app import app
 from mnistgan.cli.options import (
     LOOK,
-    MAX_SEED,
     MODEL,
     OUTPUT,
+    SEED,
     CheckpointOption,
     DeviceOption,
     ForceOption,
@@ -49,11 +49,7 @@ def sample(
     ] = None,
     seed: Annotated[
         int,
-        typer.Option(
-            metavar="N",
-            parser=whole_number(0, MAX_SEED),
-            help="Seed of the noise z. Image i does not depend on --n.",
-        ),
+        typer.Option(help="Seed of the noise z. Image i does not depend on --n.", **SEED),
     ] = 0,
     digit: Annotated[
         str | None,
@@ -76,7 +72,7 @@ def sample(
         str | None,
         typer.Option(
             metavar="TEXT",
-            help="Text such as 2026-11. All digits of a line are drawn from the same z.",
+            help="Digits such as 2026-11, all from the same z. Hyphens and spaces are gaps.",
             rich_help_panel=MODEL,
         ),
     ] = None,

@@ -14,7 +14,7 @@ from mnistgan.cli.completion import (
     complete_run,
 )
 from mnistgan.cli.key_options import TrainCommand
-from mnistgan.cli.options import MAX_SEED, DeviceOption, PluginOption, whole_number
+from mnistgan.cli.options import SEED, DeviceOption, PluginOption
 from mnistgan.errors import CommandLineError
 from mnistgan.plugins import load_plugins
 from mnistgan.runs.events import Finished
@@ -48,11 +48,7 @@ def train(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(
-            metavar="N",
-            parser=whole_number(0, MAX_SEED),
-            help="Seed of the training. Wins over training.seed.",
-        ),
+        typer.Option(help="Seed of the training. Wins over training.seed.", **SEED),
     ] = None,
     name: Annotated[
         str | None,

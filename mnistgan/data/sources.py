@@ -67,7 +67,7 @@ class IdxFiles:
         return Path(self.torchvision_class, "raw")
 
     def load(self, split: Split, access: Access) -> Loaded:
-        """Load one split from the first source that has it. Raises DataError if no source has it."""
+        """Load a split from the first source that has it. Raises DataError if no source has it."""
         if access.root is not None:
             return _from_root(self, split, expanded(access.root))
         if self.shipped_folder is not None:

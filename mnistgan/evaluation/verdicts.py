@@ -23,8 +23,8 @@ CLOSENESS: tuple[tuple[float, str], ...] = (
 """Words by the largest difference of the Fréchet distance from that of as many real digits"""
 MOST_NAMED = 10
 """Maximum number of rare classes that a verdict names"""
-ENOUGH_FOR_A_WORD = 1_000
-"""With fewer samples, sets of real digits differ from each other by more than 0.3"""
+ENOUGH_FOR_A_WORD = 5_000
+"""With 1,000 samples, one generator had distances of 0.43 and 0.82 with two seeds"""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Open a session for a new run or for resuming a run. Nothing is written here."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -101,6 +102,7 @@ def resumed_run(
     config = apply_overrides(stored.to_mapping(), overrides, origin, RUN_RULES)
     folder.read_metrics()
     target = resolve_device(device)
+    session = partial(Session, access=access, runs=runs, name=None, resumed=folder, plugins=plugins)
     if not folder.latest.exists():
         if folder.previous.exists():
             raise RunError(
@@ -115,17 +117,7 @@ def resumed_run(
         dataset = access.load(config)
         config = resolve(config, dataset, target)
         trainer = build_trainer(config, dataset, target)
-        return Session(
-            config,
-            dataset,
-            trainer,
-            access,
-            runs,
-            name=None,
-            notes=notes,
-            resumed=folder,
-            plugins=plugins,
-        )
+        return session(config, dataset, trainer, notes=notes)
     read_at = written_at(folder.latest)
     state = load_checkpoint(folder.latest)
     with naming(folder.latest):
@@ -137,19 +129,7 @@ def resumed_run(
         trainer.load_state_dict(entry(state, "trainer", dict))
         best = best_in(state)
         notes = (*notes, *_inexact(state, target), *_rescheduled(stored, config))
-    return Session(
-        config,
-        dataset,
-        trainer,
-        access,
-        runs,
-        name=None,
-        notes=notes,
-        resumed=folder,
-        read_at=read_at,
-        best=best,
-        plugins=plugins,
-    )
+    return session(config, dataset, trainer, notes=notes, read_at=read_at, best=best)
 
 
 def _check_judge(config: Config, dataset: Dataset, access: DataAccess) -> None:
