@@ -342,7 +342,7 @@ def test_scores_of_real_digits_have_the_number_of_the_samples(
     shipped = shipped_reference().real
     assert real["unreadable"] == shipped["unreadable"] == 0.01
     assert real["label_accuracy"] == shipped["label_accuracy"]
-    assert record["verdict"].startswith("like real digits: Fréchet distance 0.88; for comparison:")
+    assert record["verdict"].startswith("Fréchet distance 0.88; for comparison: as many real")
 
 
 def test_known_scores_of_real_digits_are_not_measured_again() -> None:
