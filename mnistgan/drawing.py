@@ -11,7 +11,7 @@ from mnistgan.config import did_you_mean
 from mnistgan.errors import ConfigError
 from mnistgan.images import to_uint8
 from mnistgan.sampling import OpenedGenerator, Sampler, check_conditional, generate
-from mnistgan.selection import Selection
+from mnistgan.selection import GAPS, Selection, drawn_in
 
 MAX_LISTED = 20
 """Maximum number of classes that an error message lists"""
@@ -67,11 +67,11 @@ def generate_rows(
 
 
 def with_gaps(images: Tensor, text: str) -> Tensor:
-    """Insert a black image for each character of `text` that is no digit.
+    """Insert a black image for each gap in `text`.
 
     images: (N, C, 28, 28) uint8, line by line. Returns (lines * len(text), C, 28, 28).
     """
-    shown = torch.tensor([character.isdigit() for character in text])
+    shown = torch.tensor([character not in GAPS for character in text])
     lines = images.new_zeros(len(images) // int(shown.sum()), len(shown), *images.shape[1:])
     lines[:, shown] = images.view(len(lines), -1, *images.shape[1:])
     return lines.flatten(0, 1)
@@ -80,13 +80,17 @@ def with_gaps(images: Tensor, text: str) -> Tensor:
 def row_of(selection: Selection, opened: OpenedGenerator) -> list[int]:
     """The classes of a row; empty without a selection.
 
-    Raises ConfigError if the generator is unconditional or lacks a selected class.
+    Raises CommandLineError if the selection cannot be parsed, and ConfigError if the generator is
+    unconditional or lacks a selected class.
     """
+    selection.check()
     if not selection.options:
         return []
     check_conditional(opened)
     if selection.class_name is not None:
         return [_class_called(selection.class_name, opened)]
+    if selection.text is not None:
+        return _text_row(selection.text, opened)
     row, classes = selection.numbers(), opened.sampler.classes
     unknown = sorted(set(row) - set(classes))
     if unknown:
@@ -97,9 +101,28 @@ def row_of(selection: Selection, opened: OpenedGenerator) -> list[int]:
     return row
 
 
+def _text_row(text: str, opened: OpenedGenerator) -> list[int]:
+    """The class of each character that is drawn: the class of that name, or of that number."""
+    classes = opened.sampler.classes
+    known = {str(label): label for label in classes if label < 10}
+    known |= {name: label for name, label in _names(opened).items() if len(name) == 1}
+    unknown = [character for character in drawn_in(text) if character not in known]
+    if unknown:
+        raise ConfigError(
+            f"--text {text!r}: {opened.name} has no class {unknown[0]!r}; it can draw "
+            f"{''.join(sorted(known))}"
+        )
+    return [known[character] for character in drawn_in(text)]
+
+
+def _names(opened: OpenedGenerator) -> dict[str, int]:
+    """The classes that can be drawn, by name."""
+    return {opened.class_names[label]: label for label in opened.sampler.classes}
+
+
 def _class_called(name: str, opened: OpenedGenerator) -> int:
     """The label of the class `name`. Raises ConfigError if the model has no such class."""
-    known = {opened.class_names[label]: label for label in opened.sampler.classes}
+    known = _names(opened)
     if name not in known:
         raise ConfigError(
             f"{opened.name}: has no class {name[:60]!r}{did_you_mean(name, known)}; its "

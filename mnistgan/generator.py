@@ -93,9 +93,10 @@ class Generator:
         return _to_array(self._draw(row, n, seed, truncation))
 
     def write(self, text: str, *, seed: int = 0, scale: int = 3, invert: bool = False) -> Picture:
-        """Draw a line of digits, hyphens and spaces from one z, like `mnistgan sample --text`.
+        """Draw a line of text from one z, like `mnistgan sample --text`.
 
-        Raises CommandLineError for other characters, and ConfigError like `sample`.
+        Each character is a digit or the name of a class; hyphens and spaces are gaps. Raises
+        ConfigError like `sample`, and CommandLineError if there is nothing to draw.
         """
         selection = Selection(text=text)
         row = row_of(selection, self._opened)

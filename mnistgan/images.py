@@ -14,6 +14,8 @@ from mnistgan.look import Look
 
 GAP = 2
 """Pixels between the images of a grid"""
+SCALE = 3
+"""Default width of a pixel of an image in pixels of a picture"""
 MAX_PIXELS = 2**27
 """Maximum number of pixels of a picture; 10,000 images at three times their size have 81 million"""
 
@@ -46,14 +48,15 @@ def with_look(image: Tensor, look: Look) -> Tensor:
 
     Raises OutputError if the picture would have more than MAX_PIXELS pixels.
     """
-    pixels = image.shape[1] * image.shape[2] * look.scale**2
+    scale = look.scale or SCALE
+    pixels = image.shape[1] * image.shape[2] * scale**2
     if pixels > MAX_PIXELS:
         raise OutputError(
             f"a picture holds at most {MAX_PIXELS:,} pixels, got {pixels:,}; use a smaller "
             "--scale or --n"
         )
     shown = 255 - image if look.invert else image
-    return shown.repeat_interleave(look.scale, dim=1).repeat_interleave(look.scale, dim=2)
+    return shown.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
 
 
 def to_picture(image: Tensor) -> Image.Image:

@@ -7,12 +7,7 @@ from dataclasses import dataclass
 class Look:
     """The look of a picture for people."""
 
-    scale: int = 3
-    """Width of a pixel of an image in pixels of the picture"""
+    scale: int | None = None
+    """Width of a pixel of an image in pixels of the picture; None for the default"""
     invert: bool = False
     """Whether to draw black on white instead of white on black"""
-
-
-def look_of(scale: int | None, invert: bool) -> Look | None:
-    """The look that options ask for, or None if none of them is given."""
-    return Look(scale or Look.scale, invert) if scale or invert else None

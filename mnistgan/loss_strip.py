@@ -61,7 +61,9 @@ def loss_lines(
     ]
 
 
-def draw_strip(lines: Sequence[Line], time: float, width: int) -> Image.Image:
+def draw_strip(
+    lines: Sequence[Line], time: float, width: int, background: str = "black"
+) -> Image.Image:
     """The part of `lines` up to `time` in [0, 1], with a legend, as an RGB picture.
 
     The axes are the same at every time. Outliers are drawn at the ends of the vertical axis.
@@ -70,7 +72,7 @@ def draw_strip(lines: Sequence[Line], time: float, width: int) -> Image.Image:
     scale = OVERSAMPLING
     left, right = MARGIN * scale, (width - MARGIN) * scale
     top, bottom = LEGEND_HEIGHT * scale, (STRIP_HEIGHT - MARGIN) * scale
-    strip = Image.new("RGB", (width * scale, STRIP_HEIGHT * scale))
+    strip = Image.new("RGB", (width * scale, STRIP_HEIGHT * scale), background)
     canvas = ImageDraw.Draw(strip)
     for line in lines:
         times, values = line.until(time)

@@ -160,7 +160,7 @@ def check_conditional(opened: OpenedGenerator) -> None:
     if not opened.config.model.conditional:
         raise ConfigError(
             f"{opened.name}: the model is unconditional and cannot draw a chosen class; expected a "
-            "conditional model. Try: mnistgan train --config best"
+            "conditional model such as pretrained:best"
         )
 
 

@@ -7,6 +7,8 @@ from mnistgan.errors import CommandLineError
 
 DIGITS = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?", re.ASCII)
 """One part of `--digit`: a class, or a range of classes"""
+GAPS = " -"
+"""Characters of a text that are drawn as gaps"""
 UNUSUAL = re.compile(r"[^\w.-]")
 """Characters that are replaced in a file name"""
 
@@ -20,7 +22,7 @@ class Selection:
     class_name: str | None = None
     """The name of one class"""
     text: str | None = None
-    """Digits with hyphens and spaces between them, drawn as a line"""
+    """Digits, or one-letter names of classes, drawn as a line; GAPS are gaps"""
 
     def check(self) -> None:
         """Raise CommandLineError if several fields are set or one cannot be parsed."""
@@ -28,12 +30,12 @@ class Selection:
         if len(options) > 1:
             raise CommandLineError(f"{' and '.join(options)}: choose one")
         self.numbers()
+        if self.text is not None and not drawn_in(self.text):
+            raise CommandLineError(f"--text {self.text!r}: expected at least one digit")
 
     def numbers(self) -> list[int]:
-        """The classes of a row that are selected by number. Raises CommandLineError."""
-        if self.digit is not None:
-            return _numbers(self.digit)
-        return [] if self.text is None else _digits_of(self.text)
+        """The classes that `digit` selects. Raises CommandLineError if it cannot be parsed."""
+        return [] if self.digit is None else _numbers(self.digit)
 
     def name(self) -> str:
         """The selection as a part of a file name, such as `-digit7`."""
@@ -45,6 +47,11 @@ class Selection:
         """The option that is given, with its value."""
         given = {"--digit": self.digit, "--class": self.class_name, "--text": self.text}
         return {option: value for option, value in given.items() if value is not None}
+
+
+def drawn_in(text: str) -> str:
+    """The characters of `text` that are drawn as images."""
+    return "".join(character for character in text if character not in GAPS)
 
 
 def _numbers(given: str) -> list[int]:
@@ -60,12 +67,3 @@ def _numbers(given: str) -> list[int]:
             )
         numbers.extend(range(first, last + 1))
     return numbers
-
-
-def _digits_of(text: str) -> list[int]:
-    """The digits in `text`. Raises CommandLineError if it has other characters, or no digit."""
-    if not re.fullmatch(r"[- \d]*\d[- \d]*", text, re.ASCII):
-        raise CommandLineError(
-            f"--text {text!r}: expected digits, with hyphens and spaces between them"
-        )
-    return [int(character) for character in text if character.isdigit()]

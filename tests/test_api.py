@@ -118,8 +118,10 @@ def test_training_returns_the_finished_run() -> None:
 def test_errors_are_those_of_the_package(generator: package.Generator) -> None:
     with pytest.raises(ConfigError, match="has no class 12"):
         generator.sample(3, digit=12)
-    with pytest.raises(CommandLineError, match="expected digits"):
+    with pytest.raises(ConfigError, match="has no class 'a'"):
         generator.write("abc")
+    with pytest.raises(CommandLineError, match="expected at least one digit"):
+        generator.write(" ")
     with pytest.raises(RunError, match="no such run or checkpoint"):
         package.load("nowhere")
     with pytest.raises(DataError, match="expected uint8 images"):

@@ -106,6 +106,36 @@ def test_every_class_is_shown_for_any_number_of_steps(mnistgan: Cli, steps: int)
         assert np.abs(walk - digit).max(axis=(1, 2)).min() <= 1
 
 
+def test_walk_between_chosen_classes_returns_to_the_first(mnistgan: Cli) -> None:
+    train_tiny("model.conditional=true")
+    result = mnistgan("interpolate", "--digit", "3,8", "--n", 2)
+    assert result.stdout == "runs/tiny/generated/latest-walks2-seed0-digit3_8.png\n"
+    walk = cells(result.stdout.strip(), 2, 11).astype(int)
+    sampled = sample_digits(mnistgan, "--digit", "3,8", "--n", 4).reshape(2, 2, 28, 28)
+    assert np.abs(walk[:, [0, 5]] - sampled).max() <= 1
+    assert np.array_equal(walk[:, 10], walk[:, 0])
+
+
+def test_walk_within_one_class_ends_at_the_image_of_the_next_seed(mnistgan: Cli) -> None:
+    train_tiny("model.conditional=true")
+    result = mnistgan("interpolate", "--digit", 7, "--n", 2)
+    assert result.stdout == "runs/tiny/generated/latest-walks2-seeds0-1-digit7.png\n"
+    walk = cells(result.stdout.strip(), 2, 10)
+    assert np.array_equal(walk[:, 0], sample_digits(mnistgan, "--digit", 7, "--n", 2))
+    args = ("--digit", 7, "--n", 2, "--seed", 1)
+    assert np.array_equal(walk[:, 9], sample_digits(mnistgan, *args))
+
+
+def test_look_of_an_animation_can_be_changed(mnistgan: Cli) -> None:
+    train_tiny()
+    args = ("interpolate", "--n", 1, "--steps", 2, "--scale", 2)
+    for name, options in (("black.gif", []), ("white.gif", ["--invert"])):
+        assert mnistgan(*args, "--out", name, *options).exit_code == 0
+    black, white = frames("black.gif"), frames("white.gif")
+    assert black.shape == (2, 56, 56)
+    assert np.abs(black + white - 255).max() <= 4  # 32 gray levels
+
+
 @pytest.mark.parametrize("suffix", ["gif", "webp"])
 @pytest.mark.parametrize("kind", [[], ["--classes"]])
 def test_animation_loops_without_a_jump(mnistgan: Cli, suffix: str, kind: list[str]) -> None:
@@ -150,17 +180,19 @@ def test_invalid_options_are_refused_in_one_line(
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        (["--classes", "--to-seed", "3"], "leave out --to-seed"),
+        (["--classes", "--to-seed", "3"], "--to-seed: a walk through classes keeps z constant"),
+        (["--digit", "3,8", "--to-seed", "3"], "--to-seed: a walk through classes keeps z"),
+        (["--digit", "3", "--classes"], "--classes and --digit: choose one"),
+        (["--digit", "3", "8"], "Try: mnistgan interpolate --digit 3,8"),
         (["--fps", "10"], "--fps: applies to animations only"),
         (["--out", "walk.mp4"], "expected NAME.png, NAME.gif or NAME.webp"),
-        (["--out", "walk.gif", "--scale", "2"], "apply to a .png only"),
         (["--out", "walk/"], "expected NAME.png, NAME.gif or NAME.webp"),
     ],
 )
 def test_wrong_command_lines_are_usage_errors(
     mnistgan: Cli, args: list[str], expected: str
 ) -> None:
-    train_tiny()
+    train_tiny("model.conditional=true")
     result = mnistgan("interpolate", *args)
     assert result.exit_code == 2
     assert expected in result.stderr

@@ -274,6 +274,16 @@ def test_animation_holds_its_last_frame_and_loops(mnistgan: Cli, suffix: str, ki
     assert shades == pytest.approx([0, 40, 80, 120], abs=6)
 
 
+def test_inverted_animation_is_black_on_white(mnistgan: Cli) -> None:
+    make_run(epochs=2)
+    assert mnistgan("make-gif", "exp1", "--invert", "--out", "a.gif").exit_code == 0
+    for frame, shade in zip(frames_of("a.gif"), (255, 215, 175), strict=True):
+        assert frame[15 * 6 + CAPTION_HEIGHT, 15 * 6, 0] == pytest.approx(shade, abs=6)
+        assert np.median(frame[:CAPTION_HEIGHT]) > 250
+        assert frame[:CAPTION_HEIGHT].min() < 50
+        assert np.median(frame[-STRIP_HEIGHT:]) > 250
+
+
 def test_animation_may_have_one_frame_or_a_thousand(mnistgan: Cli) -> None:
     run = make_run(epochs=0)
     assert mnistgan("make-gif", "exp1").stdout == "runs/exp1/training.gif\n"

@@ -19,8 +19,8 @@ DOCUMENT = Path(__file__).parent.parent / "docs/python.md"
 
 def test_sample_without_runs_uses_the_shipped_generator(mnistgan: Cli) -> None:
     result = mnistgan("sample")
-    assert result.stdout == "best-n64-seed0.png\n"
-    assert "64 images from pretrained:best" in result.stderr
+    assert result.stdout == "best-n100-seed0.png\n"
+    assert "100 images from pretrained:best" in result.stderr
     assert mnistgan("interpolate", "--classes", "--n", 1).exit_code == 0
     args = ("sample", "pretrained:best", "--text", "2026-11", "--out", "x.npz")
     assert mnistgan(*args).exit_code == 0

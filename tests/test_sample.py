@@ -143,8 +143,10 @@ def test_impossible_inputs_and_outputs_are_refused_in_one_line(
         (["--device", "gpu"], "expected auto, cpu, cuda"),
         (["--device", "cpu:1"], "--device cpu:1"),
         (["tiny", "--ckpt", "latest.pt"], "choose one"),
-        (["--out", "x.npz", "--scale", "2"], "apply to a .png grid only"),
-        (["--out", "x/", "--invert"], "apply to a .png grid only"),
+        (["--out", "x.npz", "--scale", "2"], "--scale: cannot change x.npz; expected a .png"),
+        (["--out", "x/", "--invert", "--columns", "3"], "--columns and --invert: cannot change x"),
+        (["7"], "Try: mnistgan sample --digit 7"),
+        (["--digit", "3", "8"], "Try: mnistgan sample --digit 3,8"),
         (["--text", "1", "--columns", "2"], "--columns: does not apply to --text"),
     ],
 )
@@ -300,6 +302,14 @@ def test_text_is_drawn_in_one_style_per_line(mnistgan: Cli) -> None:
     assert not cells[4].any()
 
 
+def test_text_is_spelled_with_classes_that_have_one_letter(mnistgan: Cli) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (120, 28, 28), np.uint8)
+    np.savez("letters.npz", images=images, labels=np.array(["a", "b", "1"] * 40))
+    train_tiny("model.conditional=true", "data.dataset=./letters.npz", "training.max_steps=2")
+    assert mnistgan("sample", "--text", "b 1a", "--out", "out.npz").exit_code == 0
+    assert np.load("out.npz")["labels"].tolist() == [2, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
@@ -312,10 +322,8 @@ def test_text_is_drawn_in_one_style_per_line(mnistgan: Cli) -> None:
         (["--digit", "9" * 5000], "expected a digit such as 7"),
         (["--digit", "1", "--text", "1"], "--digit and --text: choose one"),
         (["--class", "tsu", "--digit", "3"], "--digit and --class: choose one"),
-        (["--text", "1a"], "--text '1a': expected digits"),
-        (["--text", " - "], "expected digits"),
-        (["--text", ""], "expected digits"),
-        (["--text", "٣"], "expected digits"),
+        (["--text", " - "], "expected at least one digit"),
+        (["--text", ""], "expected at least one digit"),
     ],
 )
 def test_invalid_digits_and_texts_are_usage_errors(
@@ -331,6 +339,8 @@ def test_invalid_digits_and_texts_are_usage_errors(
     ("args", "expected"),
     [
         (["--text", "11", "--n", "500001"], "1,000,002 images are more than 1,000,000"),
+        (["--text", "1-a2"], "--text '1-a2': runs/tiny/latest.pt has no class 'a'; it can draw 01"),
+        (["--text", "٣"], "has no class '٣'; it can draw 0123456789"),
         (["--digit", "8-12"], "has no class 10, 11, 12; its classes are 0, 1"),
         (["--text", "1" + " " * 10_000, "--out", "x.png"], "at most 10,000 images, got 10,001"),
         (["--text", "1" * 300], "File name too long"),
@@ -389,7 +399,7 @@ def test_class_options_are_refused_for_an_unconditional_model(mnistgan: Cli, run
         result = mnistgan("sample", *args)
         assert result.exit_code == 1
         assert "runs/tiny/latest.pt: the model is unconditional" in result.stderr
-        assert "mnistgan train --config best" in result.stderr
+        assert "expected a conditional model such as pretrained:best" in result.stderr
 
 
 def test_labels_cycle_through_the_classes_that_occur() -> None:

@@ -536,6 +536,14 @@ def test_resume_warns_if_more_epochs_change_the_schedule(mnistgan: Cli) -> None:
     assert "the learning rates" not in mnistgan(*args, "training.max_steps=13").stderr
 
 
+def test_resume_refuses_an_end_before_the_step_of_the_run(mnistgan: Cli) -> None:
+    run = train_tiny()
+    before = (run / "config.yaml").read_bytes()
+    result = mnistgan("train", "--resume", "tiny", "--offline", "training.max_steps=8")
+    assert_refused(result, "runs/tiny: is already at step 12", "got 8 steps")
+    assert (run / "config.yaml").read_bytes() == before
+
+
 @pytest.mark.parametrize("override", ["optimizer.name=adamm", "optimizer.arguments.momentum=1"])
 def test_unknown_optimizer_or_argument_reports_one_line(mnistgan: Cli, override: str) -> None:
     result = mnistgan("train", "--config", "mlp", "--offline", *TINY, override)

@@ -8,6 +8,7 @@ import typer
 from mnistgan.cli.app import app
 from mnistgan.cli.options import (
     LOOK,
+    MODEL,
     OUTPUT,
     SEED,
     CheckpointOption,
@@ -19,11 +20,12 @@ from mnistgan.cli.options import (
     ScaleOption,
     ShowOption,
     SourceArgument,
+    check_not_a_class,
     chosen_source,
     real_number,
     whole_number,
 )
-from mnistgan.look import look_of
+from mnistgan.look import Look
 from mnistgan.plugins import load_plugins
 from mnistgan.pretrained import shown_source
 from mnistgan.terminal import console
@@ -45,7 +47,7 @@ def interpolate(
         typer.Option(
             metavar="N",
             parser=whole_number(2, 10_000),
-            help="Images per walk. Default: 10 columns or 60 frames; more with --classes.",
+            help="Images per walk. Default: 10 columns or 60 frames; more for many classes.",
         ),
     ] = None,
     from_seed: Annotated[
@@ -56,12 +58,22 @@ def interpolate(
         int | None,
         typer.Option(help="Seed of the last image of each walk. Default: from-seed + 1.", **SEED),
     ] = None,
+    digit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIGITS",
+            help="Walk through these classes, such as 3,8, and back to the first; with one class, "
+            "from image to image of that class (needs a conditional model).",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     classes: Annotated[
         bool,
         typer.Option(
             "--classes",
             metavar="",
             help="Walk through all classes and back to the first (needs a conditional model).",
+            rich_help_panel=MODEL,
         ),
     ] = False,
     out: Annotated[
@@ -94,10 +106,11 @@ def interpolate(
 
     mnistgan interpolate --ckpt latest.pt --out walk.gif
 
-    mnistgan interpolate first --classes --show
+    mnistgan interpolate first --digit 3,8 --show
     """
     from mnistgan.commands.interpolate import interpolate as use_case
 
+    check_not_a_class("interpolate", source, digit, runs)
     load_plugins(plugin or ())
     done = use_case(
         chosen_source(source, ckpt),
@@ -106,9 +119,10 @@ def interpolate(
         steps=steps,
         from_seed=from_seed,
         to_seed=to_seed,
+        digit=digit,
         classes=classes,
         fps=fps,
-        look=look_of(scale, invert),
+        look=Look(scale, invert),
         out=out,
         force=force,
         device=device,

@@ -7,7 +7,7 @@ import typer
 
 from mnistgan.cli.app import app
 from mnistgan.cli.completion import complete_run
-from mnistgan.cli.options import OUTPUT, ForceOption, RunsOption, real_number
+from mnistgan.cli.options import OUTPUT, ForceOption, InvertOption, RunsOption, real_number
 from mnistgan.terminal import console
 
 
@@ -25,6 +25,7 @@ def make_gif(
         float,
         typer.Option(metavar="X", parser=real_number(0.1, 50), help="Frames per second."),
     ] = 10.0,
+    invert: InvertOption = False,
     out: Annotated[
         str | None,
         typer.Option(
@@ -42,6 +43,6 @@ def make_gif(
     """
     from mnistgan.commands.make_gif import make_gif as use_case
 
-    done = use_case(run, runs=runs, fps=fps, out=out, force=force)
+    done = use_case(run, runs=runs, fps=fps, invert=invert, out=out, force=force)
     console.note(f"{done.frames} frames of {done.run}")
     console.result(str(done.out))

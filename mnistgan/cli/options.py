@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -61,6 +62,17 @@ def chosen_source(positional: str | None, ckpt: str | None) -> str | None:
     return ckpt if positional is None else positional
 
 
+def check_not_a_class(command: str, source: str | None, digit: str | None, runs: Path) -> None:
+    """Raise CommandLineError if the argument is a class, as in `sample 7` or `--digit 3 8`."""
+    if source is None or not re.fullmatch(r"[\d,-]+", source):
+        return
+    if not (Path(source).exists() or (runs / source).exists()):
+        classes = source if digit is None else f"{digit},{source}"
+        raise CommandLineError(
+            f"{source}: is neither a run nor a file. Try: mnistgan {command} --digit {classes}"
+        )
+
+
 SEED: dict[str, Any] = {"metavar": "N", "parser": whole_number(0, MAX_SEED)}
 """The form of every option that is a seed"""
 SourceArgument = Annotated[
@@ -109,7 +121,7 @@ ScaleOption = Annotated[
     typer.Option(
         metavar="N",
         parser=whole_number(1, 20),
-        help="Draw each pixel of an image N pixels wide in a .png. Default: 3.",
+        help="Draw each pixel of an image N pixels wide. Default: 3 in a .png.",
         rich_help_panel=LOOK,
     ),
 ]

@@ -20,11 +20,12 @@ from mnistgan.cli.options import (
     ScaleOption,
     ShowOption,
     SourceArgument,
+    check_not_a_class,
     chosen_source,
     real_number,
     whole_number,
 )
-from mnistgan.look import look_of
+from mnistgan.look import Look
 from mnistgan.plugins import load_plugins
 from mnistgan.pretrained import shown_source
 from mnistgan.selection import Selection
@@ -43,8 +44,8 @@ def sample(
             "-n",
             metavar="N",
             parser=whole_number(1, 1_000_000),
-            help="Number of images; with --text, number of lines. Default: 64; for several "
-            "classes, 10 of each; for --text, 1.",
+            help="Number of images; with --text, number of lines. Default: 10 of each class; 64 "
+            "for one class or an unconditional model; for --text, 1.",
         ),
     ] = None,
     seed: Annotated[
@@ -72,7 +73,8 @@ def sample(
         str | None,
         typer.Option(
             metavar="TEXT",
-            help="Digits such as 2026-11, all from the same z. Hyphens and spaces are gaps.",
+            help="Digits such as 2026-11 or one-letter classes, all from the same z. Hyphens and "
+            "spaces are gaps.",
             rich_help_panel=MODEL,
         ),
     ] = None,
@@ -119,6 +121,7 @@ def sample(
     """
     from mnistgan.commands.sample import sample as use_case
 
+    check_not_a_class("sample", source, digit, runs)
     load_plugins(plugin or ())
     done = use_case(
         chosen_source(source, ckpt),
@@ -128,7 +131,7 @@ def sample(
         selection=Selection(digit, class_name, text),
         truncation=truncation,
         columns=columns,
-        look=look_of(scale, invert),
+        look=Look(scale, invert),
         out=out,
         force=force,
         device=device,

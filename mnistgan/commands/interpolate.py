@@ -1,9 +1,8 @@
 """Interpolate between latent vectors or classes of a generator; write a grid or an animation."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from mnistgan.animation import SUFFIXES, enlarge, write_animation
+from mnistgan.drawing import row_of
 from mnistgan.errors import CommandLineError, ConfigError, OutputError
 from mnistgan.images import to_grid, to_picture, to_uint8, with_look, write_png
 from mnistgan.look import Look
@@ -25,6 +25,7 @@ from mnistgan.sampling import (
     open_generator,
     spherical,
 )
+from mnistgan.selection import Selection
 
 FPS = 20.0
 MAX_IMAGES = 100_000
@@ -47,9 +48,10 @@ def interpolate(
     steps: int | None,
     from_seed: int,
     to_seed: int | None,
+    digit: str | None,
     classes: bool,
     fps: float | None,
-    look: Look | None,
+    look: Look,
     out: str | None,
     force: bool,
     device: str,
@@ -58,19 +60,27 @@ def interpolate(
     """Draw `count` walks of `steps` images: rows of a .png, or side by side in a .gif or .webp.
 
     Walk i interpolates spherically from the z of image i of `from_seed` to the z of image i of
-    `to_seed` (default: `from_seed` + 1). With `classes`, z is constant, and the walk goes through
-    all classes and back to the first. An animation always ends where it began. `look` applies to a
-    .png only. At most `most_shown` images of the first walk are returned for the terminal.
+    `to_seed` (default: `from_seed` + 1). If `digit` selects one class, all images have that class.
+    If it selects several, or with `classes`, z is constant, and the walk goes through these classes
+    and back to the first. An animation always ends where it began. At most `most_shown` images of
+    the first walk are returned for the terminal.
 
     Raises RunError, CheckpointError, DeviceError, CommandLineError if the options do not fit
-    together, ConfigError if `classes` is used with an unconditional model or with too few steps,
+    together, ConfigError if the model lacks a class or there are too few steps for all classes,
     and OutputError if `out` cannot be written.
     """
-    if classes and to_seed is not None:
-        raise CommandLineError("--classes: keeps z constant; leave out --to-seed")
-    to_seed = from_seed + 1 if to_seed is None else to_seed
+    if classes and digit is not None:
+        raise CommandLineError("--classes and --digit: choose one")
+    selection = Selection(digit=digit)
     path = find_checkpoint(ckpt, runs)
-    kind = f"classes-seed{from_seed}" if classes else f"seeds{from_seed}-{to_seed}"
+    opened = open_generator(path, device)
+    row = _all_classes(opened) if classes else row_of(selection, opened)
+    stops = row if len(row) > 1 else []
+    if stops and to_seed is not None:
+        raise CommandLineError("--to-seed: a walk through classes keeps z constant; leave it out")
+    to_seed = from_seed + 1 if to_seed is None else to_seed
+    seeds = f"seed{from_seed}" if stops else f"seeds{from_seed}-{to_seed}"
+    kind = f"{'classes-' if classes else ''}{seeds}{selection.name()}"
     name = f"{path.stem}-walks{count}-{kind}.png"
     default = RunFolder.drawings_folder(path) / name
     given = default if out is None else out
@@ -78,38 +88,38 @@ def interpolate(
     moving = target.suffix.lower() != ".png"
     if fps is not None and not moving:
         raise CommandLineError(f"--fps: applies to animations only, and {target} is a picture")
-    if look is not None and moving:
-        raise CommandLineError(
-            f"--scale and --invert: apply to a .png only, and {target} is not one"
-        )
-    opened = open_generator(path, device)
-    steps = _checked_steps(steps, count, opened, classes, moving)
-    walk = _class_walk if classes else partial(_z_walk, to_seed=to_seed)
-    inputs = walk(opened.sampler, count, steps, moving, from_seed)
+    steps = _checked_steps(steps, count, len(stops), moving)
+    sampler = opened.sampler
+    inputs = (
+        _class_walk(sampler, stops, count, steps, moving, from_seed)
+        if stops
+        else _z_walk(sampler, row, count, steps, moving, from_seed, to_seed)
+    )
     pictures = (to_uint8(draw(opened.sampler.generator, *each, opened.device)) for each in inputs)
     first: list[Tensor] = []
     if moving:
-        frames = _frames(_remember(pictures, first, most_shown))
+        frames = _frames(_remember(pictures, first, most_shown), look)
         write_animation(target, frames, [1 / (fps or FPS)] * steps)
     else:
         rows = torch.stack(list(_remember(pictures, first, most_shown)), dim=1)
         # (count, steps, C, 28, 28)
-        write_png(target, with_look(to_grid(rows.flatten(0, 1), columns=steps), look or Look()))
+        write_png(target, with_look(to_grid(rows.flatten(0, 1), columns=steps), look))
     shown = torch.cat(first).movedim(1, -1).squeeze(-1).numpy()
     return Interpolated(path, target, shown)
 
 
-def _checked_steps(
-    steps: int | None, count: int, opened: OpenedGenerator, classes: bool, moving: bool
-) -> int:
-    """The number of images per walk.
+def _all_classes(opened: OpenedGenerator) -> list[int]:
+    """All classes of the generator. Raises ConfigError if it is unconditional."""
+    check_conditional(opened)
+    return opened.sampler.classes
 
-    Raises ConfigError if `classes` needs a conditional model or more steps, and OutputError if
-    there are more than MAX_IMAGES images.
+
+def _checked_steps(steps: int | None, count: int, stops: int, moving: bool) -> int:
+    """The number of images per walk through `stops` classes; 0 stops for a walk in z.
+
+    Raises ConfigError if there are too few steps, and OutputError if there are more than MAX_IMAGES
+    images.
     """
-    if classes:
-        check_conditional(opened)
-    stops = len(opened.sampler.classes) if classes else 0
     steps = steps or min(_usual_steps(stops, moving), MAX_IMAGES // count)
     if count * steps > MAX_IMAGES:
         raise OutputError(f"{count:,} x {steps:,} images are more than {MAX_IMAGES:,}; draw fewer")
@@ -119,10 +129,10 @@ def _checked_steps(
 
 
 def _usual_steps(stops: int, moving: bool) -> int:
-    """Default number of steps. A .png of `stops` classes has one image between neighbors."""
-    if stops:
-        return 12 * stops if moving else 2 * stops + 1
-    return 60 if moving else 10
+    """Default number of steps. A .png shows at least one image between two classes."""
+    if moving:
+        return max(60, 12 * stops)
+    return max(11, 2 * stops + 1) if stops else 10
 
 
 def _blocks(count: int) -> range:
@@ -136,21 +146,32 @@ def _noise(sampler: Sampler, seed: int, count: int) -> Tensor:
 
 
 def _z_walk(
-    sampler: Sampler, count: int, steps: int, moving: bool, from_seed: int, to_seed: int
+    sampler: Sampler,
+    row: Sequence[int],
+    count: int,
+    steps: int,
+    moving: bool,
+    from_seed: int,
+    to_seed: int,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield z (count, z_dim) and the classes (count,) of each step from one z to another."""
+    """Yield z (count, z_dim) and the classes (count,) of each step from one z to another.
+
+    The classes of the walks alternate through `row`, or through all classes if it is empty.
+    """
     start, end = _noise(sampler, from_seed, count), _noise(sampler, to_seed, count)
-    labels = torch.cat([sampler.labels_in_turn(block) for block in _blocks(count)])[:count]
+    walked = torch.tensor(row or sampler.classes)
+    labels = walked[torch.arange(count) % len(walked)]
     for share in _shares(steps, moving):
         yield spherical(start, end, torch.full((count,), share)), labels
 
 
 def _class_walk(
-    sampler: Sampler, count: int, steps: int, moving: bool, seed: int
+    sampler: Sampler, stops: Sequence[int], count: int, steps: int, moving: bool, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield z (count, z_dim) and the class weights (count, classes) of each step."""
     z = _noise(sampler, seed, count)
-    for shares in _class_shares(sampler, steps, moving):
+    corners = one_hot(torch.tensor(stops), len(sampler.class_counts)).float()
+    for shares in _class_shares(corners, steps, moving):
         yield z, shares.expand(count, -1)
 
 
@@ -161,14 +182,13 @@ def _shares(steps: int, moving: bool) -> list[float]:
     return [step / max(1, steps - 1) for step in range(steps)]
 
 
-def _class_shares(sampler: Sampler, steps: int, moving: bool) -> Iterator[Tensor]:
+def _class_shares(corners: Tensor, steps: int, moving: bool) -> Iterator[Tensor]:
     """Yield the class weights (classes,) of each step of a walk that returns to the first class.
 
-    Every class is reached exactly. A picture shows the first class again at its end. If `moving`,
-    the animation does that when it repeats.
+    corners: (stops, classes) one-hot. Every class is reached exactly. A picture shows the first
+    class again at its end. If `moving`, the animation does that when it repeats.
     """
-    stops = len(sampler.classes)
-    corners = one_hot(torch.tensor(sampler.classes)).float()
+    stops = len(corners)
     intervals = steps if moving else steps - 1
     reached = [round(stop * intervals / stops) for stop in range(stops + 1)]
     for before in range(stops):
@@ -190,7 +210,8 @@ def _remember(pictures: Iterator[Tensor], first: list[Tensor], count: int) -> It
         yield images
 
 
-def _frames(pictures: Iterator[Tensor]) -> Iterator[np.ndarray]:
-    """Yield grids (H, W) or (H, W, 3) uint8."""
+def _frames(pictures: Iterator[Tensor], look: Look) -> Iterator[np.ndarray]:
+    """Yield grids (H, W) or (H, W, 3) uint8, enlarged unless `look` has a scale."""
     for images in pictures:
-        yield np.asarray(enlarge(to_picture(to_grid(images))))
+        frame = to_picture(with_look(to_grid(images), replace(look, scale=look.scale or 1)))
+        yield np.asarray(frame if look.scale else enlarge(frame))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mnistgan.animation import SUFFIXES, enlarge, write_animation
 from mnistgan.errors import DataError, RunError
@@ -30,8 +30,12 @@ class Animated:
     out: Path
 
 
-def make_gif(given: str, *, runs: Path, fps: float, out: str | None, force: bool) -> Animated:
+def make_gif(
+    given: str, *, runs: Path, fps: float, invert: bool, out: str | None, force: bool
+) -> Animated:
     """Write a looping animation with `fps` frames per second and a longer last frame.
+
+    `invert` draws black on white instead of white on black.
 
     Raises RunError if `given` is not a run, has no pictures yet or has damaged metrics, and
     OutputError if the suffix is unknown.
@@ -46,7 +50,7 @@ def make_gif(given: str, *, runs: Path, fps: float, out: str | None, force: bool
     seconds = [1 / fps] * (len(grids) - 1) + [max(1 / fps, LAST_FRAME_SECONDS)]
     # Read all pictures first: once open, the writer writes a file even if a picture is damaged.
     pictures = _read_all([path for _, path in grids])
-    write_animation(target, _frames(grids, pictures, records), seconds)
+    write_animation(target, _frames(grids, pictures, records, invert), seconds)
     return Animated(run.path, len(grids), target)
 
 
@@ -72,19 +76,22 @@ def _frames(
     grids: Sequence[tuple[float, Path]],
     pictures: Sequence[Image.Image],
     records: Sequence[MetricsRecord],
+    invert: bool,
 ) -> Iterator[np.ndarray]:
     """Yield frames (H, W, 3) uint8: a caption, the grid and, if there are any, the losses."""
     font = ImageFont.load_default(size=16)
     captions = _captions(grids, records)
     lines = _lines([epoch for epoch, _ in grids], records)
     strip_height = STRIP_HEIGHT if lines else 0
+    ink, paper = ("black", "white") if invert else ("white", "black")
     for index, (picture, text) in enumerate(zip(pictures, captions, strict=True)):
-        grid = enlarge(picture)
-        frame = Image.new("RGB", (grid.width, CAPTION_HEIGHT + grid.height + strip_height))
-        ImageDraw.Draw(frame).text((8, 6), text, fill="white", font=font)
+        grid = enlarge(ImageOps.invert(picture) if invert else picture)
+        height = CAPTION_HEIGHT + grid.height + strip_height
+        frame = Image.new("RGB", (grid.width, height), paper)
+        ImageDraw.Draw(frame).text((8, 6), text, fill=ink, font=font)
         frame.paste(grid, (0, CAPTION_HEIGHT))
         if lines:
-            strip = draw_strip(lines, index / (len(pictures) - 1), grid.width)
+            strip = draw_strip(lines, index / (len(pictures) - 1), grid.width, paper)
             frame.paste(strip, (0, CAPTION_HEIGHT + grid.height))
         yield np.asarray(frame)
 

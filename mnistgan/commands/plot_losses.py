@@ -182,7 +182,7 @@ def _plot(
 ) -> None:
     curve = to_curve(records, quantity)
     axes.plot(curve.epochs, curve.values, color=color, **THIN)
-    marker = "o" if len(curve.means) == 1 else None
+    marker = None if len(curve.means) > 1 else "o" if line == "-" else "s"
     axes.plot(
         curve.mean_epochs, curve.means, line, color=color, marker=marker, label=label, **THICK
     )

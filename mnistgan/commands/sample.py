@@ -25,7 +25,7 @@ MAX_IMAGES = 1_000_000
 MAX_CLASS_COLUMNS = 20
 """Maximum number of classes for a grid with one column per class"""
 ROWS = 10
-"""Default number of images of each class if several classes are selected"""
+"""Default number of images of each class in a grid with one column per class"""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Layout:
     columns: int | None
     """Images per row; None for a square grid"""
     text: str
-    """Text of each row: one image per digit, and a gap for any other character"""
+    """Text of each row: an image or a gap for each character"""
     look: Look
     class_names: Sequence[str]
 
@@ -64,7 +64,7 @@ def sample(
     selection: Selection,
     truncation: float | None,
     columns: int | None,
-    look: Look | None,
+    look: Look,
     out: str | None,
     force: bool,
     device: str,
@@ -72,44 +72,45 @@ def sample(
 ) -> Sampled:
     """Write `count` images of `seed`, or `count` lines of text, in the format of `out`'s suffix.
 
-    Without a selection, the classes of a conditional model take turns. The default of `count` is 64
-    images, 10 per class for several selected classes, or 1 line. `columns` and `look` apply to a
-    picture only; by default, a conditional model has one class per column. At most `most_shown`
-    images are returned for the terminal.
+    Without a selection, the classes of a conditional model take turns. The default of `count` is
+    10 images of each class, 64 if there is one class or no choice of classes, or 1 line. `columns`
+    and `look` apply to a picture only; by default, a conditional model has one class per column. At
+    most `most_shown` images are returned for the terminal.
 
     Raises RunError, CheckpointError, DeviceError, CommandLineError if the options do not fit
     together, ConfigError if the model lacks a requested class, and OutputError if `out` cannot be
     written.
     """
     selection.check()
-    numbers = selection.numbers()
     text = selection.text or ""
-    count = count or (1 if text else ROWS * len(numbers) if len(numbers) > 1 else 64)
-    total = count * len(numbers) if text else count
+    if text and columns is not None:
+        raise CommandLineError("--columns: does not apply to --text, which is drawn in lines")
+    path = find_checkpoint(ckpt, runs)
+    opened = open_generator(path, device)
+    row = row_of(selection, opened)
+    in_columns = None if text else _class_columns(row, opened)
+    count = count or (1 if text else ROWS * in_columns if in_columns else 64)
+    total = count * len(row) if text else count
     if total > MAX_IMAGES:
         raise OutputError(f"{total:,} images are more than {MAX_IMAGES:,}; draw fewer at once")
-    path = find_checkpoint(ckpt, runs)
     kind = f"-lines{count}" if text else f"-n{count}"
     varied = "" if truncation is None else f"-truncation{truncation:g}"
     name = f"{path.stem}{kind}-seed{seed}{selection.name()}{UNUSUAL.sub('_', varied)}.png"
     given = str(RunFolder.drawings_folder(path) / name) if out is None else out
     target, write = _writer(given, path, force or out is None)
-    if write is not _write_grid and (columns is not None or look is not None):
+    styled = {"--columns": columns, "--scale": look.scale, "--invert": look.invert}
+    if write is not _write_grid and (given_styles := [name for name in styled if styled[name]]):
         raise CommandLineError(
-            f"--scale, --invert and --columns: apply to a .png grid only, and {target} is not one"
+            f"{' and '.join(given_styles)}: cannot change {target}; expected a .png for --out"
         )
-    if text and columns is not None:
-        raise CommandLineError("--columns: does not apply to --text, which is drawn in lines")
     if write is _write_grid and (cells := count * len(text) if text else count) > MAX_GRID:
         raise OutputError(
             f"{target}: a grid holds at most {MAX_GRID:,} images, got {cells:,}; "
             "use a folder or an .npz file for --out"
         )
-    opened = open_generator(path, device)
-    row = row_of(selection, opened)
-    per_row = len(row) if text else columns or _class_columns(row, opened)
+    per_row = len(row) if text else columns or in_columns
     across = per_row and min(per_row, total)
-    layout = Layout(len(text) if text else across, text, look or Look(), opened.class_names)
+    layout = Layout(len(text) if text else across, text, look, opened.class_names)
     first: list[Tensor] = []
     blocks = draw_images(opened, row, total, seed, truncation)
     write(target, _remember(blocks, first, most_shown), layout)

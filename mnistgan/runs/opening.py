@@ -128,6 +128,7 @@ def resumed_run(
         trainer = build_trainer(config, dataset, target)
         trainer.load_state_dict(entry(state, "trainer", dict))
         best = best_in(state)
+        _check_end(config, dataset, trainer.step, folder)
         notes = (*notes, *_inexact(state, target), *_rescheduled(stored, config))
     return session(config, dataset, trainer, notes=notes, read_at=read_at, best=best)
 
@@ -181,6 +182,16 @@ def _check_same_data(dataset: Dataset, sha256: str, folder: RunFolder) -> None:
         raise RunError(
             f"{folder.path}: was trained on different images from those of {dataset.source}; set "
             "data.root to the folder of the images it was trained on"
+        )
+
+
+def _check_end(config: Config, dataset: Dataset, step: int, folder: RunFolder) -> None:
+    """Raise ConfigError if the training would end before the step that the run has reached."""
+    end = length_of(config, len(dataset.images)).total_steps
+    if end < step:
+        raise ConfigError(
+            f"{folder.path}: is already at step {step:,}; expected training.epochs and "
+            f"training.max_steps to end it later, got {end:,} steps"
         )
 
 
