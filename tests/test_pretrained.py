@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
 from helpers import Cli, assert_refused, train_tiny
+from nbclient import NotebookClient
 
 import mnistgan as package
 from mnistgan.pretrained import pretrained
@@ -51,6 +53,14 @@ def test_shipped_generator_draws_the_digits_that_are_asked_for() -> None:
     result = package.evaluate(images, labels=np.arange(1_000) % 10)
     assert result.scores["label_accuracy"] > 0.97
     assert result.scores["unreadable"] < 0.04
+
+
+def test_example_notebook_runs_and_shows_pictures() -> None:
+    notebook = nbformat.read(DOCUMENT.parent / "examples/digits.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": "."}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 5
+    assert any("10 of 10 digits" in output.get("text", "") for output in outputs)
 
 
 def test_code_of_the_python_document_runs(mnistgan: Cli) -> None:
