@@ -87,16 +87,6 @@ def resolve_threads(wanted: int | Literal["auto"]) -> int:
     return torch.get_num_threads() if wanted == "auto" else wanted
 
 
-def check_single_process() -> None:
-    """Raise ConfigError if a launcher such as torchrun started several processes."""
-    processes = os.environ.get("WORLD_SIZE", "1")
-    if processes != "1":
-        raise ConfigError(
-            f"WORLD_SIZE={processes}: training runs in one process, and a launcher would repeat "
-            "the same run several times; expected WORLD_SIZE=1 or unset"
-        )
-
-
 def available_bytes(device: torch.device) -> int:
     """The free memory of `device` in bytes."""
     if device.type == "cuda":

@@ -63,6 +63,14 @@ class NonFiniteError(MnistganError):
     """A loss or a weight became infinite or NaN during training."""
 
 
+class LostProcessError(MnistganError):
+    """Another process of the same training has ended or does not respond."""
+
+
+class ReportedElsewhereError(MnistganError):
+    """Another process of the same training reports the problem; this one ends without a message."""
+
+
 class PluginError(MnistganError):
     """A plugin cannot be used or is missing."""
 

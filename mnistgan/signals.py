@@ -62,13 +62,18 @@ def leave(code: int) -> None:
 class StopRequest:
     """The first signal requests a stop after the current step; the second one stops at once.
 
-    The signals are those of ENDING: Ctrl-C, SIGTERM, and SIGHUP when a terminal closes.
+    The signals are those of ENDING: Ctrl-C, SIGTERM, and SIGHUP when a terminal closes. `agree`
+    exchanges the number of the signal, or 0, with the other processes of the same training.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agree: Callable[[int], int] = lambda number: number) -> None:
+        self.agree = agree
+        self.received: int | None = None
         self.signal: int | None = None
+        """The signal that all processes stop for, or None"""
 
     def __call__(self) -> bool:
+        self.signal = self.agree(self.received or 0) or None
         return self.signal is not None
 
     def __enter__(self) -> "StopRequest":
@@ -79,9 +84,9 @@ class StopRequest:
         self._restore()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
+        if self.received is not None:
             _end(number, frame)
-        self.signal = number
+        self.received = number
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from mnistgan import __version__
-from mnistgan.errors import MissingPluginError, MnistganError
+from mnistgan.errors import MissingPluginError, MnistganError, ReportedElsewhereError
 from mnistgan.terminal import console
 
 
@@ -22,6 +22,8 @@ class Group(TyperGroup):
             words = args[0] if args else kwargs.get("args") or sys.argv[1:]
             missing = (word for name in error.plugins for word in ("--plugin", name))
             console.error(f"{error}. Try: {shlex.join(['mnistgan', *words, *missing])}")
+        except ReportedElsewhereError as error:
+            sys.exit(error.exit_code)
         except MnistganError as error:
             for problem in str(error).split("\n"):
                 console.error(problem)

@@ -18,16 +18,27 @@ class Batches:
     is full, and every image is drawn once in each pass.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, batch_size: int, seed: int) -> None:
-        """images: (N, C, H, W) uint8, labels: (N,), both on the device of the batches."""
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        batch_size: int,
+        seed: int,
+        part: slice = slice(None),
+    ) -> None:
+        """images: (N, C, H, W) uint8, labels: (N,), both on the device of the batches.
+
+        part: the images of each batch that this process computes.
+        """
         self.images = images
         self.labels = labels
         self.batch_size = batch_size
+        self.part = part
         self.generator = torch.Generator().manual_seed(seed)
         self._start_pass()
 
     def next(self) -> tuple[Tensor, Tensor]:
-        """The next batch: images (batch_size, C, H, W) in [-1, 1], labels (batch_size,)."""
+        """The next batch, or its part: images (B, C, H, W) in [-1, 1], labels (B,)."""
         pieces = []
         wanted = self.batch_size
         while wanted > 0:
@@ -37,7 +48,7 @@ class Batches:
             self.position += len(piece)
             wanted -= len(piece)
             pieces.append(piece)
-        indices = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        indices = (pieces[0] if len(pieces) == 1 else torch.cat(pieces))[self.part]
         return to_unit_range(self.images[indices]), self.labels[indices]
 
     def state_dict(self) -> dict[str, Any]:

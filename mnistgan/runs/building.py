@@ -25,6 +25,7 @@ from mnistgan.training.losses import LOSS_RULES
 from mnistgan.training.memory import training_bytes
 from mnistgan.training.optimizers import OPTIMIZER_RULES
 from mnistgan.training.trainer import Trainer, steps_per_epoch
+from mnistgan.training.workers import ALONE, Workers
 
 RUN_RULES = (*DATASET_RULES, *ARCHITECTURE_RULES, *LOSS_RULES, *OPTIMIZER_RULES)
 """Rules of the data sets, architectures, losses and optimizers that a configuration must satisfy"""
@@ -79,8 +80,15 @@ def resolve(config: Config, dataset: Dataset, device: torch.device) -> Config:
     return config.model_copy(update={"training": config.training.model_copy(update=decided)})
 
 
-def build_trainer(config: Config, dataset: Dataset, device: torch.device) -> Trainer:
-    """Build a trainer at step 0. Raises ConfigError if the device has too little free memory."""
+def build_trainer(
+    config: Config, dataset: Dataset, device: torch.device, workers: Workers = ALONE
+) -> Trainer:
+    """Build a trainer at step 0.
+
+    Raises ConfigError if the device has too little free memory, or if a batch cannot be divided
+    among the processes.
+    """
+    _check_parts(config, workers.count)
     needed = training_bytes(config, dataset.images.shape[1], len(dataset.class_counts))
     available = available_bytes(device)
     if needed > available:
@@ -90,4 +98,16 @@ def build_trainer(config: Config, dataset: Dataset, device: torch.device) -> Tra
             "model.z_dim"
         )
     torch.set_num_threads(resolve_threads(config.training.threads))
-    return Trainer(config, dataset.images, dataset.labels, device)
+    return Trainer(config, dataset.images, dataset.labels, device, workers)
+
+
+def _check_parts(config: Config, count: int) -> None:
+    """Raise ConfigError if a batch cannot be divided evenly among `count` processes."""
+    group = STDDEV_GROUP if config.model.minibatch_stddev else 1
+    batch_size = config.data.batch_size
+    if batch_size % (count * group):
+        groups = f" in groups of {group} images" if group > 1 else ""
+        raise ConfigError(
+            f"data.batch_size: cannot be divided evenly among {count} processes{groups}; expected "
+            f"a multiple of {count * group}, got {batch_size}"
+        )

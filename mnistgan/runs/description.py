@@ -87,6 +87,8 @@ def describe_session(config: Config, trainer: Trainer, plugins: Sequence[Plugin]
         "device_name": torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else platform.processor() or platform.machine(),
+        "processes": trainer.workers.count,
+        "backend": trainer.workers.backend,
         "threads": torch.get_num_threads(),
         "precision": config.training.precision,
         "compile": config.training.compile,

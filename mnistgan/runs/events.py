@@ -43,6 +43,10 @@ class TrainingSummary:
     g_parameters: int
     d_parameters: int
     device: str
+    processes: int
+    """Number of processes that train this run"""
+    backend: str | None
+    """The backend of torch.distributed, or None for a single process"""
     binding_key: str
     """The configuration key that limits the length: training.epochs or training.max_steps"""
     notes: tuple[str, ...]

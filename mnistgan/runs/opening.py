@@ -18,7 +18,7 @@ from mnistgan.config import (
     parse_overrides,
 )
 from mnistgan.data import Dataset
-from mnistgan.devices import check_single_process, resolve_device
+from mnistgan.devices import resolve_device
 from mnistgan.errors import ConfigError, RunError
 from mnistgan.evaluation.build import obstacle
 from mnistgan.plugins import Plugin, check_loaded, recorded
@@ -27,6 +27,7 @@ from mnistgan.runs.description import best_in
 from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.session import Session, written_at
 from mnistgan.runs.starting import start_from
+from mnistgan.training.workers import ALONE, Workers, is_launched
 
 MNIST_IMAGES = 60_000
 """Number of images that training.epochs of the presets was chosen for"""
@@ -42,6 +43,7 @@ def new_run(
     access: DataAccess,
     plugins: tuple[Plugin, ...] = (),
     start: str | None = None,
+    workers: Workers = ALONE,
 ) -> Session:
     """Check a configuration, load its data and build its networks. Writes no run.
 
@@ -49,14 +51,14 @@ def new_run(
     starts from. Raises ConfigError, DataError, DeviceError, CheckpointError, and RunError if the
     name is taken or there is no such generator.
     """
-    check_single_process()
+    _check_launch(workers)
     config = load_config(source, overrides, RUN_RULES)
     RunFolder.next_path(runs, name)
     target = resolve_device(device)
     dataset = access.load(config)
     _check_judge(config, dataset, access)
     config = resolve(config, dataset, target)
-    trainer = build_trainer(config, dataset, target)
+    trainer = build_trainer(config, dataset, target, workers)
     started = None if start is None else start_from(trainer, start, runs)
     notes = (*_few_steps(config, dataset), *(() if started is None else started.notes))
     return Session(
@@ -70,6 +72,7 @@ def new_run(
         notes=notes,
         start=started,
         plugins=plugins,
+        workers=workers,
     )
 
 
@@ -81,6 +84,7 @@ def resumed_run(
     device: str,
     access: DataAccess,
     plugins: tuple[Plugin, ...] = (),
+    workers: Workers = ALONE,
 ) -> Session:
     """Restore the training of a run from its latest checkpoint. Writes nothing.
 
@@ -88,7 +92,7 @@ def resumed_run(
     session will change are checked here. Raises RunError, ConfigError, DataError, DeviceError and
     CheckpointError.
     """
-    check_single_process()
+    _check_launch(workers)
     forbidden = sorted(parse_overrides(overrides).keys() - set(RESUMABLE_KEYS))
     if forbidden:
         raise ConfigError(
@@ -102,7 +106,15 @@ def resumed_run(
     config = apply_overrides(stored.to_mapping(), overrides, origin, RUN_RULES)
     folder.read_metrics()
     target = resolve_device(device)
-    session = partial(Session, access=access, runs=runs, name=None, resumed=folder, plugins=plugins)
+    session = partial(
+        Session,
+        access=access,
+        runs=runs,
+        name=None,
+        resumed=folder,
+        plugins=plugins,
+        workers=workers,
+    )
     if not folder.latest.exists():
         if folder.previous.exists():
             raise RunError(
@@ -116,7 +128,7 @@ def resumed_run(
             )
         dataset = access.load(config)
         config = resolve(config, dataset, target)
-        trainer = build_trainer(config, dataset, target)
+        trainer = build_trainer(config, dataset, target, workers)
         return session(config, dataset, trainer, notes=notes)
     read_at = written_at(folder.latest)
     state = load_checkpoint(folder.latest)
@@ -125,11 +137,16 @@ def resumed_run(
         dataset = access.load(config)
         _check_judge(config, dataset, access)
         _check_same_data(dataset, entry(state, "dataset_sha256", str), folder)
-        trainer = build_trainer(config, dataset, target)
+        trainer = build_trainer(config, dataset, target, workers)
         trainer.load_state_dict(entry(state, "trainer", dict))
         best = best_in(state)
         _check_end(config, dataset, trainer.step, folder)
-        notes = (*notes, *_inexact(state, target), *_rescheduled(stored, config))
+        notes = (
+            *notes,
+            *_inexact(state, target),
+            *_other_processes(folder, workers),
+            *_rescheduled(stored, config),
+        )
     return session(config, dataset, trainer, notes=notes, read_at=read_at, best=best)
 
 
@@ -185,6 +202,15 @@ def _check_same_data(dataset: Dataset, sha256: str, folder: RunFolder) -> None:
         )
 
 
+def _check_launch(workers: Workers) -> None:
+    """Raise ConfigError if a launcher started several processes that do not work together."""
+    if workers is ALONE and is_launched():
+        raise ConfigError(
+            "several processes would train the same run; expected one process, or torchrun with "
+            "the command. Try: torchrun --standalone --nproc-per-node 2 -m mnistgan train"
+        )
+
+
 def _check_end(config: Config, dataset: Dataset, step: int, folder: RunFolder) -> None:
     """Raise ConfigError if the training would end before the step that the run has reached."""
     end = length_of(config, len(dataset.images)).total_steps
@@ -222,6 +248,19 @@ def _inexact(state: State, device: torch.device) -> list[str]:
             "the result may differ from that of an uninterrupted run"
         )
     return notes
+
+
+def _other_processes(folder: RunFolder, workers: Workers) -> list[str]:
+    """Warn if another number of processes trained the run before."""
+    sessions = folder.read_info()["sessions"] if folder.info.exists() else []
+    last = sessions[-1] if sessions and isinstance(sessions[-1], dict) else {}
+    before = last.get("processes", 1)
+    if before == workers.count:
+        return []
+    return [
+        f"the run was trained by {before} and resumes with {workers.count} processes: the result "
+        "equals that of an uninterrupted run only up to rounding"
+    ]
 
 
 def _rescheduled(before: Config, now: Config) -> list[str]:

@@ -12,7 +12,14 @@ from mnistgan.config import (
 )
 from mnistgan.data import Dataset, dataset_entry
 from mnistgan.devices import keep_freed_memory
-from mnistgan.errors import DataError, NonFiniteError, OutputError, RunError
+from mnistgan.errors import (
+    DataError,
+    LostProcessError,
+    NonFiniteError,
+    OutputError,
+    ReportedElsewhereError,
+    RunError,
+)
 from mnistgan.evaluation.build import find_reference, known_reference
 from mnistgan.evaluation.judge import judge_images
 from mnistgan.evaluation.reference import Reference
@@ -32,6 +39,7 @@ from mnistgan.runs.tasks import (
     Board,
     CheckHealth,
     DrawPictures,
+    EmptyWindow,
     HealthCheck,
     KeepBest,
     SaveCheckpoint,
@@ -42,6 +50,7 @@ from mnistgan.runs.tasks import (
 )
 from mnistgan.sampling import Sampler
 from mnistgan.training.trainer import Trainer
+from mnistgan.training.workers import ALONE, Workers
 
 REFERENCE_IMAGES = 10_000
 """Number of training images that `output.evaluate_every_epochs` compares samples with. The test
@@ -71,6 +80,7 @@ class Session:
     start: Start | None = None
     """The file whose weights a new run starts from, or None"""
     plugins: tuple[Plugin, ...] = ()
+    workers: Workers = ALONE
 
     @property
     def length(self) -> Length:
@@ -94,6 +104,8 @@ class Session:
             if self.length.total_steps == epochs
             else "training.max_steps",
             notes=self.notes,
+            processes=self.workers.count,
+            backend=self.workers.backend,
             classes=tuple(self.dataset.class_names[label] for label in self.sampler().classes),
         )
 
@@ -102,11 +114,16 @@ class Session:
     ) -> Iterator[Event]:
         """Train, and write the run folder. `stop` is called after each step.
 
+        With several processes, only process 0 writes and yields all events.
         Yields the events of the training run. `preview` adds samples and does not affect training.
         Raises NonFiniteError, naming the last good checkpoint, OutputError if a file
-        cannot be written, and RunError if another process trains this run.
+        cannot be written, RunError if another process trains this run, and LostProcessError or
+        ReportedElsewhereError if another process of this training fails.
         """
         keep_freed_memory()
+        if self.workers.rank > 0:
+            yield from self._follow(stop)
+            return
         folder = self.resumed or RunFolder.create(self.runs, self.name, self.config)
         with folder.lock():
             if written_at(folder.latest) != self.read_at:
@@ -120,6 +137,10 @@ class Session:
                 raise NonFiniteError(
                     f"{error}: the training stopped; last good checkpoint: {good}; a new run with "
                     "a smaller optimizer.lr may help"
+                ) from None
+            except LostProcessError as error:
+                raise LostProcessError(
+                    f"{error}: the training stopped. Try: mnistgan train --resume {folder.path}"
                 ) from None
             except OSError as error:
                 folder.check_in_place()
@@ -149,6 +170,18 @@ class Session:
         complete = step == self.length.total_steps
         distance = board.best.distance if math.isfinite(board.best.distance) else None
         yield Finished(folder.path, step, complete, folder.sample_grids()[-1][1], distance)
+
+    def _follow(self, stop: Callable[[], bool]) -> Iterator[Event]:
+        """Take the steps of process 0 without writing anything."""
+        output = self.config.output
+        folder = self.summary().folder
+        window = EmptyWindow(self.trainer, output.log_every_steps, output.evaluate_every_epochs)
+        try:
+            yield from run(self.trainer, self.length, [window], stop)
+        except (NonFiniteError, LostProcessError) as error:
+            raise ReportedElsewhereError(str(error)) from None
+        step = self.trainer.step
+        yield Finished(folder, step, step == self.length.total_steps, folder, None)
 
     def _tasks(
         self,

@@ -163,6 +163,28 @@ class WriteMetrics:
 
 
 @dataclass(frozen=True)
+class EmptyWindow:
+    """Empties the window of a process that writes no metrics, at the same steps as WriteMetrics."""
+
+    trainer: Trainer
+    every_steps: int
+    score_every_epochs: float | None
+
+    def due(self, progress: Progress) -> bool:
+        return self._ends_interval(progress) or progress.is_last
+
+    def run(self, progress: Progress) -> Iterator[Event]:
+        self.trainer.means()
+        if self._ends_interval(progress):
+            self.trainer.window.clear()
+        yield from ()
+
+    def _ends_interval(self, progress: Progress) -> bool:
+        is_scored = progress.multiple(self.score_every_epochs) is not None
+        return progress.step % self.every_steps == 0 or is_scored
+
+
+@dataclass(frozen=True)
 class KeepBest:
     """Saves best.pt if the score of this step is the best so far."""
 

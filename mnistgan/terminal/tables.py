@@ -102,6 +102,11 @@ def plan_table(summary: TrainingSummary) -> Table:
         f"{config.training.precision}"
         f"{', compiled' if config.training.compile == 'on' else ''}, seed {config.training.seed}",
     }
+    if summary.processes > 1:
+        rows["processes"] = (
+            f"{summary.processes} ({summary.backend}), each with "
+            f"{config.data.batch_size // summary.processes} images of a batch"
+        )
     for name, text in rows.items():
         table.add_row(name, plain(text))
     return table

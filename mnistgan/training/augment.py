@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from mnistgan.training.workers import BatchRandom
+
 BACKGROUND = -1.0
 
 
-def translate(images: Tensor, most: int, rng: torch.Generator) -> Tensor:
+def translate(images: Tensor, most: int, random: BatchRandom) -> Tensor:
     """Shift each image by up to `most` pixels in each direction and fill in background.
 
     images: (B, C, H, W). This is "translation" of Zhao et al. 2020, except that it fills with the
@@ -19,7 +21,7 @@ def translate(images: Tensor, most: int, rng: torch.Generator) -> Tensor:
     if most == 0:
         return images
     count, _, height, width = images.shape
-    offsets = torch.randint(2 * most + 1, (2, count, 1), generator=rng, device=images.device)
+    offsets = random.integers(2 * most + 1, 2, count, 1)
     rows = offsets[0] + torch.arange(height, device=images.device)
     columns = offsets[1] + torch.arange(width, device=images.device)
     padded = pad(images, (most,) * 4, value=BACKGROUND)
@@ -28,12 +30,11 @@ def translate(images: Tensor, most: int, rng: torch.Generator) -> Tensor:
     return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def add_noise(images: Tensor, deviation: float, rng: torch.Generator) -> Tensor:
+def add_noise(images: Tensor, deviation: float, random: BatchRandom) -> Tensor:
     """Add Gaussian noise to images (Sønderby et al. 2017, section 3).
 
     deviation: the standard deviation, for pixels in [-1, 1].
     """
     if deviation == 0:
         return images
-    noise = torch.randn(images.shape, generator=rng, device=images.device)
-    return images + deviation * noise
+    return images + deviation * random.normal(*images.shape)

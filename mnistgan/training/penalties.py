@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mnistgan.config import LossConfig
+from mnistgan.training.workers import BatchRandom
 
 Discriminator = Callable[[Tensor], Tensor]
 """Images (B, C, H, W) -> logits (B,)"""
@@ -40,7 +41,7 @@ def penalty(
     fake: Tensor,
     real_logits: Tensor,
     fake_logits: Tensor,
-    rng: torch.Generator,
+    random: BatchRandom,
 ) -> Tensor:
     """The weighted sum of all penalties, a scalar.
 
@@ -49,7 +50,7 @@ def penalty(
     terms: tuple[tuple[float, Callable[[], Tensor]], ...] = (
         (weights.r1, lambda: zero_centred_penalty(real_logits, real)),
         (weights.r2, lambda: zero_centred_penalty(fake_logits, fake)),
-        (weights.gradient_penalty, lambda: gradient_penalty(discriminator, real, fake, rng)),
+        (weights.gradient_penalty, lambda: gradient_penalty(discriminator, real, fake, random)),
         (weights.label_smoothing, lambda: label_smoothing(real_logits)),
     )
     total = torch.zeros((), device=real.device)
@@ -68,13 +69,13 @@ def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
 
 
 def gradient_penalty(
-    discriminator: Discriminator, real: Tensor, fake: Tensor, rng: torch.Generator
+    discriminator: Discriminator, real: Tensor, fake: Tensor, random: BatchRandom
 ) -> Tensor:
     """E[(|grad D(x)| - 1)^2] at random points x between real and generated images.
 
     Gulrajani et al. 2017, equation 3 and algorithm 1.
     """
-    share = torch.rand(len(real), 1, 1, 1, generator=rng, device=real.device)
+    share = random.uniform(len(real), 1, 1, 1)
     between = torch.lerp(fake.detach(), real.detach(), share).requires_grad_()
     norms = _gradients(discriminator(between), between).norm(dim=1)
     mean: Tensor = (norms - 1).square().mean()

@@ -2,9 +2,11 @@
 
 import copy
 import math
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,7 @@ from mnistgan.training.optimizers import build_optimizer, learning_rate_factor, 
 from mnistgan.training.penalties import clip_weights, penalty, penalty_weights
 from mnistgan.training.state import check_state, default_rng
 from mnistgan.training.window import StepMeans, Window
+from mnistgan.training.workers import ALONE, BatchRandom, Workers
 
 
 class Trainer:
@@ -30,10 +33,16 @@ class Trainer:
     """
 
     def __init__(
-        self, config: Config, images: Tensor, labels: Tensor, device: torch.device
+        self,
+        config: Config,
+        images: Tensor,
+        labels: Tensor,
+        device: torch.device,
+        workers: Workers = ALONE,
     ) -> None:
         """images: the whole data set, (N, C, 28, 28) uint8; labels: (N,), classes starting at 0.
 
+        With several `workers`, each computes its part of every batch.
         Raises ConfigError if the optimizer rejects one of its arguments.
         """
         seed = config.training.seed
@@ -41,6 +50,7 @@ class Trainer:
         channels, classes = images.shape[1], int(labels.max()) + 1
         self.config = config
         self.device = device
+        self.workers = workers
         self.loss = LOSSES[config.loss.adversarial]
         self.normalizes_batch = ARCHITECTURES[config.model.architecture].d_normalizes_batch
         self.generator = build_generator(config.model, channels, classes).to(device)
@@ -57,8 +67,12 @@ class Trainer:
         if config.training.compile == "on":
             self.generator.compile()
             self.discriminator.compile()
-        self.batches = Batches(images.to(device), labels.to(device), config.data.batch_size, seed)
+        part = workers.part(config.data.batch_size)
+        self.batches = Batches(
+            images.to(device), labels.to(device), config.data.batch_size, seed, part
+        )
         self.noise_rng = torch.Generator(device).manual_seed(seed)
+        self.random = BatchRandom(self.noise_rng, workers)
         self.scheduled_steps = config.training.epochs * steps_per_epoch(config, len(images))
         self.step = 0
         self.window = Window()
@@ -76,6 +90,7 @@ class Trainer:
     def train_step(self) -> None:
         """n_critic updates of D, then one of G (Goodfellow et al. 2014, algorithm 1)."""
         self._set_learning_rates()
+        self._seed_dropout()
         for _ in range(self.config.training.n_critic):
             # Update D: raise its logits on real images, lower them on generated ones.
             weights = penalty_weights(self.config.loss, self.step)
@@ -88,9 +103,9 @@ class Trainer:
             d_penalty = penalty(
                 weights,
                 partial(self.logits, labels=labels),
-                real, fake, real_logits, fake_logits, self.noise_rng,
+                real, fake, real_logits, fake_logits, self.random,
             )  # fmt: skip
-            _minimize(d_loss + d_penalty, self.d_optimizer)
+            _minimize(d_loss + d_penalty, self.d_optimizer, self.workers)
             clip_weights(self.discriminator, self.config.loss.weight_clip)
 
         # Update G: raise D's logits on generated images; D's weights are fixed.
@@ -98,10 +113,12 @@ class Trainer:
         new_fake = self.augment(self._generate_for_generator(generated, labels))
         g_logits = self._logits_for_generator(real, new_fake, real_logits, labels)
         g_loss = self.loss.generator(*g_logits)
-        _minimize(g_loss, self.g_optimizer)
+        _minimize(g_loss, self.g_optimizer, self.workers)
         self.discriminator.requires_grad_(True)
 
-        # Average G's weights and record the step, without waiting for the device.
+        # Average the running statistics over the processes, and G's weights over time; record the
+        # step without waiting for the device.
+        self.workers.average(_running_statistics(self.generator, self.discriminator))
         if self.ema is not None and self.ema_decay is not None:
             update_ema(self.ema, self.generator, warm_decay(self.ema_decay, self.step))
         self.step += 1
@@ -132,16 +149,17 @@ class Trainer:
         return real_logits, fake_logits
 
     def noise(self) -> Tensor:
-        """Fresh z (batch_size, z_dim) from a standard normal distribution."""
-        shape = self.batches.batch_size, self.config.model.z_dim
-        return torch.randn(shape, generator=self.noise_rng, device=self.device)
+        """Fresh z (B, z_dim) from a standard normal distribution."""
+        return self.random.normal(
+            self.batches.batch_size // self.workers.count, self.config.model.z_dim
+        )
 
     def augment(self, images: Tensor) -> Tensor:
         """Images (B, C, 28, 28) as D sees them; the instance noise decreases to 0 over training."""
         config = self.config.augment
-        moved = translate(images, config.translation, self.noise_rng)
+        moved = translate(images, config.translation, self.random)
         deviation = config.instance_noise * max(0.0, 1 - self.progress)
-        return add_noise(moved, deviation, self.noise_rng)
+        return add_noise(moved, deviation, self.random)
 
     def _generate_for_discriminator(self, labels: Tensor) -> Tensor:
         """Images for D's update, with a graph only if G's update reuses them."""
@@ -165,6 +183,13 @@ class Trainer:
         set_learning_rate(self.g_optimizer, factor * self.g_lr)
         set_learning_rate(self.d_optimizer, factor * self.d_lr)
 
+    def _seed_dropout(self) -> None:
+        """With several processes, let each draw other dropout masks, which a resume repeats."""
+        if self.workers.count > 1:
+            numbers = self.config.training.seed, self.step, self.workers.rank
+            mixed = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
+            default_rng(self.device).manual_seed(int(mixed))
+
     def _measure(
         self, d_loss: Tensor, g_loss: Tensor, real_logits: Tensor, fake_logits: Tensor
     ) -> Tensor:
@@ -173,7 +198,9 @@ class Trainer:
         if self.loss.d_output == "probability":
             outputs = outputs.sigmoid()
         losses = torch.stack((d_loss.detach(), g_loss.detach()))
-        return torch.cat((losses, outputs.mean(dim=1)))
+        measured = torch.cat((losses, outputs.mean(dim=1)))
+        self.workers.average([measured])
+        return measured
 
     def means(self) -> StepMeans:
         """The means over the steps in the window. This waits for the device.
@@ -241,8 +268,16 @@ def steps_per_epoch(config: Config, images: int) -> int:
     return math.ceil(images / (config.data.batch_size * config.training.n_critic))
 
 
-def _minimize(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """One optimizer step on `loss`, a scalar."""
+def _minimize(loss: Tensor, optimizer: torch.optim.Optimizer, workers: Workers) -> None:
+    """One optimizer step on the mean over all processes of `loss`, a scalar."""
     optimizer.zero_grad()
     loss.backward()
+    weights = (weight for group in optimizer.param_groups for weight in group["params"])
+    workers.average(weight.grad for weight in weights if weight.grad is not None)
     optimizer.step()
+
+
+def _running_statistics(*networks: nn.Module) -> Iterator[Tensor]:
+    """Yield the buffers that training updates, such as the means of BatchNorm."""
+    for network in networks:
+        yield from (buffer for buffer in network.buffers() if buffer.is_floating_point())
