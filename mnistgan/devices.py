@@ -87,6 +87,16 @@ def resolve_threads(wanted: int | Literal["auto"]) -> int:
     return torch.get_num_threads() if wanted == "auto" else wanted
 
 
+def cpu_capability() -> str:
+    """The instructions that torch uses on this CPU, such as `AVX512 AVX512_BF16 AMX`."""
+    more = {
+        "AVX512_BF16": torch.cpu._is_avx512_bf16_supported,
+        "AMX": torch.cpu._is_amx_tile_supported,
+    }
+    found = [name for name, is_supported in more.items() if is_supported()]
+    return " ".join([torch.backends.cpu.get_cpu_capability(), *found])
+
+
 def check_single_process() -> None:
     """Raise ConfigError if a launcher such as torchrun started several processes."""
     processes = os.environ.get("WORLD_SIZE", "1")
