@@ -1,4 +1,4 @@
-"""Tables: the plan of a training run and the scores of an evaluation."""
+"""Tables and sentences: the plan of a training run, scores, comparisons."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from mnistgan.terminal.console import note, plain, results
 
 if TYPE_CHECKING:
     from mnistgan.commands.list_runs import RunOverview
+    from mnistgan.commands.verify import Verified
     from mnistgan.evaluation.result import Evaluation
 
 
@@ -68,6 +69,26 @@ def runs_table(runs: "Sequence[RunOverview]") -> Table:
     return table
 
 
+def verification(done: "Verified") -> str:
+    """The result of comparing a run with its repetition, in one line."""
+    found = done.difference
+    if found is not None:
+        causes = "; ".join(found.causes) or (
+            "a file of the run or the code was changed, because versions, processor, threads and "
+            "seed are those of the run"
+        )
+        return (
+            f"{done.folder}: differs at step {found.step:,}: {found.quantity} is {found.recorded} "
+            f"in metrics.jsonl and {found.obtained} here; likely cause: {causes}"
+        )
+    hashes = _counted(done.hashes, "hash", "hashes") if done.hashes else "no hash"
+    return (
+        f"{done.folder}: identical, bit for bit: {_counted(done.steps, 'step')}, "
+        f"{_counted(len(done.records), 'line')}, {len(done.quantities)} quantities "
+        f"({', '.join(done.quantities)}), {hashes} of the weights"
+    )
+
+
 def presets_table(lines: Mapping[str, str]) -> Table:
     """The presets and their one-line descriptions."""
     table = Table.grid(padding=(0, 2))
@@ -107,8 +128,9 @@ def plan_table(summary: TrainingSummary) -> Table:
     return table
 
 
-def _counted(count: object, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def _counted(count: int | str, noun: str, plural: str | None = None) -> str:
+    number = f"{count:,}" if isinstance(count, int) else count
+    return f"{number} {noun if count == 1 else plural or noun + 's'}"
 
 
 def _chosen(section: BaseModel, *shown: str) -> str:
