@@ -20,7 +20,10 @@ from mnistgan.signals import StopRequest
 
 Cli = Callable[..., Result]
 REPOSITORY = Path(__file__).parent.parent
-COMMANDS = ["train", "sample", "plot-losses", "make-gif", "interpolate", "evaluate"]
+COMMANDS = [
+    *("train", "sample", "plot-losses", "make-gif", "interpolate", "evaluate", "export", "list"),
+    *("presets", "verify", "doctor"),
+]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

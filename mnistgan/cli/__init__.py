@@ -14,10 +14,12 @@ from mnistgan.cli import export  # isort: skip
 from mnistgan.cli import list_runs  # isort: skip
 from mnistgan.cli import presets  # isort: skip
 from mnistgan.cli import verify  # isort: skip
+from mnistgan.cli import doctor  # isort: skip
 from mnistgan.cli.app import app
 
 __all__ = [
     "app",
+    "doctor",
     "evaluate",
     "export",
     "interpolate",

@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from mnistgan.runs.events import TrainingSummary
 from mnistgan.runs.folder import RunFolder
-from mnistgan.terminal.console import note, plain, results
+from mnistgan.terminal.console import note, plain, results, visible
 
 if TYPE_CHECKING:
+    from mnistgan.commands.doctor import Finding
     from mnistgan.commands.list_runs import RunOverview
     from mnistgan.commands.verify import Verified
     from mnistgan.evaluation.result import Evaluation
+
+
+STYLES = {"ok": "green", "warning": "bold yellow", "problem": "bold red"}
+"""How the states of a finding are shown"""
 
 
 def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
@@ -86,6 +92,15 @@ def verification(done: "Verified") -> str:
         f"{done.folder}: identical, bit for bit: {_counted(done.steps, 'step')}, "
         f"{_counted(len(done.records), 'line')}, {len(done.quantities)} quantities "
         f"({', '.join(done.quantities)}), {hashes} of the weights"
+    )
+
+
+def finding_line(finding: "Finding") -> Text:
+    """What a check found and how to fix it, in one line."""
+    fix = f". To fix it: {finding.fix}" if finding.fix else ""
+    return Text.assemble(
+        (f"{finding.state:<8}", STYLES[finding.state]),
+        visible(f"{finding.name:<22} {finding.text}{fix}"),
     )
 
 
