@@ -26,6 +26,7 @@ from mnistgan.devices import (
     available_devices,
     check_single_process,
     cpu_capability,
+    cpu_name,
     gpu_software,
     resolve_precision,
     usable_cores,
@@ -86,7 +87,7 @@ def checks(runs: Path) -> dict[str, Callable[[], Result]]:
         "threads": lambda: threads(
             torch.get_num_threads(), usable_cores(), os.environ.get("OMP_NUM_THREADS")
         ),
-        "CPU": lambda: cpu(cpu_capability(), precision_of(CPU)),
+        "CPU": lambda: cpu(f"{cpu_name()}, {cpu_capability()}", precision_of(CPU)),
         "memory": lambda: memory(
             available_bytes(CPU), psutil.virtual_memory().total, needed_bytes()
         ),
@@ -138,10 +139,11 @@ def threads(count: int, cores: int, variable: str | None) -> Result:
     return Result("ok", text)
 
 
-def cpu(capability: str, precision: Precision) -> Result:
-    """The instructions of the CPU, and the precision that follows."""
-    rule = f"networks of {MIN_WEIGHTS_FOR_BF16:,} weights or more" if precision == "bf16" else "all"
-    return Result("ok", f"{capability}; training.precision auto means {precision} for {rule}")
+def cpu(name: str, precision: Precision) -> Result:
+    """Model and instructions of the CPU, and the precision that follows."""
+    large = f"networks of {MIN_WEIGHTS_FOR_BF16:,} weights or more"
+    which = large if precision == "bf16" else "all networks"
+    return Result("ok", f"{name}; training.precision=auto means {precision} for {which}")
 
 
 def memory(free: int, total: int, needed: int) -> Result:

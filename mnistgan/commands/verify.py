@@ -27,6 +27,7 @@ FACTS = {
     "torch": "torch",
     "device": "device",
     "device_name": "processor",
+    "cpu": "CPU",
     "cpu_capability": "CPU instructions",
     "threads": "threads",
     "precision": "training.precision",

@@ -12,7 +12,7 @@ from mnistgan import __version__
 from mnistgan.checkpoint import State, entry
 from mnistgan.config import Config
 from mnistgan.data import Dataset
-from mnistgan.devices import cpu_capability
+from mnistgan.devices import cpu_capability, cpu_name
 from mnistgan.plugins import Plugin, record
 from mnistgan.runs.starting import Start
 from mnistgan.runs.tasks import Best
@@ -88,6 +88,7 @@ def describe_session(config: Config, trainer: Trainer, plugins: Sequence[Plugin]
         "device_name": torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else platform.processor() or platform.machine(),
+        "cpu": cpu_name(),
         "cpu_capability": cpu_capability(),
         "threads": torch.get_num_threads(),
         "epochs": config.training.epochs,

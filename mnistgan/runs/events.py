@@ -76,7 +76,7 @@ class Progress:
     def ends_epoch(self) -> bool:
         return self.step % self.length.steps_per_epoch == 0
 
-    def fixes_weights(self, steps: int) -> bool:
+    def hashes_weights(self, steps: int) -> bool:
         """Whether a line of metrics over the last `steps` steps records the hash of the weights.
 
         It does if an epoch ended within these steps, or if this is the last step. `steps` is part

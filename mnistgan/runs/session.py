@@ -271,7 +271,7 @@ class Session:
             # The last line of a finished run that becomes longer is no longer the last one.
             folder.truncate_metrics(
                 self.trainer.step - len(self.trainer.window),
-                keeps_hash=lambda step, steps: Progress(step, self.length).fixes_weights(steps),
+                keeps_hash=lambda step, steps: Progress(step, self.length).hashes_weights(steps),
             )
             folder.write_config(self.config)
         if self.dataset.preparation and not folder.contact_sheet.exists():

@@ -33,12 +33,12 @@ def start_from(trainer: Trainer, given: str, runs: Path, sha256: str | None = No
     one with the hash `sha256`, or no weight of a network fits.
     """
     path = find_checkpoint(given, runs)
+    state = read_state(path)
     name = shown_source(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 not in (None, digest):
         raise CheckpointError(f"{name}: has changed; expected SHA-256 {sha256}, got {digest}")
-    state = read_state(path)
     with naming(path):
         weights = entry(state, "trainer", dict)
         generator = entry(weights, "generator", dict)

@@ -155,9 +155,9 @@ class WriteMetrics:
         now, step = time.monotonic(), progress.step
         images = (step - self.interval_step) * self.batch_size
         score = self.board.score_at(step)
-        fixes_weights = progress.fixes_weights(len(self.trainer.window))
+        hashes_weights = progress.hashes_weights(len(self.trainer.window))
         record = MetricsRecord(
-            **measured(self.trainer, progress, with_weights=fixes_weights),
+            **measured(self.trainer, progress, with_weights=hashes_weights),
             images_per_second=round(images / (now - self.interval_started_at), 1),
             frechet_distance=score and score.frechet_distance,
             classes_drawn=score and score.classes_drawn,

@@ -80,8 +80,8 @@ def verification(done: "Verified") -> str:
     found = done.difference
     if found is not None:
         causes = "; ".join(found.causes) or (
-            "a file of the run or the code was changed, because versions, processor, threads and "
-            "seed are those of the run"
+            "a file of the run or the code was probably changed, because run.json names no other "
+            "version, CPU, number of threads or seed"
         )
         return (
             f"{done.folder}: differs at step {found.step:,}: {found.quantity} is {found.recorded} "
