@@ -2,9 +2,13 @@
 
 import ctypes
 import os
+import platform
 import shutil
 import sys
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -85,6 +89,79 @@ def resolve_threads(wanted: int | Literal["auto"]) -> int:
     That is the number of cores that this process may use, or $OMP_NUM_THREADS.
     """
     return torch.get_num_threads() if wanted == "auto" else wanted
+
+
+def available_devices() -> list[torch.device]:
+    """The CPU and each GPU that this build of torch can use."""
+    gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    apple = ["mps"] * torch.backends.mps.is_available()
+    return [torch.device(name) for name in ("cpu", *(f"cuda:{gpu}" for gpu in gpus), *apple)]
+
+
+@dataclass(frozen=True)
+class GpuSoftware:
+    """What torch was built for, and the driver of NVIDIA's GPUs."""
+
+    built_for: str
+    """Such as `CUDA 13.2`; "" for a build for the CPU"""
+    driver: str
+    """The newest CUDA that the driver supports, such as `CUDA 12.4`; "" if no driver is loaded"""
+    gpus: int
+    """Number of GPUs that torch can use"""
+    complaint: str = ""
+    """What torch says if it can use none"""
+
+
+def gpu_software() -> GpuSoftware:
+    """The facts about GPUs. Call it before other functions of torch.cuda: torch complains once."""
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    versions = {"CUDA": torch.version.cuda, "ROCm": torch.version.hip}
+    built_for = [f"{name} {version}" for name, version in versions.items() if version]
+    return GpuSoftware(
+        built_for="".join(built_for),
+        driver=_driver(),
+        gpus=gpus,
+        complaint=" ".join(" ".join(str(item.message).split()) for item in complaints),
+    )
+
+
+def _driver() -> str:
+    """The newest CUDA that NVIDIA's driver supports, or "" if no driver is installed."""
+    try:
+        library = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return ""
+    number = ctypes.c_int(0)
+    library.cuDriverGetVersion(ctypes.byref(number))  # 12040 for 12.4; needs no initialization
+    return f"CUDA {number.value // 1000}.{number.value % 1000 // 10}" if number.value else ""
+
+
+def usable_cores() -> int:
+    """The number of CPU cores, or hardware threads, that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    """The model of the CPU, or its architecture if the system does not tell the model."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # another system than Linux
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, "") or platform.processor() or platform.machine()
+
+
+def cpu_capability() -> str:
+    """The instructions that torch uses on this CPU, such as `AVX512 AVX512_BF16 AMX`."""
+    more = {
+        "AVX512_BF16": torch.cpu._is_avx512_bf16_supported,
+        "AMX": torch.cpu._is_amx_tile_supported,
+    }
+    found = [name for name, is_supported in more.items() if is_supported()]
+    return " ".join([torch.backends.cpu.get_cpu_capability(), *found])
 
 
 def available_bytes(device: torch.device) -> int:

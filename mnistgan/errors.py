@@ -70,6 +70,10 @@ class LostProcessError(MnistganError):
 class ReportedElsewhereError(MnistganError):
     """Another process of the same training reports the problem; this one ends without a message."""
 
+    def __init__(self, exit_code: int = 1) -> None:
+        super().__init__("another process of this training reports the problem")
+        self.exit_code = exit_code
+
 
 class PluginError(MnistganError):
     """A plugin cannot be used or is missing."""

@@ -20,7 +20,10 @@ from mnistgan.signals import StopRequest
 
 Cli = Callable[..., Result]
 REPOSITORY = Path(__file__).parent.parent
-COMMANDS = ["train", "sample", "plot-losses", "make-gif", "interpolate", "evaluate"]
+COMMANDS = [
+    *("train", "sample", "plot-losses", "make-gif", "interpolate", "evaluate", "export", "list"),
+    *("presets", "verify", "doctor"),
+]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -190,7 +193,7 @@ KILL = "os.kill(os.getpid(), signal.{})"
         (
             f"signal.signal(signal.SIGINT, signal.SIG_IGN); leave_on_signals(); "
             f"s = StopRequest().__enter__(); {KILL.format('SIGINT')}; {KILL.format('SIGTERM')}; "
-            f"sys.exit(print(s.signal))",
+            f"s(); sys.exit(print(s.signal))",
             0,
             "started 15 continued",
         ),

@@ -133,6 +133,12 @@ MISTYPED = """
 1 evaluate run --n 100 --dataset stacked-mnist
 2 evaluate run --n 100 --panel x.jpg
 2 evaluate run --n 100 --out empty
+1 verify nowhere
+1 verify bare
+2 verify
+2 verify run --steps 0
+2 verify run --steps many
+2 doctor --runs notes.txt
 2 evaluate run --n 100 --panel empty
 2 no-such-command
 2 --no-such-option

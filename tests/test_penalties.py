@@ -4,10 +4,11 @@ from torch import Tensor, nn
 
 from mnistgan.training.augment import BACKGROUND, add_noise, translate
 from mnistgan.training.penalties import clip_weights, gradient_penalty, zero_centred_penalty
+from mnistgan.training.workers import BatchRandom
 
 
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def rng(seed: int = 0) -> BatchRandom:
+    return BatchRandom(torch.Generator().manual_seed(seed))
 
 
 def linear_d(images: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from mnistgan.training.ema import update_ema, warm_decay
 from mnistgan.training.optimizers import OPTIMIZERS, learning_rate_factor
 from mnistgan.training.penalties import PenaltyWeights, penalty, penalty_weights
 from mnistgan.training.trainer import Trainer
+from mnistgan.training.workers import BatchRandom
 
 IMAGES = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8)
 LABELS = torch.arange(50) % 10
@@ -125,7 +126,7 @@ def test_penalties_are_weighted_and_applied_to_the_right_images(name: str) -> No
     real.requires_grad_()
     fake.requires_grad_()
     logits = discriminator(real), discriminator(fake)
-    found = penalty(given, discriminator, real, fake, *logits, torch.Generator())
+    found = penalty(given, discriminator, real, fake, *logits, BatchRandom(torch.Generator()))
     assert found.item() == pytest.approx(expected(real.flatten(1), fake.flatten(1)).item())
 
 

@@ -13,10 +13,13 @@ from mnistgan.cli import make_gif  # isort: skip
 from mnistgan.cli import export  # isort: skip
 from mnistgan.cli import list_runs  # isort: skip
 from mnistgan.cli import presets  # isort: skip
+from mnistgan.cli import verify  # isort: skip
+from mnistgan.cli import doctor  # isort: skip
 from mnistgan.cli.app import app
 
 __all__ = [
     "app",
+    "doctor",
     "evaluate",
     "export",
     "interpolate",
@@ -26,4 +29,5 @@ __all__ = [
     "presets",
     "sample",
     "train",
+    "verify",
 ]

@@ -1,5 +1,6 @@
 """Command line of `mnistgan train`."""
 
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
@@ -137,28 +138,35 @@ def train(
 
     from mnistgan.runs.building import DataAccess
     from mnistgan.runs.opening import new_run, resumed_run
+    from mnistgan.runs.together import open_together
+    from mnistgan.training.workers import join, process_device
 
+    device = process_device(device)
+    workers = join(device)
+    quiet = quiet or workers.rank > 0
     plugins = load_plugins(plugin or ())
     announce = (lambda text: None) if quiet else console.note
     with decoding_bar(quiet) as progress:
         access = DataAccess(offline, dry_run, announce, progress)
         if resume is None:
             words += [] if seed is None else [f"training.seed={seed}"]
-            session = new_run(
-                "fast" if config is None else config,
-                words,
+            opening = partial(new_run, "fast" if config is None else config, name=name, start=start)
+        else:
+            opening = partial(resumed_run, resume)
+        session = open_together(
+            workers,
+            lambda: opening(
+                overrides=words,
                 runs=runs,
-                name=name,
                 device=device,
                 access=access,
                 plugins=plugins,
-                start=start,
-            )
-        else:
-            session = resumed_run(
-                resume, words, runs=runs, device=device, access=access, plugins=plugins
-            )
+                workers=workers,
+            ),
+        )
     summary = session.summary()
+    if workers.rank > 0 and (dry_run or summary.is_finished):
+        return
     if quiet and (dry_run or summary.is_finished):
         console.result(str(summary.folder))
         return
@@ -178,11 +186,14 @@ def train(
         )
         return
 
-    with StopRequest() as stop:
+    with StopRequest(workers.largest) as stop:
         with training_progress(summary, quiet, preview=not no_preview) as display:
             for event in display.follow(session.run(stop, preview=display.wants_previews)):
                 finished = event
         assert isinstance(finished, Finished)
-    training_summary(summary, finished, display.elapsed_seconds, quiet)
+    if workers.rank == 0:
+        training_summary(summary, finished, display.elapsed_seconds, quiet)
+    # torchrun ends the other processes when the first one exits with an error.
+    workers.gather(None)
     if stop.signal is not None and not finished.complete:
         raise typer.Exit(128 + stop.signal)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mnistgan.config import Config
+from mnistgan.config import STDDEV_GROUP, Config
 from mnistgan.data import DATASET_RULES, Dataset, Split, load_dataset
 from mnistgan.devices import (
     available_bytes,

@@ -80,6 +80,15 @@ class Progress:
     def ends_epoch(self) -> bool:
         return self.step % self.length.steps_per_epoch == 0
 
+    def hashes_weights(self, steps: int) -> bool:
+        """Whether a line of metrics over the last `steps` steps records the hash of the weights.
+
+        It does if an epoch ended within these steps, or if this is the last step. `steps` is part
+        of the checkpoint, so a resumed run has the hashes in the same lines.
+        """
+        per_epoch = self.length.steps_per_epoch
+        return self.is_last or self.step // per_epoch > (self.step - steps) // per_epoch
+
     def multiple(self, every_epochs: float | None) -> float | None:
         """The multiple of `every_epochs` that this step is the first to reach, or None."""
         if every_epochs is None:

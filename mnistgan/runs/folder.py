@@ -17,7 +17,7 @@ generated/, losses.png, training.gif, evaluations.jsonl
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from mnistgan.runs.metrics import (
     append_line,
     keep_records,
     read_records,
+    to_line,
 )
 
 NUMBERED = re.compile(r"exp(\d+)")
@@ -186,7 +187,7 @@ class RunFolder:
 
     def append_metrics(self, record: MetricsRecord) -> None:
         """Add one line to metrics.jsonl."""
-        append_line(self.metrics, record.model_dump_json(exclude_none=True))
+        append_line(self.metrics, to_line(record))
 
     def read_evaluations(self) -> list[dict[str, Any]]:
         """The results in evaluations.jsonl, or [] if the file does not exist yet.
@@ -208,13 +209,13 @@ class RunFolder:
         """Add one result of `evaluate` to evaluations.jsonl."""
         append_line(self.evaluations, json.dumps(record))
 
-    def truncate_metrics(self, last_step: int) -> None:
-        """Drop lines after `last_step` and an incomplete last line, so no step occurs twice.
+    def truncate_metrics(self, last_step: int, keeps_hash: Callable[[int, int], bool]) -> None:
+        """Drop what a resumed run will write again or would not have written; see `keep_records`.
 
         Raises RunError, before anything is written, if a line is damaged.
         """
         if self.metrics.exists():
-            keep_records(self.metrics, last_step)
+            keep_records(self.metrics, last_step, keeps_hash)
 
     def remove_temporary_files(self) -> None:
         """Remove temporary files that killed training processes left in this run.

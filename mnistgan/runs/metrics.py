@@ -1,6 +1,7 @@
 """metrics.jsonl: one JSON object per line, appended while a run is trained."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,10 @@ from mnistgan.reading import append_regular, read_bounded
 
 FLOAT32_MAX = 3.4028235e38
 Float32 = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
+TIMINGS = frozenset({"images_per_second"})
+"""Quantities that depend on the time that the steps took"""
+JUDGED = frozenset({"frechet_distance", "classes_drawn", "judge_sha256", "health"})
+"""Quantities that depend on the judge at hand, and not only on the training"""
 MAX_BYTES = 2**28
 """Maximum size of the file: over a million lines, which take ten times as much in memory"""
 
@@ -41,6 +46,9 @@ class MetricsRecord(BaseModel):
     """SHA-256 of the judge whose features the distance uses"""
     health: str | None = None
     """Diagnosis of the training with an advice, every HEALTH_STEPS steps or so"""
+    weights_sha256: str | None = None
+    """SHA-256 of the weights of G, D and the averaged G after this step, in the first line at or
+    after the end of each epoch and in the last line"""
 
 
 def read_records(path: Path) -> list[MetricsRecord]:
@@ -56,17 +64,28 @@ def read_records(path: Path) -> list[MetricsRecord]:
     ]
 
 
-def keep_records(path: Path, last_step: int) -> None:
+def keep_records(path: Path, last_step: int, keeps_hash: Callable[[int, int], bool]) -> None:
     """Drop the lines after `last_step` and an incomplete last line.
 
-    Raises RunError, before anything is written, if a line is damaged.
+    Also drop the hash of the weights from a line unless `keeps_hash` returns True for its step and
+    the number of steps since the previous line. Raises RunError, before anything is written, if a
+    line is damaged.
     """
     records = read_records(path)
     lines = read_bounded(path, MAX_BYTES).split(b"\n")[: len(records)]
     with atomic_write(path) as file:
+        before = 0
         for record, line in zip(records, lines, strict=True):
             if record.step <= last_step:
+                if record.weights_sha256 and not keeps_hash(record.step, record.step - before):
+                    line = to_line(record.model_copy(update={"weights_sha256": None})).encode()
                 file.write(line + b"\n")
+            before = record.step
+
+
+def to_line(record: MetricsRecord) -> str:
+    """A line of metrics.jsonl, without the newline. Quantities that are None are left out."""
+    return record.model_dump_json(exclude_none=True)
 
 
 def append_line(path: Path, line: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,14 +20,15 @@ from mnistgan.config import (
 )
 from mnistgan.data import Dataset
 from mnistgan.devices import resolve_device
-from mnistgan.errors import ConfigError, RunError
+from mnistgan.errors import CheckpointError, ConfigError, DeviceError, RunError
 from mnistgan.evaluation.build import obstacle
 from mnistgan.plugins import Plugin, check_loaded, recorded
 from mnistgan.runs.building import RUN_RULES, DataAccess, build_trainer, length_of, resolve
-from mnistgan.runs.description import best_in
+from mnistgan.runs.description import best_in, recorded_sessions
 from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.session import Session, written_at
-from mnistgan.runs.starting import start_from
+from mnistgan.runs.starting import Start, start_from
+from mnistgan.training.trainer import Trainer
 from mnistgan.training.workers import ALONE, Workers, is_launched
 
 MNIST_IMAGES = 60_000
@@ -150,6 +152,64 @@ def resumed_run(
     return session(config, dataset, trainer, notes=notes, read_at=read_at, best=best)
 
 
+def repeated_run(
+    folder: RunFolder, *, runs: Path, access: DataAccess, plugins: tuple[Plugin, ...] = ()
+) -> Session:
+    """Build the training of a run again at step 0, to compare it with the run. Writes nothing.
+
+    It has the configuration, the images and the kind of device of the run, and the same initial
+    weights if the run was started from a file. Raises RunError, ConfigError, DataError and
+    DeviceError.
+    """
+    _check_launch(ALONE)
+    notes = _check_plugins(folder, plugins)
+    stored = folder.read_config()
+    config = apply_overrides(stored.to_mapping(), (), str(folder.config), RUN_RULES)
+    info = folder.read_info()
+    target = _device_of(folder, info)
+    images = _text_in(folder, info, "dataset", "sha256")
+    dataset = access.load(config)
+    _check_same_data(dataset, images, folder)
+    trainer = build_trainer(config, dataset, target)
+    start = _start_again(trainer, folder, info, runs) if info.get("from") else None
+    return Session(
+        config, dataset, trainer, access, runs, None, notes=notes, start=start, plugins=plugins
+    )
+
+
+def _device_of(folder: RunFolder, info: dict[str, Any]) -> torch.device:
+    """The kind of device on which a run started. Raises RunError and DeviceError."""
+    sessions = recorded_sessions(info)
+    if not sessions:
+        raise RunError(f"{folder.info}: sessions: names no session with a step; it is damaged")
+    name = str(sessions[0].get("device")).partition(":")[0]
+    try:
+        return resolve_device(name)
+    except DeviceError:
+        raise DeviceError(
+            f"{folder.path}: was trained on {name[:40]}, which this machine or this build of torch "
+            "lacks; use a machine that has it"
+        ) from None
+
+
+def _start_again(trainer: Trainer, folder: RunFolder, info: dict[str, Any], runs: Path) -> Start:
+    """Copy the weights that a run started from. Raises RunError if they are gone or changed."""
+    source, sha256 = (_text_in(folder, info, "from", key) for key in ("source", "sha256"))
+    try:
+        return start_from(trainer, source, runs, sha256)
+    except (RunError, CheckpointError, OSError) as error:
+        raise RunError(f"{folder.path}: needs the weights that it started from: {error}") from None
+
+
+def _text_in(folder: RunFolder, info: dict[str, Any], section: str, key: str) -> str:
+    """A text of run.json. Raises RunError if it is missing."""
+    entries = info.get(section)
+    value = entries.get(key) if isinstance(entries, dict) else None
+    if not isinstance(value, str):
+        raise RunError(f"{folder.info}: {section}.{key}: is missing")
+    return value
+
+
 def _check_judge(config: Config, dataset: Dataset, access: DataAccess) -> None:
     """Raise ConfigError if a run is to score itself but no judge can be trained on own pictures."""
     if config.output.evaluate_every_epochs is None or not dataset.preparation:
@@ -198,7 +258,7 @@ def _check_same_data(dataset: Dataset, sha256: str, folder: RunFolder) -> None:
     if not dataset.is_placeholder and dataset.sha256 != sha256:
         raise RunError(
             f"{folder.path}: was trained on different images from those of {dataset.source}; set "
-            "data.root to the folder of the images it was trained on"
+            "data.root or MNISTGAN_DATA to the folder of the images it was trained on"
         )
 
 
@@ -252,9 +312,8 @@ def _inexact(state: State, device: torch.device) -> list[str]:
 
 def _other_processes(folder: RunFolder, workers: Workers) -> list[str]:
     """Warn if another number of processes trained the run before."""
-    sessions = folder.read_info()["sessions"] if folder.info.exists() else []
-    last = sessions[-1] if sessions and isinstance(sessions[-1], dict) else {}
-    before = last.get("processes", 1)
+    sessions = recorded_sessions(folder.read_info()) if folder.info.exists() else []
+    before = sessions[-1].get("processes", 1) if sessions else 1
     if before == workers.count:
         return []
     return [

@@ -29,7 +29,15 @@ from mnistgan.plugins import Plugin
 from mnistgan.runs.building import DataAccess, length_of
 from mnistgan.runs.contact_sheet import draw_contact_sheet
 from mnistgan.runs.description import checkpoint_state, describe, describe_session
-from mnistgan.runs.events import Event, Finished, JudgeTrained, Length, Started, TrainingSummary
+from mnistgan.runs.events import (
+    Event,
+    Finished,
+    JudgeTrained,
+    Length,
+    Progress,
+    Started,
+    TrainingSummary,
+)
 from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.loop import Task, run
 from mnistgan.runs.starting import Start
@@ -178,8 +186,8 @@ class Session:
         window = EmptyWindow(self.trainer, output.log_every_steps, output.evaluate_every_epochs)
         try:
             yield from run(self.trainer, self.length, [window], stop)
-        except (NonFiniteError, LostProcessError) as error:
-            raise ReportedElsewhereError(str(error)) from None
+        except (NonFiniteError, LostProcessError):
+            raise ReportedElsewhereError from None
         step = self.trainer.step
         yield Finished(folder, step, step == self.length.total_steps, folder, None)
 
@@ -293,7 +301,11 @@ class Session:
         )
         if self.resumed is not None:
             folder.remove_temporary_files()
-            folder.truncate_metrics(self.trainer.step - len(self.trainer.window))
+            # The last line of a finished run that becomes longer is no longer the last one.
+            folder.truncate_metrics(
+                self.trainer.step - len(self.trainer.window),
+                keeps_hash=lambda step, steps: Progress(step, self.length).hashes_weights(steps),
+            )
             folder.write_config(self.config)
         if self.dataset.preparation and not folder.contact_sheet.exists():
             with atomic_write(folder.contact_sheet) as file:

@@ -25,16 +25,20 @@ class Start:
     """Warnings: networks and tensors that start at random"""
 
 
-def start_from(trainer: Trainer, given: str, runs: Path) -> Start:
+def start_from(trainer: Trainer, given: str, runs: Path, sha256: str | None = None) -> Start:
     """Copy the weights of G, D and the moving average from a generator to a new trainer.
 
     Tensors that are missing in the file or have another shape keep their random values. Raises
-    RunError if there is no such generator, and CheckpointError if the file is damaged or no weight
-    of a network fits.
+    RunError if there is no such generator, and CheckpointError if the file is damaged, is not the
+    one with the hash `sha256`, or no weight of a network fits.
     """
     path = find_checkpoint(given, runs)
     state = read_state(path)
     name = shown_source(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 not in (None, digest):
+        raise CheckpointError(f"{name}: has changed; expected SHA-256 {sha256}, got {digest}")
     with naming(path):
         weights = entry(state, "trainer", dict)
         generator = entry(weights, "generator", dict)
@@ -46,8 +50,6 @@ def start_from(trainer: Trainer, given: str, runs: Path) -> Start:
         notes += _copy(trainer.discriminator, discriminator, f"{name}: D")
     else:
         notes += (f"{name}: has only G; D starts at random",)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Start(name, digest, notes)
 
 

@@ -119,6 +119,21 @@ class ScoreSamples:
         yield from ()
 
 
+def measured(
+    trainer: Trainer, progress: Progress, *, with_weights: bool
+) -> dict[str, int | float | str | None]:
+    """What a line of metrics says about the training itself, by the keys of MetricsRecord.
+
+    Raises NonFiniteError, naming the first step at fault, if a quantity is not finite.
+    """
+    return {
+        "step": progress.step,
+        "epoch": round(progress.epoch, 6),
+        **trainer.means()._asdict(),
+        "weights_sha256": trainer.weights_sha256() if with_weights else None,
+    }
+
+
 class WriteMetrics:
     """Adds a line to metrics.jsonl every `every_steps`, with each score, and at the last step."""
 
@@ -140,10 +155,9 @@ class WriteMetrics:
         now, step = time.monotonic(), progress.step
         images = (step - self.interval_step) * self.batch_size
         score = self.board.score_at(step)
+        hashes_weights = progress.hashes_weights(len(self.trainer.window))
         record = MetricsRecord(
-            step=step,
-            epoch=round(progress.epoch, 6),
-            **self.trainer.means()._asdict(),
+            **measured(self.trainer, progress, with_weights=hashes_weights),
             images_per_second=round(images / (now - self.interval_started_at), 1),
             frechet_distance=score and score.frechet_distance,
             classes_drawn=score and score.classes_drawn,

@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 from statistics import fmean
 from string import digits
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
@@ -40,9 +40,9 @@ from mnistgan.terminal.layout import Layout, choose_layout
 from mnistgan.terminal.sparkline import sparkline
 
 if TYPE_CHECKING:
-    from mnistgan.commands.evaluate import Evaluated
     from mnistgan.evaluation.measuring import Working
 
+Result = TypeVar("Result")
 REDRAW_SECONDS = 0.4
 REDRAW_SHARE = 0.01
 """Maximum share of the training time that redraws take; a large terminal is redrawn less often"""
@@ -347,19 +347,22 @@ def decoding_bar(quiet: bool) -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
-def follow_work(work: "Iterable[Working | Evaluated]") -> "Evaluated":
-    """On a terminal, show a bar for each part of the work. Returns the result, the last item."""
-    from mnistgan.commands.evaluate import Evaluated
+def follow_work(work: "Iterable[Working | Result]", quiet: bool = False) -> "Result":
+    """On a terminal, show a bar for each part of the work. Returns the result, the last item.
+
+    With `quiet`, nothing is shown.
+    """
+    from mnistgan.evaluation.measuring import Working
 
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
-    live = _redraws()
+    live = _redraws() and not quiet
     with (
         _cursor_restored() if live else nullcontext(),
         Progress(*columns, console=messages, transient=True, disable=not live) as bars,
     ):
         tasks: dict[str, TaskID] = {}
         for item in work:
-            if isinstance(item, Evaluated):
+            if not isinstance(item, Working):
                 return item
             if item.part not in tasks:
                 tasks[item.part] = bars.add_task(visible(item.part), total=item.total)

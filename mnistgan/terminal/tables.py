@@ -1,4 +1,4 @@
-"""Tables: the plan of a training run and the scores of an evaluation."""
+"""Tables and sentences: the plan of a training run, scores, comparisons."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from mnistgan.runs.events import TrainingSummary
 from mnistgan.runs.folder import RunFolder
-from mnistgan.terminal.console import note, plain, results
+from mnistgan.terminal.console import note, plain, results, visible
 
 if TYPE_CHECKING:
+    from mnistgan.commands.doctor import Finding
     from mnistgan.commands.list_runs import RunOverview
+    from mnistgan.commands.verify import Verified
     from mnistgan.evaluation.result import Evaluation
+
+
+STYLES = {"ok": "green", "warning": "bold yellow", "problem": "bold red"}
+"""How the states of a finding are shown"""
 
 
 def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
@@ -68,6 +75,35 @@ def runs_table(runs: "Sequence[RunOverview]") -> Table:
     return table
 
 
+def verification(done: "Verified") -> str:
+    """The result of comparing a run with its repetition, in one line."""
+    found = done.difference
+    if found is not None:
+        causes = "; ".join(found.causes) or (
+            "a file of the run or the code was probably changed, because run.json names no other "
+            "version, CPU, number of threads or seed"
+        )
+        return (
+            f"{done.folder}: differs at step {found.step:,}: {found.quantity} is {found.recorded} "
+            f"in metrics.jsonl and {found.obtained} here; likely cause: {causes}"
+        )
+    hashes = _counted(done.hashes, "hash", "hashes") if done.hashes else "no hash"
+    return (
+        f"{done.folder}: identical, bit for bit: {_counted(done.steps, 'step')}, "
+        f"{_counted(len(done.records), 'line')}, {len(done.quantities)} quantities "
+        f"({', '.join(done.quantities)}), {hashes} of the weights"
+    )
+
+
+def finding_line(finding: "Finding") -> Text:
+    """What a check found and how to fix it, in one line."""
+    fix = f". To fix it: {finding.fix}" if finding.fix else ""
+    return Text.assemble(
+        (f"{finding.state:<8}", STYLES[finding.state]),
+        visible(f"{finding.name:<22} {finding.text}{fix}"),
+    )
+
+
 def presets_table(lines: Mapping[str, str]) -> Table:
     """The presets and their one-line descriptions."""
     table = Table.grid(padding=(0, 2))
@@ -112,8 +148,9 @@ def plan_table(summary: TrainingSummary) -> Table:
     return table
 
 
-def _counted(count: object, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def _counted(count: int | str, noun: str, plural: str | None = None) -> str:
+    number = f"{count:,}" if isinstance(count, int) else count
+    return f"{number} {noun if count == 1 else plural or noun + 's'}"
 
 
 def _chosen(section: BaseModel, *shown: str) -> str:

@@ -16,6 +16,7 @@ from mnistgan.errors import NonFiniteError
 from mnistgan.models import ARCHITECTURES, build_discriminator, build_generator
 from mnistgan.training.augment import add_noise, translate
 from mnistgan.training.ema import update_ema, warm_decay
+from mnistgan.training.fingerprint import weights_sha256
 from mnistgan.training.losses import LOSSES
 from mnistgan.training.optimizers import build_optimizer, learning_rate_factor, set_learning_rate
 from mnistgan.training.penalties import clip_weights, penalty, penalty_weights
@@ -219,6 +220,11 @@ class Trainer:
                     raise NonFiniteError(
                         f"step {self.step}: the weights are not finite: {name} of {owner}"
                     )
+
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights of G, D and the averaged G. This waits for the device."""
+        networks = {"generator": self.generator, "discriminator": self.discriminator}
+        return weights_sha256(networks if self.ema is None else networks | {"ema": self.ema})
 
     def state_dict(self) -> dict[str, Any]:
         """The complete training state as tensors and plain values."""

@@ -14,8 +14,6 @@ from mnistgan.errors import ConfigError, LostProcessError
 
 TIMEOUT = timedelta(minutes=20)
 """How long a process waits for the others; training a judge before the first step takes longest"""
-BACKENDS = {"cuda": "nccl"}
-"""The backend of torch.distributed by device type; gloo for the others"""
 Result = TypeVar("Result")
 
 
@@ -104,7 +102,13 @@ class BatchRandom:
         return draw(whole, generator=self.rng, device=self.rng.device)[self.workers.part(whole[0])]
 
 
-def join(device_type: str) -> Workers:
+def process_device(name: str) -> str:
+    """The device for `name` in this process: each process of a machine has a GPU of its own."""
+    has_gpu = name == "cuda" or (name == "auto" and torch.cuda.is_available())
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if is_launched() and has_gpu else name
+
+
+def join(device: str) -> Workers:
     """Join the processes that torchrun started, if it did; otherwise this process is alone.
 
     Raises ConfigError if the environment is not that of torchrun, and LostProcessError if the other
@@ -112,7 +116,7 @@ def join(device_type: str) -> Workers:
     """
     if not is_launched():
         return ALONE
-    backend = BACKENDS.get(device_type, "gloo")
+    backend = "nccl" if device.startswith("cuda") else "gloo"
     try:
         dist.init_process_group(backend, timeout=TIMEOUT)
     except ValueError as error:
@@ -129,11 +133,6 @@ def join(device_type: str) -> Workers:
 def is_launched() -> bool:
     """Whether a launcher such as torchrun started several processes."""
     return os.environ.get("WORLD_SIZE", "1") != "1"
-
-
-def local_rank() -> int:
-    """The number of this process on its machine, which chooses its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def _reach(exchange: Callable[[], Result]) -> Result:
