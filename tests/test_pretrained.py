@@ -45,6 +45,7 @@ def test_shipped_generator_is_small_and_names_its_origin(name: str) -> None:
     assert {key.split(".")[0] for key in tensors} == {"generator", "discriminator"}
 
 
+@pytest.mark.usefixtures("quick_scores")
 def test_shipped_generator_draws_the_digits_that_are_asked_for() -> None:
     generator = package.load("pretrained:best")
     images = generator.sample(1_000, digit="0-9")
@@ -53,6 +54,7 @@ def test_shipped_generator_draws_the_digits_that_are_asked_for() -> None:
     assert result.scores["unreadable"] < 0.04
 
 
+@pytest.mark.usefixtures("quick_scores")
 def test_code_of_the_python_document_runs(mnistgan: Cli) -> None:
     pytest.importorskip("onnxruntime")
     assert mnistgan("export", "pretrained:best", "--out", "digits.onnx").exit_code == 0
