@@ -109,4 +109,4 @@ def test_noise_has_the_given_standard_deviation_and_zero_is_a_no_op() -> None:
     state = rng().get_state()
     generator = rng()
     assert translate(add_noise(images, 0.0, generator), 0, generator) is images
-    assert torch.equal(generator.get_state(), state)
+    assert torch.equal(generator.rng.get_state(), state)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from mnistgan import locations
@@ -94,6 +95,11 @@ class Session:
     def length(self) -> Length:
         return length_of(self.config, len(self.dataset.images))
 
+    @cached_property
+    def folder(self) -> Path:
+        """The run folder; for a new run the next free name, unless another process claims it."""
+        return self.resumed.path if self.resumed else RunFolder.next_path(self.runs, self.name)
+
     def summary(self) -> TrainingSummary:
         """Plan of the session as plain values."""
         epochs = self.config.training.epochs * self.length.steps_per_epoch
@@ -101,7 +107,7 @@ class Session:
             config=self.config,
             length=self.length,
             step=self.trainer.step,
-            folder=self.resumed.path if self.resumed else RunFolder.next_path(self.runs, self.name),
+            folder=self.folder,
             data=self.dataset.source,
             images=len(self.dataset.images),
             preparation=self.dataset.preparation,
@@ -182,14 +188,13 @@ class Session:
     def _follow(self, stop: Callable[[], bool]) -> Iterator[Event]:
         """Take the steps of process 0 without writing anything."""
         output = self.config.output
-        folder = self.summary().folder
         window = EmptyWindow(self.trainer, output.log_every_steps, output.evaluate_every_epochs)
         try:
             yield from run(self.trainer, self.length, [window], stop)
         except (NonFiniteError, LostProcessError):
             raise ReportedElsewhereError from None
         step = self.trainer.step
-        yield Finished(folder, step, step == self.length.total_steps, folder, None)
+        yield Finished(self.folder, step, step == self.length.total_steps, self.folder, None)
 
     def _tasks(
         self,

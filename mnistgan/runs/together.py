@@ -42,6 +42,7 @@ def open_together(workers: Workers, open_session: Callable[[], Session]) -> Sess
 def _facts(session: Session) -> dict[str, str]:
     """What must be equal in all processes, by its name in a message."""
     return {
+        "its run folder": str(session.folder),
         "its configuration": hashlib.sha256(session.config.to_yaml().encode()).hexdigest(),
         "its images": session.dataset.sha256,
         "its step": str(session.trainer.step),

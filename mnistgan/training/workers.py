@@ -139,8 +139,5 @@ def _reach(exchange: Callable[[], Result]) -> Result:
     """Call `exchange`. Raises LostProcessError if a process has ended or does not answer."""
     try:
         return exchange()
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise LostProcessError(
-            f"a process of this training ended or does not respond ({reason[:120]})"
-        ) from None
+    except RuntimeError:
+        raise LostProcessError("a process of this training ended or does not respond") from None
