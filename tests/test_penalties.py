@@ -106,7 +106,7 @@ def test_translation_passes_gradients_to_visible_pixels() -> None:
 def test_noise_has_the_given_standard_deviation_and_zero_is_a_no_op() -> None:
     images = torch.zeros(50, 1, 28, 28)
     assert add_noise(images, 0.3, rng()).std().item() == pytest.approx(0.3, rel=0.02)
-    state = rng().get_state()
+    state = rng().rng.get_state()
     generator = rng()
     assert translate(add_noise(images, 0.0, generator), 0, generator) is images
     assert torch.equal(generator.rng.get_state(), state)
