@@ -7,7 +7,7 @@ from mnistgan.errors import CommandLineError
 
 DIGITS = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?", re.ASCII)
 """One part of `--digit`: a class, or a range of classes"""
-GAPS = " -"
+GAPS = " -./:"
 """Characters of a text that are drawn as gaps"""
 UNUSUAL = re.compile(r"[^\w.-]")
 """Characters that are replaced in a file name"""

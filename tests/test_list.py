@@ -29,7 +29,21 @@ def test_runs_are_listed_with_state_preset_and_steps(mnistgan: Cli) -> None:
     size = sum(path.stat().st_size for path in Path("runs/done").rglob("*") if path.is_file())
     assert runs["runs/done"]["bytes"] == size
     lines = mnistgan("list").stdout.splitlines()
-    assert lines[1].split()[:4] == ["runs/halted", "stopped", "lsgan", "5"]
+    assert lines[1].split()[:4] == ["runs/halted", "stopped", "lsgan", "7"]
+
+
+def test_run_stopped_before_its_first_line_of_metrics_is_not_new(mnistgan: Cli) -> None:
+    train_tiny(stop_after=3)
+    assert listed(mnistgan)["runs/tiny"]["state"] == "stopped"
+    assert listed(mnistgan)["runs/tiny"]["steps"] == 3
+
+
+def test_killed_run_is_listed_with_its_last_line_of_metrics(mnistgan: Cli) -> None:
+    run = RunFolder(train_tiny())
+    info = run.read_info()
+    del info["sessions"][-1]["end_step"]
+    run.write_info(info)
+    assert listed(mnistgan)["runs/tiny"]["steps"] == 12
 
 
 def test_run_being_trained_is_listed_as_training(mnistgan: Cli) -> None:

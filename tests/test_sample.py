@@ -13,6 +13,7 @@ from mnistgan.checkpoint import load_checkpoint, save_checkpoint
 from mnistgan.data import read_samples
 from mnistgan.images import to_grid, to_uint8
 from mnistgan.sampling import BLOCK, Sampler, generate, load_sampler
+from mnistgan.terminal.console import messages
 
 Cli = Callable[..., Result]
 CPU = torch.device("cpu")
@@ -153,8 +154,9 @@ def test_impossible_inputs_and_outputs_are_refused_in_one_line(
         (["--device", "gpu"], "expected auto, cpu, cuda"),
         (["--device", "cpu:1"], "--device cpu:1"),
         (["tiny", "--ckpt", "latest.pt"], "choose one"),
-        (["--out", "x.npz", "--scale", "2"], "--scale: cannot change x.npz; expected a .png"),
-        (["--out", "x/", "--invert", "--columns", "3"], "--columns and --invert: cannot change x"),
+        (["--out", "x.npz", "--scale", "2"], "--scale: not possible for x.npz; expected a .png"),
+        (["--out", "x/", "--invert", "--columns", "3"], "--columns: not possible for x;"),
+        (["--out", "x.npz", "--invert"], "expected a .png or a folder for --out"),
         (["7"], "Try: mnistgan sample --digit 7"),
         (["--digit", "3", "8"], "Try: mnistgan sample --digit 3,8"),
         (["--text", "1", "--columns", "2"], "--columns: does not apply to --text"),
@@ -231,6 +233,26 @@ def test_show_draws_the_images_in_the_terminal(mnistgan: Cli, run: Path) -> None
     lines = result.stderr.splitlines()
     assert len([line for line in lines if set(line) & set("▀▄█")]) >= 7
     assert result.stdout == "runs/tiny/generated/latest-n2-seed0.png\n"
+
+
+def test_shown_text_has_gaps_and_fits_in_one_line(
+    mnistgan: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_tiny("model.conditional=true")
+    monkeypatch.setattr(messages, "_width", 80)
+    monkeypatch.setattr(messages, "_height", 24)
+    result = mnistgan("sample", "--text", "24.12", "--show")
+    lines = result.stderr.splitlines()[:7]
+    assert {len(line) for line in lines} == {5 * 15}
+    assert not any(line[30:45].strip() for line in lines)
+    result = mnistgan("sample", "--text", "2026-11", "--show")
+    assert {len(line) for line in result.stderr.splitlines()[:5]} == {7 * 11}
+
+
+def test_folder_can_be_black_on_white(mnistgan: Cli, run: Path) -> None:
+    images = sample_images(mnistgan, 2)
+    assert mnistgan("sample", "--n", 2, "--invert", "--out", "white/").exit_code == 0
+    assert np.array_equal(255 - np.asarray(picture("white/000001.png")), images[1])
 
 
 def test_checkpoint_that_does_not_fit_its_configuration_is_refused(

@@ -19,7 +19,7 @@ from helpers import (
     write_set,
 )
 
-from mnistgan.runs.description import sessions_between
+from mnistgan.runs.sessions import sessions_between
 from mnistgan.runs.opening import new_run
 
 OWN = ("data.dataset=./own",)

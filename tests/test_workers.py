@@ -33,7 +33,7 @@ OBJECTIVES = {
     "bce": ("loss.adversarial=bce", "loss.label_smoothing=0.1"),
     "minimax": ("loss.adversarial=minimax",),
     "lsgan": ("loss.adversarial=lsgan", "augment.instance_noise=0.3"),
-    "hinge": ("loss.adversarial=hinge", "model.spectral_norm=true", "training.n_critic=2"),
+    "hinge": ("loss.adversarial=hinge", "model.spectral_norm=true"),
     "wgan": ("loss.adversarial=wgan", "loss.weight_clip=0.01"),
     "wgan-gp": ("loss.adversarial=wgan-gp", "loss.gradient_penalty=10"),
     "relativistic": ("loss.adversarial=relativistic", "loss.r1=1", "loss.r2=1"),

@@ -35,3 +35,4 @@ def show_presets(
     else:
         text = preset_path(name).read_text(encoding="utf-8").rstrip()
         console.results.print(text, markup=False)
+        console.note("All other keys keep their defaults; a run's config.yaml lists every key.")

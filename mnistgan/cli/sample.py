@@ -73,8 +73,8 @@ def sample(
         str | None,
         typer.Option(
             metavar="TEXT",
-            help="Digits such as 2026-11 or one-letter classes, all from the same z. Hyphens and "
-            "spaces are gaps.",
+            help="Digits such as 2026-11 or one-letter classes, all from the same z. Spaces and "
+            "- . / : are gaps.",
             rich_help_panel=MODEL,
         ),
     ] = None,
@@ -139,5 +139,6 @@ def sample(
     )
     if show:
         show_images(done.shown, done.columns)
-    console.note(f"{done.count:,} images from {shown_source(done.checkpoint)}")
+    noun = "image" if done.count == 1 else "images"
+    console.note(f"{done.count:,} {noun} from {shown_source(done.checkpoint)}")
     console.result(str(done.out))

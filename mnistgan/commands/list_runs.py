@@ -9,6 +9,7 @@ from mnistgan.config import Config
 from mnistgan.errors import MnistganError
 from mnistgan.runs.folder import RunFolder, runs_in
 from mnistgan.runs.metrics import MetricsRecord
+from mnistgan.runs.sessions import recorded_sessions
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class RunOverview:
     config: str
     """The preset or the YAML file; "" if it is unknown"""
     steps: int
+    """Steps at the end of the last session, or at the last line of metrics if it was killed"""
     frechet_distance: float | None
     """The lowest result of `evaluate`"""
     training_frechet_distance: float | None
@@ -41,15 +43,16 @@ def _overview(run: RunFolder) -> RunOverview:
     try:
         config, metrics, info = run.read_config(), run.read_metrics(), run.read_info()
         evaluations = run.read_evaluations()
-        state = "training" if run.is_locked() else _state(config, metrics)
+        steps = _steps(info, metrics)
+        state = "training" if run.is_locked() else _state(config, metrics, steps)
     except MnistganError:
-        metrics, info, evaluations, state = [], {}, [], "damaged"
+        metrics, info, evaluations, state, steps = [], {}, [], "damaged", 0
     source = info.get("config")
     return RunOverview(
         path=str(run.path),
         state=state,
         config=Path(source).stem if isinstance(source, str) else "",
-        steps=metrics[-1].step if metrics else 0,
+        steps=steps,
         frechet_distance=min(_distances(evaluations), default=None),
         training_frechet_distance=min(
             (line.frechet_distance for line in metrics if line.frechet_distance is not None),
@@ -60,10 +63,17 @@ def _overview(run: RunFolder) -> RunOverview:
     )
 
 
-def _state(config: Config, metrics: list[MetricsRecord]) -> str:
+def _steps(info: dict[str, Any], metrics: list[MetricsRecord]) -> int:
+    """The steps of a run. A resume may have dropped the last lines of metrics."""
+    ends = [session.get("end_step") for session in recorded_sessions(info)]
+    measured = metrics[-1].step if metrics else 0
+    return max([measured, *(end for end in ends[-1:] if isinstance(end, int))])
+
+
+def _state(config: Config, metrics: list[MetricsRecord], steps: int) -> str:
     """Whether a run that is not being trained has reached its last step."""
     if not metrics:
-        return "new"
+        return "stopped" if steps else "new"
     last, training = metrics[-1], config.training
     # Metrics round the epoch to six digits.
     over = round(last.epoch, 5) >= training.epochs

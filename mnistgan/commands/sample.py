@@ -98,11 +98,7 @@ def sample(
     name = f"{path.stem}{kind}-seed{seed}{selection.name()}{UNUSUAL.sub('_', varied)}.png"
     given = str(RunFolder.drawings_folder(path) / name) if out is None else out
     target, write = _writer(given, path, force or out is None)
-    styled = {"--columns": columns, "--scale": look.scale, "--invert": look.invert}
-    if write is not _write_grid and (given_styles := [name for name in styled if styled[name]]):
-        raise CommandLineError(
-            f"{' and '.join(given_styles)}: cannot change {target}; expected a .png for --out"
-        )
+    _check_look(look, columns, target, write)
     if write is _write_grid and (cells := count * len(text) if text else count) > MAX_GRID:
         raise OutputError(
             f"{target}: a grid holds at most {MAX_GRID:,} images, got {cells:,}; "
@@ -114,8 +110,32 @@ def sample(
     first: list[Tensor] = []
     blocks = draw_images(opened, row, total, seed, truncation)
     write(target, _remember(blocks, first, most_shown), layout)
-    shown = torch.cat(first)[:most_shown].movedim(1, -1).squeeze(-1).numpy()
-    return Sampled(path, target, total, shown, across)
+    shown = _shown(torch.cat(first), layout, len(row), most_shown)
+    return Sampled(path, target, total, shown, layout.columns)
+
+
+def _check_look(look: Look, columns: int | None, target: Path, write: Writer) -> None:
+    """Raise CommandLineError if an option cannot change what is written."""
+    options = {"--columns": columns, "--scale": look.scale, "--invert": look.invert}
+    possible = LOOKS.get(write, ())
+    refused = [name for name, value in options.items() if value and name not in possible]
+    if refused:
+        only = " or a folder" if refused == ["--invert"] else ""
+        raise CommandLineError(
+            f"{' and '.join(refused)}: not possible for {target}; expected a .png{only} for --out"
+        )
+
+
+def _shown(images: Tensor, layout: Layout, per_line: int, most: int) -> np.ndarray:
+    """The first images of a grid, at most `most` or one line of text, for the terminal."""
+    if layout.text:
+        lines = max(1, most // len(layout.text))
+        images = with_gaps(images[: lines * per_line], layout.text)
+    else:
+        images = images[:most]
+    shown = 255 - images if layout.look.invert else images
+    array: np.ndarray = shown.movedim(1, -1).squeeze(-1).numpy()
+    return array
 
 
 def _class_columns(row: list[int], opened: OpenedGenerator) -> int | None:
@@ -171,7 +191,8 @@ def _write_folder(out: Path, blocks: Blocks, layout: Layout) -> None:
         for index, (image, label) in enumerate(_single(blocks)):
             place = folder if label is None else folder / names[label]
             place.mkdir(exist_ok=True)
-            to_picture(image).save(place / f"{index:06d}.png")
+            shown = 255 - image if layout.look.invert else image
+            to_picture(shown).save(place / f"{index:06d}.png")
 
 
 def _folder_name(label: int, class_names: Sequence[str]) -> str:
@@ -188,4 +209,9 @@ def _single(blocks: Blocks) -> Iterator[tuple[Tensor, int | None]]:
             yield image, None if labels is None else int(labels[index])
 
 
+LOOKS: dict[Writer, tuple[str, ...]] = {
+    _write_grid: ("--columns", "--scale", "--invert"),
+    _write_folder: ("--invert",),
+}
+"""The options for the look that each writer obeys"""
 WRITERS: dict[str, Writer] = {".png": _write_grid, ".npz": _write_arrays}

@@ -11,12 +11,13 @@ from mnistgan.errors import RunError
 from mnistgan.evaluation.measuring import Working
 from mnistgan.plugins import Plugin, recorded
 from mnistgan.runs.building import DataAccess
-from mnistgan.runs.description import describe_session, recorded_sessions, sessions_between
+from mnistgan.runs.description import describe_session
 from mnistgan.runs.events import Progress
 from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.metrics import JUDGED, TIMINGS, MetricsRecord
 from mnistgan.runs.opening import repeated_run
 from mnistgan.runs.session import Session
+from mnistgan.runs.sessions import recorded_sessions, sessions_between
 from mnistgan.runs.tasks import measured
 
 NOT_COMPARED = TIMINGS | JUDGED | {"step"}

@@ -15,7 +15,7 @@ from mnistgan.images import to_picture
 
 COLUMNS = 16
 PAIRS, LEAST_READABLE = 64, 32
-RANKS = "rarest class", "second rarest class"
+RANKS = "rarest class compared with real ones", "second rarest"
 SCALE = 3
 SIDE = 28 * SCALE
 GAP, GROUP_GAP = 4, 16

@@ -1,7 +1,7 @@
 """The contents of run.json and of the checkpoints of a run."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -98,30 +98,6 @@ def describe_session(config: Config, trainer: Trainer, plugins: Sequence[Plugin]
         "compile": config.training.compile,
         "plugins": record(plugins),
     }
-
-
-def recorded_sessions(info: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The sessions in run.json that say at which step they started. Other entries are ignored."""
-    return [
-        session
-        for session in info["sessions"]
-        if isinstance(session, dict) and isinstance(session.get("step"), int)
-    ]
-
-
-def sessions_between(
-    sessions: Sequence[dict[str, Any]], first: int, last: int
-) -> list[dict[str, Any]]:
-    """The sessions that took the steps after `first` up to `last`, the latest one first.
-
-    A session replaces the steps that earlier sessions took after the step at which it starts.
-    """
-    found, end = [], last
-    for session in reversed(sessions):
-        if session["step"] < end > first:
-            found.append(session)
-            end = session["step"]
-    return found
 
 
 def _now() -> str:

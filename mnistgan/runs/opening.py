@@ -24,9 +24,10 @@ from mnistgan.errors import CheckpointError, ConfigError, DeviceError, RunError
 from mnistgan.evaluation.build import obstacle
 from mnistgan.plugins import Plugin, check_loaded, recorded
 from mnistgan.runs.building import RUN_RULES, DataAccess, build_trainer, length_of, resolve
-from mnistgan.runs.description import best_in, recorded_sessions
+from mnistgan.runs.description import best_in
 from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.session import Session, written_at
+from mnistgan.runs.sessions import recorded_sessions
 from mnistgan.runs.starting import Start, start_from
 from mnistgan.training.trainer import Trainer
 from mnistgan.training.workers import ALONE, Workers, is_launched

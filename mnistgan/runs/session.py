@@ -182,6 +182,9 @@ class Session:
         folder.check_in_place()
         step = self.trainer.step
         complete = step == self.length.total_steps
+        info = folder.read_info()
+        info["sessions"][-1]["end_step"] = step
+        folder.write_info(info)
         distance = board.best.distance if math.isfinite(board.best.distance) else None
         yield Finished(folder.path, step, complete, folder.sample_grids()[-1][1], distance)
 

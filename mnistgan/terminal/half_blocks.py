@@ -59,21 +59,22 @@ class Beside:
 def half_blocks(
     digits: "np.ndarray", across: int, down: int, colorless: bool, shrink: int = 2
 ) -> list[list[Segment]]:
-    """Draw images (N, 28, 28) or (N, 28, 28, 3) uint8, at 1 / shrink of their size, as text.
+    """Draw square images (N, S, S) or (N, S, S, 3) uint8, at 1 / shrink of their size, as text.
 
     A character shows two pixels. With `colorless`, each pixel is either on or off.
     """
     import numpy as np
 
-    side, height = SIDE // shrink, size_of(shrink)[1]
-    shown = digits[: across * down].reshape(-1, side, shrink, side, shrink, digits[0].size // 784)
+    side = digits.shape[1] // shrink
+    channels = digits[0].size // digits.shape[1] ** 2
+    shown = digits[: across * down].reshape(-1, side, shrink, side, shrink, channels)
     # Use 16 shades, so that neighboring pixels are often equal and share one segment.
     shown = 17 * np.round(shown.mean(axis=(2, 4)) / 17).astype(int)
     shown = np.pad(shown, ((0, 0), (0, 0), (0, GAP), (0, 0)))  # on the right
     lines = []
     for start in range(0, len(shown), across):
         row = np.concatenate(list(shown[start : start + across]), axis=1)
-        for upper, lower in row.reshape(height, 2, -1, row.shape[-1]).tolist():
+        for upper, lower in row.reshape(side // 2, 2, -1, row.shape[-1]).tolist():
             pixels = zip(map(tuple, upper), map(tuple, lower), strict=True)
             line = [
                 _half_block(*pair, colorless, len(list(same))) for pair, same in groupby(pixels)
