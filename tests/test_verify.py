@@ -19,8 +19,8 @@ from helpers import (
     write_set,
 )
 
-from mnistgan.runs.sessions import sessions_between
 from mnistgan.runs.opening import new_run
+from mnistgan.runs.sessions import sessions_between
 
 OWN = ("data.dataset=./own",)
 """100 images in batches of 16: an epoch has 7 steps, and lines are written at 5, 10 and 12"""
