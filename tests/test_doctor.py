@@ -59,6 +59,7 @@ def test_json_has_a_finding_for_each_data_set_and_device(findings: Findings) -> 
     assert {f"data {name}" for name in DATASETS} <= found.keys()
     assert "would be downloaded into " in found["data kmnist"]["text"]
     assert found["self-test cpu fp32"]["state"] == "ok"
+    assert found["devices"]["text"].startswith("cpu")
     assert {"versions", "threads", "CPU", "memory", "GPU driver", "runs folder"} <= found.keys()
 
 

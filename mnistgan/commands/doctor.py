@@ -5,7 +5,7 @@ import platform
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -27,6 +27,7 @@ from mnistgan.devices import (
     cpu_capability,
     cpu_name,
     gpu_software,
+    resolve_device,
     resolve_precision,
     usable_cores,
 )
@@ -90,6 +91,7 @@ def checks(runs: Path) -> dict[str, Callable[[], Result]]:
             available_bytes(CPU), psutil.virtual_memory().total, needed_bytes()
         ),
         "GPU driver": partial(gpu_driver, software),
+        "devices": lambda: usable_devices(devices, resolve_device("auto")),
         **{f"GPU {device}": partial(gpu, device) for device in devices if device != CPU},
         **{
             f"self-test {device} {precision}": partial(compared_with_cpu, device, precision)
@@ -203,6 +205,11 @@ def gpu_driver(software: GpuSoftware) -> Result:
     """Whether the driver of an NVIDIA GPU fits the CUDA that torch was built for."""
     case = next(case for case in GPU_CASES if case.applies(software))
     return Result(case.state, case.text.format(**vars(software)), case.fix)
+
+
+def usable_devices(devices: Sequence[torch.device], default: torch.device) -> Result:
+    """The devices that can be named with --device."""
+    return Result("ok", f"{', '.join(map(str, devices))}; --device auto means {default}")
 
 
 def gpu(device: torch.device) -> Result:
