@@ -258,7 +258,7 @@ def test_processes_with_different_configurations_are_refused() -> None:
 
 
 def test_diverging_run_ends_both_processes_with_one_message() -> None:
-    keys = ("optimizer.name=sgd", "optimizer.lr=1e30", "training.max_steps=40")
+    keys = ("optimizer.name=sgd", "optimizer.lr=1", "loss.adversarial=lsgan", "loss.r1=100000")
     zero, one = train_two(*tiny("run", *keys), expected=1)
     assert "error: step" in zero.stderr.read_text()
     assert one.stderr.read_text() == ""
