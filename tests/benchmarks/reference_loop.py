@@ -1,6 +1,6 @@
 """A plain training loop, as in a good tutorial: torchvision, a DataLoader, Adam, `.item()`.
 
-    python tests/benchmarks/reference_loop.py FOLDER mlp 32 600
+    python tests/benchmarks/reference_loop.py FOLDER mlp 32 600 cpu
 
 FOLDER has MNIST as torchvision stores it after a download. Prints the images per second, measured
 after a warm-up. The networks are those of mnistgan, except dropout, so that only the loop differs.
@@ -20,33 +20,35 @@ from mnistgan.models import build_discriminator, build_generator
 WARM_UP_STEPS = 50
 
 
-def main(folder: str, preset: str, batch_size: int, steps: int) -> None:
+def main(folder: str, preset: str, batch_size: int, steps: int, device: str) -> None:
     config = load_config(preset)
     to_unit_range = transforms.Compose([transforms.ToTensor(), transforms.Normalize(0.5, 0.5)])
     data = datasets.MNIST(folder, train=True, transform=to_unit_range)
     loader = DataLoader(data, batch_size=batch_size, shuffle=True, drop_last=True)
-    generator = build_generator(config.model, 1)
-    discriminator = with_plain_dropout(build_discriminator(config.model, 1))
+    generator = build_generator(config.model, 1).to(device)
+    discriminator = with_plain_dropout(build_discriminator(config.model, 1)).to(device)
     lr, betas = config.optimizer.lr, config.optimizer.betas
     g_optimizer = torch.optim.Adam(generator.parameters(), lr, betas)
     d_optimizer = torch.optim.Adam(discriminator.parameters(), lr, betas)
     criterion = nn.BCEWithLogitsLoss()
-    ones, zeros = torch.ones(batch_size), torch.zeros(batch_size)
+    ones = torch.ones(batch_size, device=device)
+    zeros = torch.zeros(batch_size, device=device)
 
     d_losses: list[float] = []
     g_losses: list[float] = []
     started_at = time.perf_counter()
     while len(g_losses) < steps:
         for real, _ in loader:
+            real = real.to(device)
             d_optimizer.zero_grad()
-            fake = generator(torch.randn(batch_size, config.model.z_dim))
+            fake = generator(torch.randn(batch_size, config.model.z_dim, device=device))
             d_loss = criterion(discriminator(real), ones)
             d_loss = d_loss + criterion(discriminator(fake.detach()), zeros)
             d_loss.backward()
             d_optimizer.step()
 
             g_optimizer.zero_grad()
-            fake = generator(torch.randn(batch_size, config.model.z_dim))
+            fake = generator(torch.randn(batch_size, config.model.z_dim, device=device))
             g_loss = criterion(discriminator(fake), ones)
             g_loss.backward()
             g_optimizer.step()
@@ -69,4 +71,4 @@ def with_plain_dropout(network: nn.Module) -> nn.Module:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])

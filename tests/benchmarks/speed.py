@@ -2,7 +2,8 @@
 
     python tests/benchmarks/speed.py --out speed.json
 
-The runs alternate on the same cores. Takes about 20 minutes; run nothing else meanwhile.
+The runs alternate on the same cores. Takes about 20 minutes; run nothing else meanwhile. With
+`--device cuda`, only the training steps are compared, of the cases for a GPU.
 """
 
 import argparse
@@ -52,6 +53,13 @@ CASES = {
 }
 
 
+GPU_CASES = {
+    "mlp 128": Case("mlp", 128, "auto", 2000),
+    "conv 64": Case("bce", 64, "auto", 600),
+    "dcgan 64": Case("dcgan", 64, "auto", 600),
+}
+
+
 @dataclass(frozen=True)
 class Measured:
     images_per_second: float
@@ -60,17 +68,18 @@ class Measured:
     peak_mib: float
 
 
-def measure_plain(case: Case, folder: str) -> Measured:
+def measure_plain(case: Case, folder: str, device: str) -> Measured:
     command = [sys.executable, str(REFERENCE), folder, case.preset, str(case.batch_size)]
-    first, _, _ = run([*command, "1"])
-    _, peak, output = run([*command, str(case.steps)])
+    first, _, _ = run([*command, "1", device])
+    _, peak, output = run([*command, str(case.steps), device])
     return Measured(float(output), first, peak)
 
 
-def measure_ours(case: Case, folder: str) -> Measured:
+def measure_ours(case: Case, folder: str, device: str) -> Measured:
     """The rate comes from metrics.jsonl, without its first line, which is the warm-up."""
     command = [*MNISTGAN, "train", "--config", case.preset, "--offline", "--quiet"]
     args = [
+        f"--device={device}",
         f"data.root={folder}",
         f"data.batch_size={case.batch_size}",
         f"training.precision={case.precision}",
@@ -212,23 +221,33 @@ def summary(pairs: list[dict[str, Any]]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--cases", nargs="*", choices=list(CASES | GPU_CASES))
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    results: dict[str, Any] = {"torch": str(torch.__version__), "rounds": options.rounds}
+    on_cpu = options.device == "cpu"
+    cases = CASES if on_cpu else GPU_CASES
+    chosen = options.cases or list(cases)
+    results: dict[str, Any] = {
+        "torch": str(torch.__version__),
+        "device": options.device,
+        "rounds": options.rounds,
+    }
     with tempfile.TemporaryDirectory() as folder:
         unzip(folder)
-        pairs: dict[str, list[dict[str, Any]]] = {name: [] for name in options.cases}
+        pairs: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen}
         for number in range(options.rounds):
-            for name in options.cases:
-                plain, ours = measure_plain(CASES[name], folder), measure_ours(CASES[name], folder)
+            for name in chosen:
+                plain = measure_plain(cases[name], folder, options.device)
+                ours = measure_ours(cases[name], folder, options.device)
                 pairs[name].append({"plain": asdict(plain), "ours": asdict(ours)})
                 print(f"round {number + 1}, {name}: {plain}, {ours}", file=sys.stderr)
         results["pairs"] = pairs
         results["cases"] = {name: summary(rows) for name, rows in pairs.items()}
-        results["commands"] = measure_commands(folder, 2 * options.rounds + 1)
-        results["other_work_share"] = other_work_share(folder)
-    mlp = [name for name in ("mlp 32", "mlp 128") if name in results["cases"]]
+        if on_cpu:
+            results["commands"] = measure_commands(folder, 2 * options.rounds + 1)
+            results["other_work_share"] = other_work_share(folder)
+    mlp = [name for name in ("mlp 32", "mlp 128") if on_cpu and name in chosen]
     results["roofline"] = [
         roofline(CASES[name], results["cases"][name]["ours_images_per_second"]) for name in mlp
     ]
@@ -246,9 +265,10 @@ def show(results: dict[str, Any]) -> None:
             f"{row['plain_first_step_seconds']:9.1f}{row['ours_first_step_seconds']:7.1f}"
             f"{row['plain_peak_mib']:8,.0f}{row['ours_peak_mib']:7,.0f}"
         )
-    for name, seconds in results["commands"].items():
+    for name, seconds in results.get("commands", {}).items():
         print(f"{name:20}{seconds:6.2f} s")
-    print(f"outside the steps   {results['other_work_share']:8.1%} of the time of a run")
+    if "other_work_share" in results:
+        print(f"outside the steps   {results['other_work_share']:8.1%} of the time of a run")
     print(*results["roofline"], sep="\n")
 
 
