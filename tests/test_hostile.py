@@ -447,7 +447,7 @@ def test_window_of_a_million_rows_stays_a_single_tensor(run: Path) -> None:
     state = load_checkpoint(run / "latest.pt")
     trainer = {**state["trainer"], "step": 10**6, "window": torch.rand(10**6, 4)}
     save_checkpoint(run / "latest.pt", {**state, "trainer": trainer})
-    session = resumed_session(run, "training.epochs=1000")
+    session = resumed_session(run, "training.epochs=1000", "training.max_steps=2000000")
     assert len(session.trainer.window) == 10**6
     assert sum(type(thing) is torch.Tensor for thing in gc.get_objects()) < 10_000
 

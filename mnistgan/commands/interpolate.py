@@ -73,6 +73,7 @@ def interpolate(
         raise CommandLineError("--classes and --digit: choose one")
     selection = Selection(digit=digit)
     path = find_checkpoint(ckpt, runs)
+    chosen = None if out is None else _checked_output(out, path, force, fps)
     opened = open_generator(path, device)
     row = _all_classes(opened) if classes else row_of(selection, opened)
     stops = row if len(row) > 1 else []
@@ -83,11 +84,8 @@ def interpolate(
     kind = f"{'classes-' if classes else ''}{seeds}{selection.name()}"
     name = f"{path.stem}-walks{count}-{kind}.png"
     default = RunFolder.drawings_folder(path) / name
-    given = default if out is None else out
-    target = check_output(given, (".png", *SUFFIXES), reads=path, force=force or out is None)
-    moving = target.suffix.lower() != ".png"
-    if fps is not None and not moving:
-        raise CommandLineError(f"--fps: applies to animations only, and {target} is a picture")
+    target = chosen or _checked_output(default, path, True, fps)
+    moving = _is_animation(target)
     steps = _checked_steps(steps, count, len(stops), moving)
     sampler = opened.sampler
     inputs = (
@@ -106,6 +104,18 @@ def interpolate(
         write_png(target, with_look(to_grid(rows.flatten(0, 1), columns=steps), look))
     shown = torch.cat(first).movedim(1, -1).squeeze(-1).numpy()
     return Interpolated(path, target, shown)
+
+
+def _checked_output(out: str | Path, reads: Path, force: bool, fps: float | None) -> Path:
+    """The path to write. Raises OutputError, and CommandLineError if `fps` does not apply."""
+    target = check_output(out, (".png", *SUFFIXES), reads=reads, force=force)
+    if fps is not None and not _is_animation(target):
+        raise CommandLineError(f"--fps: applies to animations only, and {target} is a picture")
+    return target
+
+
+def _is_animation(target: Path) -> bool:
+    return target.suffix.lower() in SUFFIXES
 
 
 def _all_classes(opened: OpenedGenerator) -> list[int]:

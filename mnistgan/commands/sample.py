@@ -86,6 +86,9 @@ def sample(
     if text and columns is not None:
         raise CommandLineError("--columns: does not apply to --text, which is drawn in lines")
     path = find_checkpoint(ckpt, runs)
+    chosen = None if out is None else _writer(out, path, force)
+    if chosen is not None:
+        _check_look(look, columns, *chosen)
     opened = open_generator(path, device)
     row = row_of(selection, opened)
     in_columns = None if text else _class_columns(row, opened)
@@ -96,9 +99,8 @@ def sample(
     kind = f"-lines{count}" if text else f"-n{count}"
     varied = "" if truncation is None else f"-truncation{truncation:g}"
     name = f"{path.stem}{kind}-seed{seed}{selection.name()}{UNUSUAL.sub('_', varied)}.png"
-    given = str(RunFolder.drawings_folder(path) / name) if out is None else out
-    target, write = _writer(given, path, force or out is None)
-    _check_look(look, columns, target, write)
+    default = RunFolder.drawings_folder(path) / name
+    target, write = chosen or _writer(str(default), path, force=True)
     if write is _write_grid and (cells := count * len(text) if text else count) > MAX_GRID:
         raise OutputError(
             f"{target}: a grid holds at most {MAX_GRID:,} images, got {cells:,}; "

@@ -143,13 +143,13 @@ def resumed_run(
         trainer = build_trainer(config, dataset, target, workers)
         trainer.load_state_dict(entry(state, "trainer", dict))
         best = best_in(state)
-        _check_end(config, dataset, trainer.step, folder)
         notes = (
             *notes,
             *_inexact(state, target),
             *_other_processes(folder, workers),
             *_rescheduled(stored, config),
         )
+    _check_end(config, dataset, trainer.step, folder)
     return session(config, dataset, trainer, notes=notes, read_at=read_at, best=best)
 
 
