@@ -1,6 +1,7 @@
 """Fixtures for all tests. Every test runs in an empty folder with an empty cache."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from typer import Typer
 from typer.testing import CliRunner, Result
 
 from mnistgan.cli import app
-from mnistgan.data import DATASETS, load_shipped
+from mnistgan.data import DATASETS, Dataset, Split, load_shipped
+from mnistgan.evaluation import build, measuring
+from mnistgan.evaluation.reference import Reference, shipped_reference
 from mnistgan.evaluation.scores import SCORES
 from mnistgan.maintain.__main__ import app as maintenance
 from mnistgan.models import ARCHITECTURES
@@ -59,6 +62,25 @@ def digits() -> tuple[Tensor, Tensor]:
     mnist = load_shipped("mnist", "train")
     first = torch.cat([(mnist.labels == label).nonzero()[:250, 0] for label in range(10)])
     return mnist.images[first], mnist.labels[first]
+
+
+@pytest.fixture
+def quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `evaluate` fast: compare with few real features and few training images.
+
+    The scores are rough, so a test of their values must not use this.
+    """
+
+    def rough_reference(dataset: str) -> Reference:
+        reference = shipped_reference(dataset)
+        return replace(reference, features=reference.features[:200])
+
+    def few_images(name: str, split: Split) -> Dataset:
+        whole = load_shipped(name, split)
+        return replace(whole, images=whole.images[:1000], labels=whole.labels[:1000])
+
+    monkeypatch.setattr(build, "shipped_reference", rough_reference)
+    monkeypatch.setattr(measuring, "load_shipped", few_images)
 
 
 @pytest.fixture

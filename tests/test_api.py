@@ -95,6 +95,7 @@ def test_saved_generator_draws_the_same_images(mnistgan: Cli, generator: package
     assert np.array_equal(np.load("x.npz")["images"], generator.sample(20))
 
 
+@pytest.mark.usefixtures("quick_scores")
 def test_array_is_scored_like_its_file(mnistgan: Cli, digits: tuple[torch.Tensor, ...]) -> None:
     images = digits[0][::5, 0].numpy()
     np.savez("x.npz", images=images, labels=digits[1][::5].numpy())

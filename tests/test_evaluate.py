@@ -30,7 +30,7 @@ from torch import Tensor
 
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
 from mnistgan.data import DATASETS, load_shipped, sources
-from mnistgan.evaluation import build, cas, judge
+from mnistgan.evaluation import build, cas, judge, measuring
 from mnistgan.evaluation import published as published_module
 from mnistgan.evaluation.judge import judge_images
 from mnistgan.evaluation.measuring import real_scores
@@ -68,6 +68,7 @@ def evaluate(mnistgan: Cli, *args: object) -> dict[str, Any]:
     return record
 
 
+@pytest.mark.usefixtures("quick_scores")
 def test_evaluation_of_a_run_is_recorded_in_its_folder(mnistgan: Cli) -> None:
     run = train_tiny("training.ema_decay=0.9")
     record = evaluate(mnistgan, "tiny", "--n", 200, "--out", "score.json")
@@ -91,6 +92,7 @@ def test_evaluation_of_a_run_is_recorded_in_its_folder(mnistgan: Cli) -> None:
     assert "no copies of training digits found" in table.stdout
 
 
+@pytest.mark.usefixtures("quick_scores")
 def test_result_is_printed_if_it_cannot_be_recorded(mnistgan: Cli) -> None:
     run = train_tiny()
     (run / "evaluations.jsonl").mkdir()  # not even root can append to a folder
@@ -111,6 +113,7 @@ def write_samples(images: np.ndarray, labels: np.ndarray) -> dict[str, str]:
     return {"npz": "a.npz", "npy": "a.npy", "idx": "a-idx3-ubyte.gz", "folder": "pngs"}
 
 
+@pytest.mark.usefixtures("quick_scores")
 def test_scores_do_not_depend_on_the_file_format(
     mnistgan: Cli, digits: tuple[Tensor, Tensor]
 ) -> None:
@@ -184,22 +187,25 @@ def test_invalid_samples_are_refused_in_one_line(mnistgan: Cli) -> None:
         assert target in result.stderr
 
 
+@pytest.mark.usefixtures("quick_scores")
 def test_copies_panel_and_cas_work_without_network_or_data_folder(
-    mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+    mnistgan: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "_download", None)  # must not be called
     monkeypatch.setattr(cas, "STEPS", 40)
-    np.savez("a.npz", images=digits[0][::5, 0].numpy(), labels=digits[1][::5].numpy())
+    monkeypatch.setattr(measuring, "SEEDS", (0, 1))
+    training = load_shipped("mnist", "train")
+    np.savez("a.npz", images=training.images[:250, 0].numpy(), labels=training.labels[:250].numpy())
     record = evaluate(mnistgan, "a.npz", "--cas", "--panel", "p.png")
-    assert record["nearest_training_distance"]["near_copies"] == 500
-    assert "500 copies of training digits found" in record["verdict"]
+    assert record["nearest_training_distance"]["near_copies"] == 250
+    assert "250 copies of training digits found" in record["verdict"]
     accuracy = record["classification_accuracy"]
     assert accuracy["labels"] == "condition"
     assert 0.5 < accuracy["generated"] <= 1
     assert accuracy["generated"] == pytest.approx(accuracy["real"], abs=0.15)
     panel = np.asarray(picture("p.png"))
     first = panel[MARGIN + CAPTION_HEIGHT :, MARGIN:][:SIDE, : 2 * SIDE + GAP]
-    assert np.array_equal(first[::3, :SIDE:3], digits[0][0, 0].numpy())
+    assert np.array_equal(first[::3, :SIDE:3], training.images[0, 0].numpy())
     # The nearest training digit of a training digit is itself.
     assert np.array_equal(first[:, :SIDE], first[:, SIDE + GAP :])
 
@@ -233,6 +239,7 @@ def test_panel_shows_least_readable_samples_and_rarest_classes() -> None:
     assert pixels.shape[0] == end + 2 * (MARGIN + CAPTION_HEIGHT) + MARGIN
 
 
+@pytest.mark.usefixtures("quick_scores")
 def test_run_can_be_evaluated_without_its_data_folder(mnistgan: Cli) -> None:
     shutil.copytree(sources.SHIPPED_FOLDER, "here")
     train_tiny("data.root=here")
@@ -293,6 +300,7 @@ def test_verdict_compares_only_results_of_the_same_judge_and_number() -> None:
     assert verdict("features", measured(1234.5, n=90_000, real={}))[0] == "Fréchet distance 1,234"
 
 
+@pytest.mark.usefixtures("quick_scores")
 def test_damaged_published_results_end_in_one_line(
     mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,10 +338,10 @@ def test_words_of_the_verdict_fit_the_results_of_the_benchmarks(run: str, word: 
 def test_scores_of_real_digits_have_the_number_of_the_samples(
     mnistgan: Cli, digits: tuple[Tensor, Tensor]
 ) -> None:
-    np.save("a.npy", load_shipped("mnist", "train").images[:1000, 0].numpy())
+    np.save("a.npy", load_shipped("mnist", "train").images[:500, 0].numpy())
     record = evaluate(mnistgan, "a.npy")
     real = record["real"]
-    assert sum(real["class_histogram"]) == 1000
+    assert sum(real["class_histogram"]) == 500
     # The samples are the real digits that they are compared with.
     for key in ("frechet_distance", "kernel_distance", "recall", "coverage", "classifier_score"):
         assert record[key] == real[key]
@@ -342,7 +350,7 @@ def test_scores_of_real_digits_have_the_number_of_the_samples(
     shipped = shipped_reference().real
     assert real["unreadable"] == shipped["unreadable"] == 0.01
     assert real["label_accuracy"] == shipped["label_accuracy"]
-    assert record["verdict"].startswith("Fréchet distance 0.88; for comparison: as many real")
+    assert record["verdict"].startswith("Fréchet distance 1.13; for comparison: as many real")
 
 
 def test_known_scores_of_real_digits_are_not_measured_again() -> None:
@@ -369,6 +377,7 @@ def test_real_digits_are_left_out_if_there_are_too_few(
     assert mnistgan("evaluate", "a.npy", "--dataset", "./mine").exit_code == 0
 
 
+@pytest.mark.usefixtures("quick_scores")
 def test_images_that_look_inverted_get_a_hint(mnistgan: Cli, digits: tuple[Tensor, Tensor]) -> None:
     np.save("inverted.npy", 255 - digits[0][::10, 0].numpy())
     np.save("white.npy", digits[0][::10, 0].numpy())
@@ -381,6 +390,7 @@ def test_images_that_look_inverted_get_a_hint(mnistgan: Cli, digits: tuple[Tenso
         assert hint not in result.stderr
 
 
+@pytest.mark.usefixtures("quick_scores")
 def test_table_explains_every_row_after_the_verdict(
     mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -400,9 +410,9 @@ def test_table_explains_every_row_after_the_verdict(
 
 
 def write_real_set(folder: Path, digits: tuple[Tensor, Tensor]) -> None:
-    """Write IDX files with 500 real digits in each split."""
+    """Write IDX files with 250 real digits in each split."""
     write_set(folder)
-    images, labels = digits[0][::5, 0].numpy(), digits[1][::5].numpy().astype(np.uint8)
+    images, labels = digits[0][::10, 0].numpy(), digits[1][::10].numpy().astype(np.uint8)
     for stem in ("train", "t10k"):
         (folder / f"{stem}-images-idx3-ubyte.gz").write_bytes(idx_bytes(images))
         (folder / f"{stem}-labels-idx1-ubyte.gz").write_bytes(idx_bytes(labels))
@@ -424,6 +434,7 @@ def test_local_judge_is_trained_once_and_recorded_as_local(
     assert {**again, "created": None} == {**record, "created": None}
 
 
+@pytest.mark.usefixtures("quick_scores")
 def test_class_names_are_shown(
     mnistgan: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -626,7 +637,8 @@ def test_modes_of_stacked_digits_are_counted(mnistgan: Cli) -> None:
     assert not torch.equal(stacked.images[:, 0], stacked.images[:, 1])
     stacked = replace(stacked, images=stacked.images[:5000], labels=stacked.labels[:5000])
 
-    np.savez("stacked.npz", images=stacked.images.movedim(1, -1).numpy())
+    images = stacked.images.movedim(1, -1).numpy()
+    np.savez("stacked.npz", images=images)
     result = mnistgan("evaluate", "stacked.npz", "--json")
     record = json.loads(result.stdout)
     real = stacked.labels.bincount(minlength=1000)
@@ -637,8 +649,9 @@ def test_modes_of_stacked_digits_are_counted(mnistgan: Cli) -> None:
     assert record["n"] == 5000
     assert {record[key] for key in ("frechet_distance", "precision", "unreadable")} == {None}
     assert "26,000 samples; this evaluation used 5,000" in result.stderr
-    assert "modes" in mnistgan("evaluate", "stacked.npz").stdout
-    result = mnistgan("evaluate", "stacked.npz", "--cas")
+    np.savez("few.npz", images=images[:100])
+    assert "modes" in mnistgan("evaluate", "few.npz").stdout
+    result = mnistgan("evaluate", "few.npz", "--cas")
     assert result.exit_code == 1
     assert "single digits" in result.stderr
 
@@ -651,7 +664,7 @@ def clean_scores() -> Iterator[None]:
     SCORES.data = before
 
 
-@pytest.mark.usefixtures("clean_scores")
+@pytest.mark.usefixtures("clean_scores", "quick_scores")
 def test_new_score_is_measured_shown_and_recorded(
     mnistgan: Cli, digits: tuple[Tensor, Tensor]
 ) -> None:
@@ -666,6 +679,7 @@ def test_new_score_is_measured_shown_and_recorded(
     assert "confidence" in mnistgan("evaluate", "a.npy").stdout
 
 
+@pytest.mark.usefixtures("quick_scores")
 def test_label_accuracy_of_a_conditional_run_is_measured(mnistgan: Cli) -> None:
     train_tiny("model.conditional=true")
     record = json.loads(mnistgan("evaluate", "tiny", "--n", 200, "--json").stdout)

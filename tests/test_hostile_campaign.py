@@ -31,8 +31,10 @@ from test_hostile import rewrite_pickle
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint, save_checkpoint
+from mnistgan.evaluation import judge
 
 Cli = Callable[..., Result]
+pytestmark = pytest.mark.usefixtures("quick_scores")
 Args = tuple[object, ...]
 SECONDS, MEGABYTES = 20, 1000
 """Limits per command, for memory above that at its start"""
@@ -74,6 +76,8 @@ def good_files(tmp_path_factory: pytest.TempPathFactory) -> GoodFiles:
         patch.chdir(folder)
         patch.delenv("MNISTGAN_DATA", raising=False)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setattr(judge, "EPOCHS", 1)
+        patch.setattr(judge, "LEAST_STEPS", 1)
         write_set(Path("set"), zipped=False)
         rng = np.random.default_rng(0)
         for stem, count in SET_SIZES.items():
@@ -97,8 +101,8 @@ def good_files(tmp_path_factory: pytest.TempPathFactory) -> GoodFiles:
             result = CliRunner().invoke(app, list(args))
             assert result.exit_code == 0, result.stderr
     latest = folder / "runs/run/latest.pt"
-    judge = next((folder / "cache").rglob("*-reference.safetensors"))
-    return GoodFiles(folder, latest.read_bytes(), load_checkpoint(latest), judge.read_bytes())
+    reference = next((folder / "cache").rglob("*-reference.safetensors"))
+    return GoodFiles(folder, latest.read_bytes(), load_checkpoint(latest), reference.read_bytes())
 
 
 def damage(contents: bytes, rng: random.Random) -> bytes:

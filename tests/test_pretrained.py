@@ -47,6 +47,7 @@ def test_shipped_generator_is_small_and_names_its_origin(name: str) -> None:
     assert {key.split(".")[0] for key in tensors} == {"generator", "discriminator"}
 
 
+@pytest.mark.usefixtures("quick_scores")
 def test_shipped_generator_draws_the_digits_that_are_asked_for() -> None:
     generator = package.load("pretrained:best")
     images = generator.sample(1_000, digit="0-9")
@@ -63,6 +64,7 @@ def test_example_notebook_runs_and_shows_pictures() -> None:
     assert any("10 of 10 digits" in output.get("text", "") for output in outputs)
 
 
+@pytest.mark.usefixtures("quick_scores")
 def test_code_of_the_python_document_runs(mnistgan: Cli) -> None:
     pytest.importorskip("onnxruntime")
     assert mnistgan("export", "pretrained:best", "--out", "digits.onnx").exit_code == 0
