@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from helpers import Cli
 from PIL import Image
 
 from mnistgan.config import presets
-from mnistgan.data import DATASETS
+from mnistgan.data import DATASETS, Access, Loaded, Split, load_shipped
 
 REPOSITORY = Path(__file__).parent.parent
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
@@ -36,8 +37,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "training": {"max_steps": 12},
     "data": {"batch_size": 16},
 }
+TRAINING_IMAGES = 1_000
 # `mlp` is shown with a checkpoint of epoch 5, so it trains 5 epochs of 4 steps.
-SMALL_MLP = {**SMALL, "data": {"batch_size": 16_384}, "training": {"epochs": 5}}
+SMALL_MLP = {**SMALL, "data": {"batch_size": TRAINING_IMAGES // 4}, "training": {"epochs": 5}}
 
 
 def commands_of(document: Path) -> list[str]:
@@ -59,8 +61,26 @@ def is_grammar(command: str) -> bool:
 
 
 @pytest.fixture
-def small_programs(monkeypatch: pytest.MonkeyPatch, clean_tables: None) -> None:
-    """Make the presets small and `evaluate` fast, and copy what the commands name."""
+def small_mnist(clean_tables: None, quick_scores: None) -> Iterator[None]:
+    """Make MNIST small: few training images, and few samples for `evaluate`."""
+    mnist = DATASETS["mnist"]
+
+    def load(split: Split, access: Access) -> Loaded:
+        loaded = mnist.load(split, access)
+        if split == "test":
+            return loaded
+        few = slice(TRAINING_IMAGES)
+        return dataclasses.replace(loaded, images=loaded.images[few], labels=loaded.labels[few])
+
+    DATASETS.data["mnist"] = dataclasses.replace(mnist, load=load, evaluation_samples=100)
+    load_shipped.cache_clear()
+    yield
+    load_shipped.cache_clear()
+
+
+@pytest.fixture
+def small_programs(monkeypatch: pytest.MonkeyPatch, small_mnist: None) -> None:
+    """Make the presets and MNIST small, and copy what the commands name."""
     shutil.copytree(REPOSITORY / "docs", "docs")
     Path("configs").mkdir()
     for name, path in presets().items():
@@ -75,7 +95,6 @@ def small_programs(monkeypatch: pytest.MonkeyPatch, clean_tables: None) -> None:
         path = Path(f"letters/{letter}/{index}.png")
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (28, 28), 8 * index).save(path)
-    DATASETS.data["mnist"] = dataclasses.replace(DATASETS["mnist"], evaluation_samples=500)
 
 
 @pytest.mark.usefixtures("small_programs")
