@@ -284,14 +284,14 @@ def test_inverted_animation_is_black_on_white(mnistgan: Cli) -> None:
         assert np.median(frame[-STRIP_HEIGHT:]) > 250
 
 
-def test_animation_may_have_one_frame_or_a_thousand(mnistgan: Cli) -> None:
+def test_animation_may_have_one_frame_or_hundreds(mnistgan: Cli) -> None:
     run = make_run(epochs=0)
     assert mnistgan("make-gif", "exp1").stdout == "runs/exp1/training.gif\n"
     assert picture("runs/exp1/training.gif").n_frames == 1
-    for index in range(1, 1000):
+    for index in range(1, 300):
         write_grid(run, index / 4, shade=index % 200)
-    assert "1000 frames of runs/exp1" in mnistgan("make-gif", "exp1").stderr
-    assert picture("runs/exp1/training.gif").n_frames == 1000
+    assert "300 frames of runs/exp1" in mnistgan("make-gif", "exp1").stderr
+    assert picture("runs/exp1/training.gif").n_frames == 300
 
 
 def frames_of(path: Path | str) -> list[np.ndarray]:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,9 +18,18 @@ Cli = Callable[..., Result]
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that the tests copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MNISTGAN_DATA", raising=False)
+        patch.chdir(tmp_path_factory.mktemp("trained"))
+        return train_tiny("training.ema_decay=0.9", config="dcgan").absolute()
+
+
 @pytest.fixture
-def run() -> Path:
-    return train_tiny("training.ema_decay=0.9", config="dcgan")
+def run(trained: Path) -> Path:
+    return Path(shutil.copytree(trained, "runs/tiny"))
 
 
 def sample_images(mnistgan: Cli, count: int, *args: object) -> np.ndarray:
