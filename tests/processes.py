@@ -9,14 +9,16 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["mnistgan.runs.opening", "mnistgan.cli", "torch._dynamo"])
+CONTEXT.set_forkserver_preload(
+    ["mnistgan.runs.opening", "mnistgan.cli", "torch._dynamo", "matplotlib.figure"]
+)
 DEADLINE = 120.0
 NOBODY = 65534
 
@@ -85,10 +87,12 @@ def _run(args: list[str], folder: str, number: int, prepare: Callable[[], None] 
 
 
 @dataclass(frozen=True)
-class RedirectStderr:
-    """Redirect stderr to the file `name`, or to a pipe without a reader if `name` is None."""
+class Redirect:
+    """Redirect a stream to the file `name`, or to a pipe without a reader if `name` is None."""
 
     name: str | None
+    stream: int = 2
+    """File descriptor: 1 for stdout, 2 for stderr"""
 
     def __call__(self) -> None:
         if self.name is not None:
@@ -96,7 +100,26 @@ class RedirectStderr:
         else:
             reader, descriptor = os.pipe()
             os.close(reader)
-        os.dup2(descriptor, 2)
+        os.dup2(descriptor, self.stream)
+
+
+@dataclass(frozen=True)
+class UseTerminal:
+    """Use the terminal `name` for the three standard streams, and change the environment."""
+
+    name: str
+    environment: Mapping[str, str]
+
+    def __call__(self) -> None:
+        descriptor = os.open(self.name, os.O_RDWR | os.O_NOCTTY)
+        for stream in range(3):
+            os.dup2(descriptor, stream)
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+        os.environ.update(self.environment)
+        # rich reads the environment when a console is made, so the consoles are made again.
+        for name in list(sys.modules):
+            if name.startswith(("mnistgan.cli", "mnistgan.terminal")):
+                del sys.modules[name]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -10,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import TINY, assert_refused
-from processes import default_signals
+from helpers import TINY, assert_refused, write_set
+from processes import UseTerminal, default_signals, start
 from typer.testing import Result
 
 from mnistgan import __version__
@@ -83,23 +84,17 @@ def test_readme_names_every_command_and_preset() -> None:
 
 def run_on_terminal(command: list[str], **environment: str) -> str:
     """Run `mnistgan` in a pseudo-terminal. Returns everything it prints."""
+    write_set(Path("mine"), count=60)
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mnistgan", *command],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**os.environ, "COLUMNS": "100", "LINES": "30", **environment},
-    )
-    os.close(theirs)
+    terminal = UseTerminal(os.ttyname(theirs), {"COLUMNS": "100", "LINES": "30", **environment})
+    program = start(*command, prepare=terminal)
     shown = b""
-    while True:
-        try:
+    while select.select([ours], [], [], 0.1)[0] or program.process.is_alive():
+        if select.select([ours], [], [], 0)[0]:
             shown += os.read(ours, 65536)
-        except OSError:  # the other end was closed
-            break
     os.close(ours)
-    assert process.wait() == 0, shown
+    os.close(theirs)
+    assert program.wait() == 0, shown
     return shown.decode()
 
 
@@ -109,7 +104,8 @@ TRAIN = [
     "mlp",
     "--offline",
     *TINY,
-    "data.batch_size=4000",
+    "data.dataset=./mine",
+    "data.batch_size=4",
     "training.max_steps=30",
 ]
 COLOR = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m")

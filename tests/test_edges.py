@@ -1,5 +1,6 @@
 """Mistyped command lines, unusual standard streams, and signals at any moment."""
 
+import fcntl
 import os
 import pty
 import random
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import TINY, resume_tiny, train_tiny
-from processes import BecomeNobody, RedirectStderr, default_signals, start
+from helpers import TINY, resume_tiny, train_tiny, write_set
+from processes import BecomeNobody, Redirect, UseTerminal, default_signals, start
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint
@@ -165,8 +167,8 @@ def shell(command: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def test_output_piped_into_head_causes_no_traceback() -> None:
-    args = " ".join((*TINY, "data.batch_size=4096", "training.epochs=3"))
-    args = args.replace("training.max_steps=12", "training.max_steps=40")
+    write_set(Path("mine"), count=64)  # 4 steps per epoch, and a line for each
+    args = " ".join((*TINY, "data.dataset=./mine", "training.epochs=10", "training.max_steps=40"))
     done = shell(f"$MNISTGAN train --config mlp --offline {args} 2>&1 | head -n 1")
     assert b"Traceback" not in done.stdout + done.stderr
     assert b"BrokenPipe" not in done.stdout + done.stderr
@@ -178,11 +180,11 @@ def test_output_piped_into_head_causes_no_traceback() -> None:
 def test_training_is_saved_if_stdout_is_a_full_disk() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("Requires: /dev/full")
-    args = " ".join(TINY)
-    done = shell(f"$MNISTGAN train --config mlp --offline --quiet {args} > /dev/full")
-    assert done.returncode == 1
-    assert b"No space left on device" in done.stderr
-    assert b"Traceback" not in done.stderr
+    args = ("--config", "mlp", "--offline", "--quiet", *TINY)
+    program = start("train", *args, prepare=Redirect("/dev/full", stream=1))
+    assert program.wait() == 1
+    assert "No space left on device" in program.stderr.read_text()
+    assert "Traceback" not in program.stderr.read_text()
     assert load_checkpoint(Path("runs/exp1/latest.pt"))["trainer"]["step"] == 12
 
 
@@ -193,7 +195,7 @@ def close_stderr_during_training() -> None:
     show = TrainingProgress.show
 
     def break_and_show(self: TrainingProgress, event: Any) -> None:
-        RedirectStderr(None)()
+        Redirect(None)()
         show(self, event)
 
     TrainingProgress.show = break_and_show  # type: ignore[method-assign]
@@ -201,7 +203,7 @@ def close_stderr_during_training() -> None:
 
 @pytest.mark.parametrize(
     "broken",
-    [RedirectStderr("/dev/full"), RedirectStderr(None), close_stderr_during_training],
+    [Redirect("/dev/full"), Redirect(None), close_stderr_during_training],
     ids=["full", "closed pipe", "pipe closed later"],
 )
 def test_commands_succeed_if_stderr_cannot_be_written(broken: Callable[[], None]) -> None:
@@ -229,11 +231,10 @@ def test_unwritable_stdout_reports_one_line(option: str) -> None:
     assert done.stderr == b"error: No space left on device\n"
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_evaluate_works_with_other_output_encodings(encoding: str) -> None:
+def test_evaluate_works_if_the_output_encoding_is_ascii() -> None:
     run = train_tiny(name="räk")
     assert run.is_dir()
-    done = shell("$MNISTGAN evaluate räk --n 100", PYTHONIOENCODING=encoding, COLUMNS="99")
+    done = shell("$MNISTGAN evaluate räk --n 100", PYTHONIOENCODING="ascii", COLUMNS="99")
     assert done.returncode == 0, done.stderr
     assert b"Traceback" not in done.stderr
     assert b"chet distance" in done.stdout
@@ -241,8 +242,9 @@ def test_evaluate_works_with_other_output_encodings(encoding: str) -> None:
 
 def test_commands_work_with_closed_standard_streams() -> None:
     train_tiny()
-    for streams in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+    for streams in (">&-", "<&- >&- 2>&-"):
         assert shell(f"$MNISTGAN sample --n 4 {streams}").returncode == 0, streams
+    for streams in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
         assert shell(f"$MNISTGAN --version {streams}").returncode == 0, streams
 
 
@@ -411,7 +413,7 @@ def test_signal_makes_the_cursor_visible_again() -> None:
     train_tiny(name="run")
     leader, follower = pty.openpty()
     name = os.ttyname(follower)
-    program = start("evaluate", "run", "--n", 20000, prepare=RedirectStderr(name))
+    program = start("evaluate", "run", "--n", 20000, prepare=Redirect(name))
     read_until(b"\x1b[?25l", leader)
     os.kill(program.pid, signal.SIGTERM)
     assert program.wait() == 143
@@ -429,29 +431,30 @@ def read_until(wanted: bytes, terminal: int) -> None:
 
 def test_closing_the_terminal_stops_the_training_and_saves() -> None:
     leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [*PROGRAM, "train", "--config", "mlp", "--offline", *TINY, "training.max_steps=100000"],
-        stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
-        preexec_fn=take_controlling_terminal,
-    )  # fmt: skip
-    os.close(follower)
+    args = ("--config", "mlp", "--offline", *TINY, "training.max_steps=100000")
+    program = start("train", *args, prepare=ControlledBy(os.ttyname(follower)))
     metrics = Path("runs/exp1/metrics.jsonl")
     while not metrics.exists():
         os.read(leader, 1000)
+    os.close(follower)
     os.close(leader)  # hang up
-    code = process.wait(timeout=60)
+    code = program.wait()
     lines = len(metrics.read_text().splitlines())
     saved = load_checkpoint(Path("runs/exp1/latest.pt"))["trainer"]["step"]
     assert saved >= 5 * (lines - 1)
     assert code in (1, 129)
 
 
-def take_controlling_terminal() -> None:
-    import fcntl
-    import termios
+@dataclass(frozen=True)
+class ControlledBy:
+    """Start a new session that is controlled by the terminal `name`."""
 
-    default_signals()
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    name: str
+
+    def __call__(self) -> None:
+        os.setsid()
+        UseTerminal(self.name, {})()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="Requires: root, to become another user")

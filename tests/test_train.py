@@ -3,8 +3,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +23,7 @@ from helpers import (
     train_tiny,
     write_set,
 )
-from processes import default_signals
+from processes import Program, start
 from typer.testing import Result
 
 from mnistgan.checkpoint import load_checkpoint
@@ -455,30 +453,29 @@ def test_pictures_are_due_at_the_first_step_past_each_multiple(
     assert {step: epoch for step, epoch in due.items() if epoch is not None} == expected
 
 
-def start_training(*args: str) -> "subprocess.Popen[str]":
+def start_training(*args: str) -> Program:
     """Start `mnistgan train` in a process and wait until it has taken some steps."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mnistgan", "train", "--config", "mlp", "--offline",
-         "--name", "live", *TINY, "training.max_steps=100000", *args],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default_signals,
-    )  # fmt: skip
+    program = start(
+        *("train", "--config", "mlp", "--offline", "--name", "live", *TINY),
+        *("training.max_steps=100000", *args),
+    )
     metrics = Path("runs/live/metrics.jsonl")
     deadline = time.monotonic() + 120
     while not metrics.exists() or len(metrics.read_bytes()) < 500:
-        assert process.poll() is None, process.communicate()
+        assert program.process.is_alive(), program.stderr.read_text()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    return process
+    return program
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_saves_and_reports_how_to_resume(number: int, code: int) -> None:
-    process = start_training()
-    process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == code
+    program = start_training()
+    os.kill(program.pid, number)
+    assert program.wait() == code
+    stdout = program.stdout.read_text()
     assert "to resume: mnistgan train --resume runs/live" in stdout
-    assert "Traceback" not in stderr
+    assert "Traceback" not in program.stderr.read_text()
     run = Path("runs/live")
     step = load_checkpoint(run / "latest.pt")["trainer"]["step"]
     assert f"stopped, saved at step {step:,}" in stdout
@@ -486,16 +483,14 @@ def test_signal_saves_and_reports_how_to_resume(number: int, code: int) -> None:
 
 
 def test_quiet_stopped_training_prints_only_the_path() -> None:
-    process = start_training("--quiet")
-    process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=60) == ("runs/live\n", "")
-    assert process.returncode == 143
+    program = start_training("--quiet")
+    os.kill(program.pid, signal.SIGTERM)
+    assert program.wait() == 143
+    assert (program.stdout.read_text(), program.stderr.read_text()) == ("runs/live\n", "")
 
 
 def test_killed_training_resumes_from_its_last_checkpoint() -> None:
-    process = start_training("output.checkpoint_every_seconds=0.01")
-    process.kill()
-    process.communicate()
+    start_training("output.checkpoint_every_seconds=0.01").kill()
     run = Path("runs/live")
     step = load_checkpoint(run / "latest.pt")["trainer"]["step"] + 3
     resume_tiny(run, f"training.max_steps={step}")
@@ -505,19 +500,6 @@ def test_killed_training_resumes_from_its_last_checkpoint() -> None:
         load_checkpoint(run / "latest.pt")["trainer"],
     )
     assert metrics_without_timings(uninterrupted) == metrics_without_timings(run)
-
-
-def test_second_process_cannot_resume_a_run_in_training(mnistgan: Cli) -> None:
-    process = start_training("output.checkpoint_every_seconds=0.01")
-    with process:
-        result = mnistgan("train", "--resume", "live", "--offline")
-        assert result.exit_code == 1
-        assert "is being trained by another process" in result.stderr
-        # Other commands can read the run at the same time.
-        assert mnistgan("sample", "--n", "2").exit_code == 0
-        assert mnistgan("plot-losses", "live").exit_code == 0
-        assert mnistgan("make-gif", "live").exit_code == 0
-        process.kill()
 
 
 def test_default_preset_is_fast(mnistgan: Cli) -> None:
