@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -9,12 +10,13 @@ from helpers import assert_same
 from torch import Tensor
 
 from mnistgan.data import load_shipped
-from mnistgan.evaluation import judge
+from mnistgan.evaluation import judge, scores
 from mnistgan.evaluation.judge import Judge, judge_images
+from mnistgan.evaluation.metrics import kernel_distance
 from mnistgan.evaluation.modes import count_modes
 from mnistgan.evaluation.neighbours import nearest_neighbours
 from mnistgan.evaluation.reference import SHIPPED_FOLDER, Reference, shipped_reference
-from mnistgan.evaluation.scores import Scores, Seen, near_training, score, shown_scores
+from mnistgan.evaluation.scores import SCORES, Scores, Seen, near_training, score, shown_scores
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +28,12 @@ def reference() -> Reference:
 def small_reference(reference: Reference) -> Reference:
     """The same judge with every fourth real digit, which is enough to detect defects."""
     return replace(reference, features=reference.features[::4])
+
+
+@pytest.fixture
+def few_subsets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Average the kernel distance over few subsets."""
+    monkeypatch.setattr(scores, "kernel_distance", partial(kernel_distance, subsets=10))
 
 
 def test_judge_is_small_and_accurate(reference: Reference, digits: tuple[Tensor, Tensor]) -> None:
@@ -46,7 +54,8 @@ def test_reference_holds_the_features_of_the_real_test_digits(
     seen = judge_images(reference.judge, test.images)
     torch.testing.assert_close(seen.features.half(), reference.features, rtol=2e-3, atol=2e-2)
     assert float((seen.labels == test.labels).double().mean()) == reference.accuracy
-    assert score(Seen(seen, reference))["unreadable"] == pytest.approx(0.01, abs=0.001)
+    unreadable = SCORES["unreadable"].measure(Seen(seen, reference))
+    assert unreadable == pytest.approx(0.01, abs=0.001)
 
 
 def with_defects(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -66,6 +75,7 @@ def with_defects(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.usefixtures("few_subsets")
 def test_each_defect_worsens_the_scores_that_measure_it(
     small_reference: Reference, digits: tuple[Tensor, Tensor]
 ) -> None:
@@ -113,12 +123,13 @@ def test_copies_of_training_digits_are_detected(reference: Reference) -> None:
     assert new.near_copies < 30
 
 
+@pytest.mark.usefixtures("few_subsets")
 def test_scores_do_not_depend_on_batch_size_or_threads(
     small_reference: Reference, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def float_scores() -> list[float]:
-        scores = score(Seen(judge_images(small_reference.judge, digits[0][::3]), small_reference))
-        return [value for value in scores.values() if isinstance(value, float)]
+        found = score(Seen(judge_images(small_reference.judge, digits[0][::3]), small_reference))
+        return [value for value in found.values() if isinstance(value, float)]
 
     first, threads = float_scores(), torch.get_num_threads()
     assert float_scores() == first
@@ -158,8 +169,8 @@ def test_modes_and_divergence_match_values_computed_by_hand() -> None:
 
 def test_scores_are_shown_beside_those_of_real_digits() -> None:
     near = {"median": 5.5, "median_real": 4.25, "near_copies": 3, "near_copies_real": 1.0}
-    scores = {"recall": 0.5, "missing_classes": [1], "nearest_training_distance": near}
-    rows = [row[:4] for row in shown_scores(scores, {"recall": 0.75})]
+    found = {"recall": 0.5, "missing_classes": [1], "nearest_training_distance": near}
+    rows = [row[:4] for row in shown_scores(found, {"recall": 0.75})]
     assert rows == [
         ("recall", "0.500", "0.750", "higher"),
         ("nearest training image", "5.50", "4.25", "as real"),
