@@ -10,23 +10,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import TINY, assert_same, metrics_without_timings
+from helpers import TINY, assert_same, metrics_without_timings, write_set
 from processes import KillAt, LimitFileSize, start
 
 from mnistgan.checkpoint import load_checkpoint
 
-# Trains for half a second. Saves a checkpoint at nearly every step.
+# Trains for about a second. Saves a checkpoint at nearly every step. An epoch has 29 steps.
 TRAINING = (
-    *("train", "--config", "mlp", "--offline", "--quiet", *TINY, "data.batch_size=2048"),
+    *("train", "--config", "mlp", "--offline", "--quiet", *TINY, "data.dataset=./many"),
     *("training.max_steps=75", "output.checkpoint_every_seconds=0.02"),
     *("output.sample_every_epochs=0.25", "output.keep_every_epochs=1"),
 )
-# Takes nine steps and saves three checkpoints.
+# Takes nine steps and saves three checkpoints. An epoch has three steps.
 SHORT_TRAINING = (
-    *("train", "--config", "mlp", "--offline", "--quiet", *TINY, "data.batch_size=16384"),
+    *("train", "--config", "mlp", "--offline", "--quiet", *TINY, "data.dataset=./few"),
     *("training.max_steps=9", "output.log_every_steps=2", "output.sample_every_epochs=0.5"),
     "output.checkpoint_every_seconds=1000",
 )
+
+
+@pytest.fixture(autouse=True)
+def small_sets(isolated: Path) -> None:
+    """Data sets with short epochs."""
+    write_set(isolated / "many", count=29 * 16)
+    write_set(isolated / "few", count=3 * 16)
 
 
 def train_to_the_end(args: tuple[str, ...], name: str) -> Path:
