@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from typer.testing import CliRunner, Result
 
 from mnistgan.cli import app
 from mnistgan.data import DATASETS, Dataset, Split, load_shipped
-from mnistgan.evaluation import build, measuring
+from mnistgan.evaluation import build, measuring, scores
+from mnistgan.evaluation.metrics import kernel_distance
 from mnistgan.evaluation.reference import Reference, shipped_reference
 from mnistgan.evaluation.scores import SCORES
 from mnistgan.maintain.__main__ import app as maintenance
@@ -69,7 +71,13 @@ def digits() -> tuple[Tensor, Tensor]:
 
 
 @pytest.fixture
-def quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_subsets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Average the kernel distance over few subsets."""
+    monkeypatch.setattr(scores, "kernel_distance", partial(kernel_distance, subsets=10))
+
+
+@pytest.fixture
+def quick_scores(monkeypatch: pytest.MonkeyPatch, few_subsets: None) -> None:
     """Make `evaluate` fast: compare with few real features and few training images.
 
     The scores are rough, so a test of their values must not use this.

@@ -192,7 +192,7 @@ def test_copies_panel_and_cas_work_without_network_or_data_folder(
     mnistgan: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "_download", None)  # must not be called
-    monkeypatch.setattr(cas, "STEPS", 40)
+    monkeypatch.setattr(cas, "STEPS", 25)
     monkeypatch.setattr(measuring, "SEEDS", (0, 1))
     training = load_shipped("mnist", "train")
     np.savez("a.npz", images=training.images[:250, 0].numpy(), labels=training.labels[:250].numpy())
@@ -498,7 +498,7 @@ def restore_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.usefixtures("restore_threads")
+@pytest.mark.usefixtures("restore_threads", "few_subsets")
 def test_measure_reference_reproduces_a_judge_and_reports_differences(
     maintain: Cli, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -10,9 +9,8 @@ from helpers import assert_same
 from torch import Tensor
 
 from mnistgan.data import load_shipped
-from mnistgan.evaluation import judge, scores
+from mnistgan.evaluation import judge
 from mnistgan.evaluation.judge import Judge, judge_images
-from mnistgan.evaluation.metrics import kernel_distance
 from mnistgan.evaluation.modes import count_modes
 from mnistgan.evaluation.neighbours import nearest_neighbours
 from mnistgan.evaluation.reference import SHIPPED_FOLDER, Reference, shipped_reference
@@ -28,12 +26,6 @@ def reference() -> Reference:
 def small_reference(reference: Reference) -> Reference:
     """The same judge with every fourth real digit, which is enough to detect defects."""
     return replace(reference, features=reference.features[::4])
-
-
-@pytest.fixture
-def few_subsets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Average the kernel distance over few subsets."""
-    monkeypatch.setattr(scores, "kernel_distance", partial(kernel_distance, subsets=10))
 
 
 def test_judge_is_small_and_accurate(reference: Reference, digits: tuple[Tensor, Tensor]) -> None:
