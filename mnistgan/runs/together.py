@@ -14,6 +14,8 @@ def open_together(workers: Workers, open_session: Callable[[], Session]) -> Sess
     Raises what `open_session` raises, ReportedElsewhereError if another process reports a problem,
     and ConfigError if the processes would train different runs.
     """
+    if workers.count == 1:
+        return open_session()
     session, error = None, None
     try:
         session = open_session()
@@ -44,7 +46,7 @@ def _facts(session: Session) -> dict[str, str]:
     return {
         "its run folder": str(session.folder),
         "its configuration": hashlib.sha256(session.config.to_yaml().encode()).hexdigest(),
-        "its images": session.dataset.sha256,
+        "its images": "" if session.dataset.is_placeholder else session.dataset.sha256,
         "its step": str(session.trainer.step),
         "its weights": session.trainer.weights_sha256(),
     }
