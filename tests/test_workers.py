@@ -348,12 +348,12 @@ def kill_and_resume(index: int) -> None:
     assert_same(state_of(run.name), state_of(f"whole{index}"))
 
 
-@pytest.mark.parametrize("index", range(3))
+@pytest.mark.parametrize("index", range(5))
 def test_training_killed_at_a_random_moment_resumes_exactly(index: int) -> None:
     kill_and_resume(index)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("index", range(3, 50))
+@pytest.mark.parametrize("index", range(5, 50))
 def test_many_trainings_killed_at_random_moments_resume_exactly(index: int) -> None:
     kill_and_resume(index)
