@@ -318,8 +318,8 @@ def _other_processes(folder: RunFolder, workers: Workers) -> list[str]:
     if before == workers.count:
         return []
     return [
-        f"the run was trained by {before} and resumes with {workers.count} processes: the result "
-        "equals that of an uninterrupted run only up to rounding"
+        f"the number of processes changed from {before} to {workers.count}: the result equals that "
+        "of an uninterrupted run only up to rounding"
     ]
 
 
