@@ -1,5 +1,6 @@
 """The same behaviour on an NVIDIA GPU as on the CPU. Written without a GPU; see docs/speed.md."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def test_steps_do_not_wait_for_the_gpu(preset: str) -> None:
             trainer.train_step()
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert trainer.means().d_loss == trainer.means().d_loss  # finite, or means() raises
+    assert math.isfinite(trainer.means().d_loss)
 
 
 @pytest.mark.usefixtures("deterministic")

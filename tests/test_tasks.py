@@ -97,8 +97,9 @@ def test_metrics_are_written_at_intervals_and_at_the_end(
     session: Session, folder: RunFolder
 ) -> None:
     board = Board()
-    task = WriteMetrics(session.trainer, folder, every_steps=3, batch_size=16, board=board)
-    assert steps_due(task) == [3, 6, 9, 10]
+    output = OutputConfig(log_every_steps=3, evaluate_every_epochs=1)
+    task = WriteMetrics(session.trainer, folder, output, batch_size=16, board=board)
+    assert steps_due(task) == [3, 4, 6, 8, 9, 10]  # every third, each score, and the last
     for _ in range(4):
         session.trainer.train_step()
     board.scores.append(Score(4, 7.5, classes_drawn=9, judge_sha256="ab"))

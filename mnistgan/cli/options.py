@@ -64,7 +64,7 @@ def chosen_source(positional: str | None, ckpt: str | None) -> str | None:
 
 def check_not_a_class(command: str, source: str | None, digit: str | None, runs: Path) -> None:
     """Raise CommandLineError if the argument is a class, as in `sample 7` or `--digit 3 8`."""
-    if source is None or not re.fullmatch(r"[\d,-]+", source):
+    if source is None or not re.fullmatch(r"\d([,-]\d)*", source):
         return
     if not (Path(source).exists() or (runs / source).exists()):
         classes = source if digit is None else f"{digit},{source}"

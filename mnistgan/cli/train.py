@@ -194,6 +194,6 @@ def train(
     if workers.rank == 0:
         training_summary(summary, finished, display.elapsed_seconds, quiet)
     # torchrun ends the other processes when the first one exits with an error.
-    workers.gather(None)
+    workers.wait()
     if stop.signal is not None and not finished.complete:
         raise typer.Exit(128 + stop.signal)

@@ -230,9 +230,8 @@ def evaluate_source(
         yield from decode_real(name, source.channels)
         training = load("train")
         reason = _obstacle(training, load)
-        if isinstance(
-            source, TrainedGenerator
-        ):  # the scores of real images need as many training images
+        if isinstance(source, TrainedGenerator):
+            # The scores of real images need as many training images.
             usual = min(usual, max(FEWEST, len(training.images)))
 
     samples = yield from source.draw(count or usual, seed)

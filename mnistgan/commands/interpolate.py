@@ -93,7 +93,7 @@ def interpolate(
         if stops
         else _z_walk(sampler, row, count, steps, moving, from_seed, to_seed)
     )
-    pictures = (to_uint8(draw(opened.sampler.generator, *each, opened.device)) for each in inputs)
+    pictures = (to_uint8(draw(sampler.generator, *each, opened.device)) for each in inputs)
     first: list[Tensor] = []
     if moving:
         frames = _frames(_remember(pictures, first, most_shown), look)
@@ -102,7 +102,8 @@ def interpolate(
         rows = torch.stack(list(_remember(pictures, first, most_shown)), dim=1)
         # (count, steps, C, 28, 28)
         write_png(target, with_look(to_grid(rows.flatten(0, 1), columns=steps), look))
-    shown = torch.cat(first).movedim(1, -1).squeeze(-1).numpy()
+    images = torch.cat(first)
+    shown = (255 - images if look.invert else images).movedim(1, -1).squeeze(-1).numpy()
     return Interpolated(path, target, shown)
 
 

@@ -64,10 +64,11 @@ def _overview(run: RunFolder) -> RunOverview:
 
 
 def _steps(info: dict[str, Any], metrics: list[MetricsRecord]) -> int:
-    """The steps of a run. A resume may have dropped the last lines of metrics."""
-    ends = [session.get("end_step") for session in recorded_sessions(info)]
-    measured = metrics[-1].step if metrics else 0
-    return max([measured, *(end for end in ends[-1:] if isinstance(end, int))])
+    """The steps at the end of the last session, or what is known of them if it was killed."""
+    known = [metrics[-1].step if metrics else 0]
+    for session in recorded_sessions(info)[-1:]:
+        known += [session[key] for key in ("step", "end_step") if isinstance(session.get(key), int)]
+    return max(known)
 
 
 def _state(config: Config, metrics: list[MetricsRecord], steps: int) -> str:

@@ -107,7 +107,7 @@ def open_run(
 
 
 def compare(repetition: Repetition) -> Iterator[Working | Verified]:
-    """Train again, compare each line as it comes, and stop at the first difference.
+    """Train again, compare each line of metrics once it is reached, and stop at a difference.
 
     Yields the progress, and then the result. Raises NonFiniteError, naming the step, if the
     training diverges: the recorded one did not.

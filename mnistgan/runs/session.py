@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from mnistgan import locations
 from mnistgan.checkpoint import State, save_checkpoint
@@ -169,7 +170,7 @@ class Session:
         if scorer and scorer.judge_sha256 == self.best.judge_sha256:
             board.best = self.best  # distances by different judges cannot be compared
         pictures = self._pictures(folder)
-        self._prepare(folder)
+        info = self._prepare(folder)
         if self.start is not None:  # a resume must not need the other file
             state = checkpoint_state(self.trainer, self.dataset, self.best, self.plugins)
             save_checkpoint(folder.latest, state)
@@ -182,7 +183,6 @@ class Session:
         folder.check_in_place()
         step = self.trainer.step
         complete = step == self.length.total_steps
-        info = folder.read_info()
         info["sessions"][-1]["end_step"] = step
         folder.write_info(info)
         distance = board.best.distance if math.isfinite(board.best.distance) else None
@@ -190,11 +190,10 @@ class Session:
 
     def _follow(self, stop: Callable[[], bool]) -> Iterator[Event]:
         """Take the steps of process 0 without writing anything."""
-        output = self.config.output
-        window = EmptyWindow(self.trainer, output.log_every_steps, output.evaluate_every_epochs)
+        window = EmptyWindow(self.trainer, self.config.output)
         try:
             yield from run(self.trainer, self.length, [window], stop)
-        except (NonFiniteError, LostProcessError):
+        except NonFiniteError:
             raise ReportedElsewhereError from None
         step = self.trainer.step
         yield Finished(self.folder, step, step == self.length.total_steps, self.folder, None)
@@ -213,9 +212,7 @@ class Session:
         def state() -> State:
             return checkpoint_state(trainer, self.dataset, board.best, self.plugins)
 
-        metrics = WriteMetrics(
-            trainer, folder, config.output.log_every_steps, config.data.batch_size, board
-        )
+        metrics = WriteMetrics(trainer, folder, config.output, config.data.batch_size, board)
         check = self.health_check(board)
         return [
             *([scorer] if scorer else []),
@@ -295,9 +292,10 @@ class Session:
         except (DataError, OSError):  # the training needs no judge
             return None
 
-    def _prepare(self, folder: RunFolder) -> None:
+    def _prepare(self, folder: RunFolder) -> dict[str, Any]:
         """Write run.json and the contact sheet, and restore the files of a resumed run.
 
+        Returns the contents of run.json, with this session as the last one.
         The files get the state of the checkpoint: later metrics and temporary files are removed.
         `resumed_run` has already checked all files.
         """
@@ -319,7 +317,9 @@ class Session:
             with atomic_write(folder.contact_sheet) as file:
                 draw_contact_sheet(self.dataset).save(file, format="png")
         session = describe_session(self.config, self.trainer, self.plugins)
-        folder.write_info(info | {"sessions": [*info["sessions"], session]})
+        info = info | {"sessions": [*info["sessions"], session]}
+        folder.write_info(info)
+        return info
 
 
 def _earlier_scores(folder: RunFolder, scorer: ScoreSamples | None) -> list[Score]:

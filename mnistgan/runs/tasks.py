@@ -135,21 +135,26 @@ def measured(
 
 
 class WriteMetrics:
-    """Adds a line to metrics.jsonl every `every_steps`, with each score, and at the last step."""
+    """Adds a line to metrics.jsonl at the end of each interval, and at the last step."""
 
     def __init__(
-        self, trainer: Trainer, folder: RunFolder, every_steps: int, batch_size: int, board: Board
+        self,
+        trainer: Trainer,
+        folder: RunFolder,
+        output: OutputConfig,
+        batch_size: int,
+        board: Board,
     ) -> None:
         self.trainer = trainer
         self.folder = folder
-        self.every_steps = every_steps
+        self.output = output
         self.batch_size = batch_size
         self.board = board
         self.interval_started_at = time.monotonic()
         self.interval_step = trainer.step
 
     def due(self, progress: Progress) -> bool:
-        return self._ends_interval(progress.step) or progress.is_last
+        return ends_interval(progress, self.output) or progress.is_last
 
     def run(self, progress: Progress) -> Iterator[Event]:
         now, step = time.monotonic(), progress.step
@@ -165,15 +170,12 @@ class WriteMetrics:
             health=self.board.health_at(step),
         )
         self.interval_started_at, self.interval_step = now, step
-        if self._ends_interval(step):
+        if ends_interval(progress, self.output):
             self.trainer.window.clear()
         self.folder.check_in_place()
         self.folder.append_metrics(record)
         self.board.record = record
         yield Measured(record)
-
-    def _ends_interval(self, step: int) -> bool:
-        return step % self.every_steps == 0 or self.board.score_at(step) is not None
 
 
 @dataclass(frozen=True)
@@ -181,21 +183,22 @@ class EmptyWindow:
     """Empties the window of a process that writes no metrics, at the same steps as WriteMetrics."""
 
     trainer: Trainer
-    every_steps: int
-    score_every_epochs: float | None
+    output: OutputConfig
 
     def due(self, progress: Progress) -> bool:
-        return self._ends_interval(progress) or progress.is_last
+        return ends_interval(progress, self.output) or progress.is_last
 
     def run(self, progress: Progress) -> Iterator[Event]:
         self.trainer.means()
-        if self._ends_interval(progress):
+        if ends_interval(progress, self.output):
             self.trainer.window.clear()
         yield from ()
 
-    def _ends_interval(self, progress: Progress) -> bool:
-        is_scored = progress.multiple(self.score_every_epochs) is not None
-        return progress.step % self.every_steps == 0 or is_scored
+
+def ends_interval(progress: Progress, output: OutputConfig) -> bool:
+    """Whether an interval of the means ends: after `log_every_steps` steps, and with each score."""
+    is_scored = progress.multiple(output.evaluate_every_epochs) is not None
+    return progress.step % output.log_every_steps == 0 or is_scored
 
 
 @dataclass(frozen=True)

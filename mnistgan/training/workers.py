@@ -4,22 +4,26 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mnistgan.errors import ConfigError, LostProcessError
+from mnistgan.errors import ConfigError, LostProcessError, ReportedElsewhereError
 
 TIMEOUT = timedelta(minutes=20)
 """How long a process waits for the others; training a judge before the first step takes longest"""
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Workers:
-    """This process and the others that train the same run. Every method needs all processes."""
+    """This process and the others that train the same run.
+
+    A method that exchanges something returns when all processes have called it. If one of them has
+    ended or does not answer, it raises LostProcessError in process 0, and ReportedElsewhereError in
+    the others.
+    """
 
     rank: int = 0
     """The number of this process; process 0 alone writes and prints"""
@@ -43,7 +47,7 @@ class Workers:
         if not parts:
             return
         flat = torch.cat([part.detach().flatten() for part in parts])
-        _reach(lambda: dist.all_reduce(flat))
+        self._exchange(lambda: dist.all_reduce(flat))
         flat /= self.count
         for part, mean in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
             part.detach().copy_(mean.view_as(part))
@@ -53,7 +57,7 @@ class Workers:
         if self.count == 1:
             return number
         found = torch.tensor([number])
-        _reach(lambda: dist.all_reduce(found, dist.ReduceOp.MAX, group=self.cpu_group))
+        self._exchange(lambda: dist.all_reduce(found, dist.ReduceOp.MAX, group=self.cpu_group))
         return int(found)
 
     def gather(self, fact: Any) -> Sequence[Any]:
@@ -61,8 +65,20 @@ class Workers:
         if self.count == 1:
             return [fact]
         facts: list[Any] = [None] * self.count
-        _reach(lambda: dist.all_gather_object(facts, fact, group=self.cpu_group))
+        self._exchange(lambda: dist.all_gather_object(facts, fact, group=self.cpu_group))
         return facts
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        self.gather(None)
+
+    def _exchange(self, exchange: Callable[[], object]) -> None:
+        try:
+            exchange()
+        except RuntimeError:
+            if self.rank > 0:
+                raise ReportedElsewhereError from None
+            raise LostProcessError("a process of this training ended or does not respond") from None
 
 
 ALONE = Workers()
@@ -133,11 +149,3 @@ def join(device: str) -> Workers:
 def is_launched() -> bool:
     """Whether a launcher such as torchrun started several processes."""
     return os.environ.get("WORLD_SIZE", "1") != "1"
-
-
-def _reach(exchange: Callable[[], Result]) -> Result:
-    """Call `exchange`. Raises LostProcessError if a process has ended or does not answer."""
-    try:
-        return exchange()
-    except RuntimeError:
-        raise LostProcessError("a process of this training ended or does not respond") from None

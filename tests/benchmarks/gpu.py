@@ -46,7 +46,7 @@ def run_speed() -> Any:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "speed.json")
         script = str(Path(__file__).with_name("speed.py"))
-        command = [sys.executable, script, "--device", "cuda", "--rounds", "2", "--out", str(out)]
+        command = [sys.executable, script, "--device", "cuda", "--rounds", "1", "--out", str(out)]
         try:
             subprocess.run(command, timeout=SPEED_SECONDS, check=True)
         except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
