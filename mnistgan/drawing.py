@@ -101,11 +101,15 @@ def row_of(selection: Selection, opened: OpenedGenerator) -> list[int]:
     return row
 
 
+def letters_of(opened: OpenedGenerator) -> dict[str, int]:
+    """The characters that a text may have, with their classes: the class of that name or number."""
+    known = {str(label): label for label in opened.sampler.classes if label < 10}
+    return known | {name: label for name, label in _names(opened).items() if len(name) == 1}
+
+
 def _text_row(text: str, opened: OpenedGenerator) -> list[int]:
     """The class of each character that is drawn: the class of that name, or of that number."""
-    classes = opened.sampler.classes
-    known = {str(label): label for label in classes if label < 10}
-    known |= {name: label for name, label in _names(opened).items() if len(name) == 1}
+    known = letters_of(opened)
     unknown = [character for character in drawn_in(text) if character not in known]
     if unknown:
         raise ConfigError(

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mnistgan.colors import BLUE, ORANGE
+from mnistgan.curves import usual_limits
 
 STRIP_HEIGHT = 96
 LEGEND_HEIGHT, LEGEND_COLUMN = 26, 130
@@ -14,9 +15,6 @@ MARGIN = 8
 LINE_WIDTH, DOT_RADIUS = 2, 3
 POINTS = 120
 """Maximum number of points of a line; each is a mean, so that a long run does not look noisy"""
-OUTLIER_DISTANCE = 3
-"""A value is an outlier if it lies this many interquartile ranges outside the quartiles (Tukey
-1977)"""
 OVERSAMPLING = 4
 """Lines are drawn this many times larger, because Pillow draws them without smooth edges"""
 
@@ -68,7 +66,7 @@ def draw_strip(
 
     The axes are the same at every time. Outliers are drawn at the ends of the vertical axis.
     """
-    low, high = _limits(np.concatenate([line.values for line in lines]))
+    low, high = usual_limits(np.concatenate([line.values for line in lines]))
     scale = OVERSAMPLING
     left, right = MARGIN * scale, (width - MARGIN) * scale
     top, bottom = LEGEND_HEIGHT * scale, (STRIP_HEIGHT - MARGIN) * scale
@@ -86,14 +84,6 @@ def draw_strip(
     strip = strip.reduce(scale)
     _write_legend(strip, lines, time)
     return strip
-
-
-def _limits(values: np.ndarray) -> tuple[float, float]:
-    """The smallest and the largest of `values` (N,), N >= 1, that are no outliers."""
-    first, third = np.percentile(values, (25, 75))
-    margin = OUTLIER_DISTANCE * (third - first)
-    usual = values[(values >= first - margin) & (values <= third + margin)]
-    return float(usual.min()), float(usual.max())
 
 
 def _write_legend(strip: Image.Image, lines: Sequence[Line], time: float) -> None:

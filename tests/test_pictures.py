@@ -23,11 +23,10 @@ from mnistgan.commands.plot_losses import (
     SUFFIXES,
     RunCurves,
     draw,
-    plain_number,
     plot_losses,
-    to_curve,
 )
 from mnistgan.config import Config, check_config
+from mnistgan.curves import plain_number, to_curve
 from mnistgan.loss_strip import LEGEND_HEIGHT, STRIP_HEIGHT, draw_strip, loss_lines
 from mnistgan.runs.folder import RunFolder, epoch_stem
 from mnistgan.runs.metrics import MetricsRecord
@@ -68,7 +67,7 @@ def write_grid(run: RunFolder, epoch: float, shade: int, size: int = 62) -> None
 
 def test_loss_curves_are_averaged_per_epoch() -> None:
     records = [record(step, step / 4) for step in range(1, 41)]  # ten epochs of four lines
-    curve = to_curve(records, "g_loss")
+    curve = to_curve([line.epoch for line in records], [line.g_loss for line in records])
     assert curve.values == [step / 4 for step in range(1, 41)]
     assert len(curve.means) == 10
     assert curve.means[0] == pytest.approx((0.25 + 0.5 + 0.75 + 1.0) / 4)

@@ -10,6 +10,7 @@ from mnistgan.cli import interpolate  # isort: skip
 from mnistgan.cli import evaluate  # isort: skip
 from mnistgan.cli import plot_losses  # isort: skip
 from mnistgan.cli import make_gif  # isort: skip
+from mnistgan.cli import report  # isort: skip
 from mnistgan.cli import export  # isort: skip
 from mnistgan.cli import list_runs  # isort: skip
 from mnistgan.cli import presets  # isort: skip
@@ -27,6 +28,7 @@ __all__ = [
     "make_gif",
     "plot_losses",
     "presets",
+    "report",
     "sample",
     "train",
     "verify",

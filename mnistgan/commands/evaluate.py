@@ -36,8 +36,8 @@ from mnistgan.evaluation.measuring import (
     real_scores,
     reference_of,
 )
-from mnistgan.evaluation.neighbours import nearest_neighbours, real_distances
-from mnistgan.evaluation.panel import draw_panel
+from mnistgan.evaluation.neighbours import Neighbours, nearest_neighbours, real_distances
+from mnistgan.evaluation.panel import draw_panel, nearest_pairs
 from mnistgan.evaluation.reference import SHIPPED_JUDGES
 from mnistgan.evaluation.result import Evaluation, Origin, Yardstick
 from mnistgan.evaluation.scores import (
@@ -50,7 +50,7 @@ from mnistgan.evaluation.scores import (
 )
 from mnistgan.evaluation.verdicts import Measured, verdict, verdict_without_judge
 from mnistgan.files import atomic_write
-from mnistgan.images import to_uint8
+from mnistgan.images import to_grid, to_uint8, write_png
 from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint, is_run
 from mnistgan.sampling import BLOCK, OpenedGenerator, generate, open_generator
 
@@ -63,6 +63,8 @@ ENOUGH_TEST = 1_000
 """With fewer real test images, `evaluate` warns"""
 MOSTLY_UNREADABLE = 0.9
 """Share of unreadable samples above which bright samples are taken for black digits on white"""
+KEPT_PAIRS, KEPT_COLUMNS = 32, 16
+"""Number of samples that a run keeps beside their nearest training images, and of columns"""
 BRIGHT = 190
 """Mean pixel of bright images: between noise (128) and inverted digits (222)"""
 
@@ -240,10 +242,13 @@ def evaluate_source(
     if training is not None and reason is not None:
         if cas:
             raise DataError(f"--cas: needs a judge, and {name} has none, because {reason}")
-        evaluation = yield from _without_judge(
-            samples, training, load("test"), reason, panel, seed, target_device
+        yield Working("looking for copies", 0, 1)
+        neighbours = nearest_neighbours(samples.images, training.images)
+        evaluation = _without_judge(
+            samples, training, load("test"), neighbours, reason, panel, seed, target_device
         )
-        yield _kept(evaluation, source.run, ())
+        kept = nearest_pairs(samples.images, training.images, neighbours, KEPT_PAIRS)
+        yield _kept(evaluation, source.run, kept, ())
         return
 
     judged_as = entry.judged_as or name
@@ -251,10 +256,12 @@ def evaluate_source(
     judged = yield from judge_all(reference.judge, samples.images)
     seen = Seen(judged, reference, source.channels, samples.labels)
     real: Scores | None = None
+    pairs: Tensor | None = None
     if training is not None:
         yield Working("looking for copies", 0, 1)
         neighbours = nearest_neighbours(samples.images, training.images)
         seen = replace(seen, neighbours=neighbours)
+        pairs = nearest_pairs(samples.images, training.images, neighbours, KEPT_PAIRS)
         if cas:
             seen = yield from _classified(seen, samples.images, training, load("test"))
         if panel is not None:
@@ -263,7 +270,7 @@ def evaluate_source(
     yield Working("scoring", 0, 1)
     names = dataset_entry(judged_as).names_of(CLASSES) if training is None else training.class_names
     evaluation = _result(seen, real, samples, entry.scorer, judged_as, names, seed, target_device)
-    yield _kept(evaluation, source.run, _notes(evaluation, samples.images, entry))
+    yield _kept(evaluation, source.run, pairs, _notes(evaluation, samples.images, entry))
 
 
 def check_record(out: str, force: bool) -> Path:
@@ -289,19 +296,18 @@ def _without_judge(
     samples: Samples,
     training: Dataset,
     test: Dataset,
+    neighbours: Neighbours,
     reason: str,
     panel_at: Path | None,
     seed: int,
     device: torch.device,
-) -> Generator[Working, None, Evaluation]:
+) -> Evaluation:
     """The scores that need no judge. Raises DataError if there are too few images even for them."""
     if len(training.images) < 2 or len(test.images) == 0:
         raise DataError(
             f"{training.name}: has too few images for any score; expected 2 training images and 1 "
             f"test image or more, got {len(training.images)} and {len(test.images)}"
         )
-    yield Working("looking for copies", 0, 1)
-    neighbours = nearest_neighbours(samples.images, training.images)
     usual = real_distances(nearest_neighbours(test.images, training.images))
     if panel_at is not None:
         _write_panel(panel_at, draw_panel(samples.images, training, neighbours, None))
@@ -427,11 +433,18 @@ def _notes(evaluation: Evaluation, images: Tensor, entry: DatasetEntry) -> Itera
         )
 
 
-def _kept(evaluation: Evaluation, run: RunFolder | None, notes: Iterable[str]) -> Evaluated:
-    """Append the result to the evaluations of the run that the samples come from, if any."""
+def _kept(
+    evaluation: Evaluation, run: RunFolder | None, pairs: Tensor | None, notes: Iterable[str]
+) -> Evaluated:
+    """Append the result to the evaluations of the run that the samples come from, if any.
+
+    pairs: samples and their nearest training images, which replace those of earlier evaluations
+    """
     if run is None:
         return Evaluated(evaluation, tuple(notes), None)
     try:
+        if pairs is not None:
+            write_png(run.nearest, to_grid(pairs, KEPT_COLUMNS))
         run.append_evaluation(evaluation.to_json())
     except OSError as error:  # a read-only run, for example: the result is still valid
         problem = f"{run.evaluations}: not written: {error.strerror}"

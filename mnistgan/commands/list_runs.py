@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnistgan.config import Config
 from mnistgan.errors import MnistganError
 from mnistgan.runs.folder import RunFolder, runs_in
-from mnistgan.runs.metrics import MetricsRecord
-from mnistgan.runs.sessions import recorded_sessions
+from mnistgan.runs.state import state_of, steps_taken
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,8 @@ def _overview(run: RunFolder) -> RunOverview:
     try:
         config, metrics, info = run.read_config(), run.read_metrics(), run.read_info()
         evaluations = run.read_evaluations()
-        steps = _steps(info, metrics)
-        state = "training" if run.is_locked() else _state(config, metrics, steps)
+        steps = steps_taken(info, metrics)
+        state = state_of(run, config, metrics, steps)
     except MnistganError:
         metrics, info, evaluations, state, steps = [], {}, [], "damaged", 0
     source = info.get("config")
@@ -61,24 +59,6 @@ def _overview(run: RunFolder) -> RunOverview:
         bytes=sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file()),
         created=run.created(),
     )
-
-
-def _steps(info: dict[str, Any], metrics: list[MetricsRecord]) -> int:
-    """The steps at the end of the last session, or what is known of them if it was killed."""
-    known = [metrics[-1].step if metrics else 0]
-    for session in recorded_sessions(info)[-1:]:
-        known += [session[key] for key in ("step", "end_step") if isinstance(session.get(key), int)]
-    return max(known)
-
-
-def _state(config: Config, metrics: list[MetricsRecord], steps: int) -> str:
-    """Whether a run that is not being trained has reached its last step."""
-    if not metrics:
-        return "stopped" if steps else "new"
-    last, training = metrics[-1], config.training
-    # Metrics round the epoch to six digits.
-    over = round(last.epoch, 5) >= training.epochs
-    return "finished" if over or last.step == training.max_steps else "stopped"
 
 
 def _distances(evaluations: list[dict[str, Any]]) -> Iterator[float]:

@@ -1,15 +1,14 @@
 """Plot the losses of one or more runs from their metrics.jsonl."""
 
 import warnings
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from mnistgan.colors import BLUE, ORANGE
+from mnistgan.curves import plain_number, to_curve
 from mnistgan.errors import RunError
 from mnistgan.files import atomic_write
 from mnistgan.runs.folder import RunFolder, check_output
@@ -47,16 +46,6 @@ RUN_COLORS = (
     "#ca8a04",
     GRAY,
 )
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One quantity by epoch: its value in each line of metrics, and its means over windows."""
-
-    epochs: list[float]
-    values: list[float]
-    mean_epochs: list[float]
-    means: list[float]
 
 
 @dataclass(frozen=True)
@@ -156,22 +145,6 @@ STYLE: dict[str, Any] = {
 }
 
 
-def to_curve(records: Sequence[MetricsRecord], quantity: str) -> Curve:
-    """Values of `quantity`, and their means per epoch or, below 5 epochs, in 20 windows."""
-    epochs = [record.epoch for record in records]
-    values = [float(getattr(record, quantity)) for record in records]
-    width = 1.0 if epochs[-1] >= 5 else max(epochs[-1] / 20, 1e-9)
-    windows: dict[int, list[int]] = defaultdict(list)
-    for index, epoch in enumerate(epochs):
-        windows[int((epoch - epochs[-1] * 1e-9) / width)].append(index)
-    return Curve(
-        epochs,
-        values,
-        [fmean(epochs[index] for index in window) for window in windows.values()],
-        [fmean(values[index] for index in window) for window in windows.values()],
-    )
-
-
 def _plot(
     axes: "Axes",
     records: Sequence[MetricsRecord],
@@ -180,7 +153,10 @@ def _plot(
     color: str,
     line: str,
 ) -> None:
-    curve = to_curve(records, quantity)
+    curve = to_curve(
+        [record.epoch for record in records],
+        [float(getattr(record, quantity)) for record in records],
+    )
     axes.plot(curve.epochs, curve.values, color=color, **THIN)
     marker = None if len(curve.means) > 1 else "o" if line == "-" else "s"
     axes.plot(
@@ -237,17 +213,6 @@ def _finish(panels: Sequence["Axes"]) -> None:
         lines, _ = axes.get_legend_handles_labels()
         handles = [*lines, *explained] if axes is panels[0] else lines
         axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def plain_number(value: float) -> str:
-    """Format without an exponent, except for the numbers of a training that diverged.
-
-    Ten decimals hide the rounding errors of ticks.
-    """
-    if abs(value) >= 1e9:
-        return f"{value:g}"
-    rounded = round(value, 10) + 0.0  # 0 instead of -0
-    return f"{rounded:,.10f}".rstrip("0").rstrip(".").replace("-", "\N{MINUS SIGN}")
 
 
 def _scored(run: RunCurves) -> list[MetricsRecord]:

@@ -62,9 +62,17 @@ def draw_panel(
     return canvas
 
 
+def nearest_pairs(images: Tensor, training: Tensor, neighbours: Neighbours, count: int) -> Tensor:
+    """The first `count` images, each followed by its nearest training image.
+
+    images: (N, C, 28, 28) uint8. Returns (2 * min(N, count), C, 28, 28).
+    """
+    nearest = training[neighbours.indices[:count, 0]]
+    return torch.stack((images[:count], nearest), dim=1).flatten(0, 1)
+
+
 def _pairs(images: Tensor, training: Tensor, neighbours: Neighbours) -> Section:
-    nearest = training[neighbours.indices[:PAIRS, 0]]
-    pairs = torch.stack((images[:PAIRS], nearest), dim=1).flatten(0, 1)
+    pairs = nearest_pairs(images, training, neighbours, PAIRS)
     return Section("sample | its nearest training image", pairs, group=2)
 
 

@@ -10,7 +10,7 @@ best.pt             the checkpoint with the lowest Fréchet distance, if
 checkpoints/        the checkpoints that `output.keep_every_epochs` keeps
 pictures.png        the training images of each class, if they are the user's own pictures
 samples/            grids of samples, always from the same noise
-generated/, losses.png, training.gif, evaluations.jsonl
+generated/, losses.png, training.gif, report.html, evaluations.jsonl, nearest.png
                     written by the other commands, safe to delete
 """
 
@@ -79,6 +79,8 @@ class RunFolder:
         self.losses_plot = path / "losses.png"
         self.animation = path / "training.gif"
         self.evaluations = path / "evaluations.jsonl"
+        self.nearest = path / "nearest.png"
+        self.report = path / "report.html"
         self.locked_folder: tuple[int, int] | None = None
         """Device and inode of the folder while this process holds its lock"""
 

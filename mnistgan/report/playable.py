@@ -1,0 +1,56 @@
+"""The generator of a report: its layers and the first values of its controls, as JSON."""
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+from mnistgan.drawing import letters_of
+from mnistgan.layers import strongest_directions, to_layers
+from mnistgan.sampling import OpenedGenerator
+from mnistgan.selection import GAPS
+
+TEXT_LENGTH = 10
+"""Number of characters of the first text"""
+DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Playable:
+    """A generator that runs in a page."""
+
+    facts: dict[str, Any]
+    """JSON values: layers without weights, names, first noise, directions"""
+    weights: str
+    """float16 values in base64"""
+
+
+def playable(opened: OpenedGenerator, name: str) -> Playable:
+    """Convert a generator. Its first noise is that of image 0 of `mnistgan sample --seed 0`.
+
+    Raises ConversionError if the network cannot be converted.
+    """
+    layers = to_layers(opened)
+    sampler = opened.sampler
+    noise = sampler.noise(0, 0)[0].double() / sampler.temperature
+    classes = sampler.classes if layers.classes else []
+    letters = letters_of(opened) if layers.classes else {}
+    facts = {
+        "name": name,
+        "layers": {
+            "z_dim": layers.z_dim,
+            "classes": layers.classes,
+            "channels": layers.channels,
+            "operations": layers.operations,
+        },
+        "temperature": sampler.temperature,
+        "noise": noise.tolist(),
+        "directions": [
+            [round(value, DECIMALS) for value in direction]
+            for direction in strongest_directions(layers).tolist()
+        ],
+        "classes": [{"label": label, "name": opened.class_names[label]} for label in classes],
+        "writes": letters,
+        "text": "".join(list(letters)[:TEXT_LENGTH]),
+        "gaps": GAPS,
+    }
+    return Playable(facts, base64.b64encode(layers.weights).decode())
