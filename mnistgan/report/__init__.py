@@ -1,0 +1,1 @@
+"""The files of the HTML report. `network.js` runs a trained generator in a browser."""
