@@ -59,6 +59,10 @@ class MissingExtraError(MnistganError):
     """A package that only some users need is not installed."""
 
 
+class ConversionError(MnistganError):
+    """A generator has a part that only torch can compute, or a weight too large for float16."""
+
+
 class NonFiniteError(MnistganError):
     """A loss or a weight became infinite or NaN during training."""
 

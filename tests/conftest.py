@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from browser import Chromium, started_chromium
 from helpers import Cli
 from torch import Tensor
 from typer import Typer
@@ -68,6 +69,13 @@ def digits() -> tuple[Tensor, Tensor]:
     mnist = load_shipped("mnist", "train")
     first = torch.cat([(mnist.labels == label).nonzero()[:250, 0] for label in range(10)])
     return mnist.images[first], mnist.labels[first]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chromium]:
+    """A browser that all tests of a process share. Without one, the tests are skipped."""
+    with started_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
