@@ -1,0 +1,520 @@
+"""`report`: the page of one run, its contents and what it does in a browser."""
+
+import base64
+import json
+import re
+import shlex
+from collections.abc import Callable
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+from browser import Chromium
+from helpers import TINY, Cli, assert_refused, train_tiny
+from PIL import Image
+
+from mnistgan.models import ARCHITECTURES
+from mnistgan.report.charts import Series, draw_chart
+from mnistgan.report.facts import read_facts
+from mnistgan.report.page import MAX_GRIDS
+from mnistgan.runs.folder import RunFolder
+
+EXAMPLES = Path(__file__).parent.parent / "docs/examples"
+Result = TypeVar("Result")
+
+
+def report(mnistgan: Cli, run: str | Path = "tiny", *args: str) -> str:
+    """Write the report of a run and return the page."""
+    done = mnistgan("report", run, *args)
+    assert done.exit_code == 0, done.output
+    return Path(done.stdout.strip()).read_text(encoding="utf-8")
+
+
+def data_of(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert found
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def picture_of(source: str) -> Image.Image:
+    kind, _, contents = source.partition(",")
+    assert kind == "data:image/webp;base64"
+    return Image.open(BytesIO(base64.b64decode(contents)), formats=("WEBP",))  # noqa: TID251
+
+
+def append_evaluation(run: Path, **changes: Any) -> None:
+    record = {
+        "created": "2026-01-02T03:04:05+00:00",
+        "n": 10_000,
+        "seed": 3,
+        "samples": {"step": 12},
+        "frechet_distance": 1.2345,
+        "precision": 0.75,
+        "judge": "mnist-judge-v1",
+        "judge_sha256": "f" * 64,
+        "real": {"frechet_distance": 0.188, "precision": 0.85},
+        "verdict": "recognizable: Fréchet distance 1.23; 10 of 10 digits",
+        **changes,
+    }
+    RunFolder(run).append_evaluation(record)
+
+
+def test_page_has_the_facts_of_the_run(mnistgan: Cli) -> None:
+    run = train_tiny("loss.label_smoothing=0.125")
+    append_evaluation(run)
+    page = report(mnistgan)
+    assert "The training finished after 12 steps" in page
+    assert "recognizable: Fréchet distance 1.23; 10 of 10 digits" in page
+    command = next(line for line in page.splitlines() if "<dt>Repeat it</dt>" in line)
+    assert "mnistgan train --config mlp" in command
+    assert "loss.label_smoothing=0.125" in command
+    assert "60,000 images" in page
+    assert "1.234" in page  # rounded as in the table of `evaluate`
+    assert "0.188" in page
+    assert "10000 samples of step 12, seed 3" in page
+
+
+def test_repeated_command_trains_the_same_run(mnistgan: Cli) -> None:
+    run = train_tiny("optimizer.betas=[0.25, 0.5]", "model.conditional=true", config="lsgan")
+    words = read_facts(RunFolder(run)).command
+    assert mnistgan(*shlex.split(words)[1:], "--name", "again").exit_code == 0
+    configs = [Path(path, "config.yaml").read_text() for path in (run, "runs/again")]
+    assert configs[0] == configs[1]
+
+
+def test_changed_keys_are_marked(mnistgan: Cli) -> None:
+    train_tiny("loss.label_smoothing=0.125")
+    page = report(mnistgan)
+    rows = re.findall(r'<tr class="changed"><th scope="row"><code>(.*?)</code>', page)
+    assert "loss.label_smoothing" in rows
+    assert "loss.adversarial" not in rows
+    assert "training.threads" not in rows  # auto in the preset stands for any number
+
+
+def test_page_allows_no_request_and_links_to_nothing(mnistgan: Cli) -> None:
+    train_tiny()
+    page = report(mnistgan)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy
+    assert "default-src 'none'" in policy[1]
+    assert "unsafe" not in policy[1]
+    assert "http" not in policy[1]
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+
+
+def test_text_of_a_run_is_escaped(mnistgan: Cli) -> None:
+    run = train_tiny()
+    append_evaluation(run, verdict="</script><script>alert(1)</script>", judge="<b>judge</b>")
+    named = run.with_name("<script>alert(2)<script>")
+    run.rename(named)
+    page = report(mnistgan, named)
+    assert "alert(1)</script>" not in page
+    assert "<script>alert(2)" not in page
+    assert "<b>judge" not in page
+    assert "&lt;script&gt;alert(2)&lt;script&gt;" in page
+    assert data_of(page)["model"]["name"] == named.name
+
+
+def test_curves_and_grids_are_those_of_the_run(mnistgan: Cli) -> None:
+    run = RunFolder(train_tiny())
+    data = data_of(report(mnistgan))
+    records = run.read_metrics()
+    assert data["lines"]["step"] == [record.step for record in records]
+    assert data["lines"]["d_loss"] == [record.d_loss for record in records]
+    grids = run.sample_grids()
+    assert [grid["epoch"] for grid in data["grids"]] == [epoch for epoch, _ in grids]
+    for grid, (_, path) in zip(data["grids"], grids, strict=True):
+        with Image.open(path, formats=("PNG",)) as original:  # noqa: TID251
+            shown = np.asarray(picture_of(grid["src"]).convert("L")).astype(int)
+            assert np.abs(shown - np.asarray(original)).mean() < 6
+
+
+def test_long_run_is_thinned_and_the_page_says_so(mnistgan: Cli) -> None:
+    run = RunFolder(train_tiny())
+    (line,) = run.metrics.read_text().splitlines()[-1:]
+    record = json.loads(line)
+    lines = (json.dumps({**record, "step": step, "epoch": step / 10}) for step in range(1, 10_001))
+    run.metrics.write_text("".join(f"{line}\n" for line in lines))
+    _, grid = run.sample_grids()[0]
+    for epoch in range(1, 1_001):
+        (run.samples / f"epoch_{epoch:03d}.png").write_bytes(grid.read_bytes())
+    grids = len(run.sample_grids())
+    page = report(mnistgan)
+    data = data_of(page)
+    assert len(data["grids"]) == MAX_GRIDS
+    assert data["grids"][0]["epoch"] == 0
+    assert data["grids"][-1]["epoch"] == 1_000
+    assert data["lines"]["step"][0] == 1
+    assert data["lines"]["step"][-1] == 10_000
+    assert f"{MAX_GRIDS} of the run's {grids} grids are in this page" in page
+    assert "The values of 2000 of 10000 lines are in this page" in page
+
+
+def test_run_without_metrics_and_checkpoint_has_a_page(mnistgan: Cli) -> None:
+    run = RunFolder(train_tiny())
+    for path in (run.metrics, run.latest, run.info):
+        path.unlink()
+    done = mnistgan("report", "tiny")
+    assert done.exit_code == 0
+    page = run.report.read_text()
+    assert "The run has no checkpoint yet" in done.stderr
+    assert "The run has no checkpoint yet" in page
+    assert "The training has not written any metrics yet." in page
+    assert "There are no metrics yet" in page
+
+
+def test_stopped_run_says_how_to_continue_it(mnistgan: Cli) -> None:
+    train_tiny(stop_after=7)
+    assert "mnistgan train --resume runs/tiny continues it" in report(mnistgan)
+
+
+def test_damaged_checkpoint_leaves_out_the_generator_and_says_why(mnistgan: Cli) -> None:
+    run = RunFolder(train_tiny())
+    run.latest.write_bytes(run.latest.read_bytes()[:-100])
+    page = report(mnistgan)
+    assert "The generator cannot run in this page. runs/tiny/latest.pt" in page
+    assert data_of(page)["model"] is None
+
+
+def test_no_model_leaves_out_the_generator_without_a_warning(mnistgan: Cli) -> None:
+    train_tiny()
+    with_model = report(mnistgan)
+    done = mnistgan("report", "tiny", "--no-model")
+    assert "generator" not in done.stderr
+    page = Path("runs/tiny/report.html").read_text()
+    assert "without the generator (--no-model)" in page
+    assert 'id="weights"' in with_model
+    assert 'id="weights"' not in page
+
+
+@pytest.mark.usefixtures("clean_tables")
+def test_architecture_of_a_plugin_needs_the_plugin(mnistgan: Cli) -> None:
+    plugin = EXAMPLES / "resize_conv.py"
+    words = ("model.architecture=resize-conv", "--name", "run")
+    assert mnistgan("train", "--plugin", plugin, *TINY, *words).exit_code == 0
+    del ARCHITECTURES.data["resize-conv"]  # as in a new process
+    page = report(mnistgan, "run")
+    assert "was made with the plugin resize_conv.py" in page
+    assert data_of(page)["model"] is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "config"), [((), "stacked"), (("model.conditional=true",), "dcgan")]
+)
+def test_color_and_conditional_runs_have_pages(
+    mnistgan: Cli, overrides: tuple[str, ...], config: str
+) -> None:
+    train_tiny(*overrides, config=config)
+    layers = data_of(report(mnistgan))["model"]["layers"]
+    assert layers["channels"] == (3 if config == "stacked" else 1)
+    assert bool(layers["classes"]) == bool(overrides)
+
+
+def test_damaged_files_of_a_run_report_one_line(mnistgan: Cli) -> None:
+    run = RunFolder(train_tiny())
+    good = run.metrics.read_text()
+    run.metrics.write_text(good + "broken\n")
+    assert_refused(mnistgan("report", "tiny"), "metrics.jsonl, line")
+    run.metrics.write_text(good)
+    run.sample_grids()[0][1].write_bytes(b"no picture")
+    assert_refused(mnistgan("report", "tiny"), "epoch_000.png")
+
+
+def test_unusual_evaluation_is_not_shown(mnistgan: Cli) -> None:
+    run = train_tiny()
+    append_evaluation(run, frechet_distance="low", real=7, samples=None, n=None, verdict=None)
+    page = report(mnistgan)
+    assert "The scores cannot be shown" in page
+
+
+def test_other_suffix_and_existing_file_are_refused(mnistgan: Cli) -> None:
+    train_tiny()
+    assert_refused(mnistgan("report", "tiny", "--out", "x.pdf"), "expected NAME.html", exit_code=2)
+    Path("x.html").write_text("mine")
+    assert_refused(mnistgan("report", "tiny", "--out", "x.html"), "--force")
+    assert Path("x.html").read_text() == "mine"
+
+
+def test_evaluation_keeps_pairs_for_the_page(mnistgan: Cli, quick_scores: None) -> None:
+    run = RunFolder(train_tiny())
+    assert "nearest training images" not in report(mnistgan)
+    assert mnistgan("evaluate", "tiny", "--n", "100").exit_code == 0
+    page = report(mnistgan)
+    assert "Samples and their nearest training images" in page
+    assert "Fréchet distance" in page
+    with Image.open(run.nearest, formats=("PNG",)) as pairs:  # noqa: TID251
+        assert pairs.size == (16 * 30 + 2, 4 * 30 + 2)
+
+
+def test_chart_places_lines_and_ticks_by_value() -> None:
+    epochs = [0.0, 5.0, 10.0]
+    chart = draw_chart("loss", [Series("D", 0, epochs, [1.0, 2.0, 3.0])])
+    thin = next(line for line in chart.lines if line.kind == "thin")
+    points = [tuple(map(float, pair.split(","))) for pair in thin.points.split()]
+    assert [x for x, _ in points] == pytest.approx([0, 500, 1000])
+    # A margin of 5 % of the range: 1 is 0.1 of 2.2 above the lower end.
+    assert [y for _, y in points] == pytest.approx(
+        [1000 * (1 - 0.1 / 2.2), 500, 1000 * 0.1 / 2.2], abs=0.1
+    )
+    two = next(tick for tick in chart.y_ticks if tick.text == "2")
+    assert two.at == pytest.approx(50)
+    assert [tick.text for tick in chart.x_ticks] == ["0", "2", "4", "6", "8", "10"]
+
+
+def test_logarithmic_chart_has_decades() -> None:
+    series = Series("Fréchet", 2, [1.0, 2.0], [1.0, 1000.0], is_sparse=True)
+    chart = draw_chart("scores", [series], log=True)
+    assert [tick.text for tick in chart.y_ticks] == ["1", "10", "100", "1,000"]
+    heights = [tick.at for tick in chart.y_ticks]
+    steps = [above - below for above, below in pairwise(heights)]
+    assert steps == pytest.approx([steps[0]] * 3, abs=0.02)
+    assert chart.lines[0].dots[0][0] == pytest.approx(50)
+
+
+# In a browser
+
+
+def in_browser(
+    chromium: Chromium, page: Path, use: Callable[[Any], Result], **options: Any
+) -> Result:
+    """Open a page from the disk, and fail if it makes a request or reports an error."""
+    problems: list[str] = []
+
+    def opened(tab: Any) -> Result:
+        tab.on(
+            "console",
+            lambda message: problems.append(message.text) if message.type == "error" else None,
+        )
+        tab.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith(("data:", page.absolute().as_uri()))
+                else problems.append(request.url)
+            ),
+        )
+        tab.emulate_media(color_scheme=options.get("color_scheme", "light"))
+        tab.set_viewport_size({"width": options.get("width", 1400), "height": 900})
+        tab.goto(page.absolute().as_uri())
+        tab.wait_for_selector("html[data-ready]", state="attached")
+        return use(tab)
+
+    result = chromium.run(opened)
+    assert not problems
+    return result
+
+
+def pixels(tab: Any, canvas: str = "image") -> np.ndarray:
+    """The red values of a canvas (H, W)."""
+    script = """id => {
+        const canvas = document.getElementById(id), context = canvas.getContext("2d");
+        const image = context.getImageData(0, 0, canvas.width, canvas.height);
+        return [canvas.height, canvas.width, Array.from(image.data)];
+    }"""
+    height, width, values = tab.evaluate(script, canvas)
+    return np.array(values).reshape(height, width, 4)[..., 0]
+
+
+@pytest.fixture
+def conditional_page(mnistgan: Cli) -> Path:
+    run = train_tiny("model.conditional=true", "model.width=0.25", config="hinge")
+    append_evaluation(run)
+    report(mnistgan)
+    return run / "report.html"
+
+
+def test_image_in_the_page_is_that_of_sample(
+    chromium: Chromium, conditional_page: Path, mnistgan: Cli
+) -> None:
+    def seven(tab: Any) -> np.ndarray:
+        tab.locator("input[name=class][value='7']").check(force=True)
+        return pixels(tab)
+
+    shown = in_browser(chromium, conditional_page, seven)
+    assert mnistgan("sample", "tiny", "--digit", "7", "--n", "1", "--out", "7.npz").exit_code == 0
+    drawn = np.load("7.npz")["images"].reshape(28, 28).astype(int)
+    assert np.abs(shown - drawn).max() <= 2
+    assert drawn.std() > 5
+
+
+def test_controls_change_the_image(chromium: Chromium, conditional_page: Path) -> None:
+    def play(tab: Any) -> list[np.ndarray]:
+        images = [pixels(tab)]
+        box = tab.locator("#pad").bounding_box()
+        tab.mouse.move(box["x"] + 20, box["y"] + 20)
+        tab.mouse.down()
+        tab.mouse.move(box["x"] + 60, box["y"] + 180)
+        tab.mouse.up()
+        images.append(pixels(tab))
+        tab.locator("#pad").focus()
+        tab.keyboard.press("ArrowRight")
+        images.append(pixels(tab))
+        tab.locator("#direction-0").fill("3")
+        images.append(pixels(tab))
+        tab.locator("#truncation").fill("0.5")
+        images.append(pixels(tab))
+        tab.locator("#mix").fill("0.5")
+        images.append(pixels(tab))
+        tab.locator("#new").press("Enter")
+        images.append(pixels(tab))
+        tab.locator("#reset").click()
+        return images
+
+    images = in_browser(chromium, conditional_page, play)
+    for before, after in pairwise(images):
+        assert (before != after).any()
+
+
+def test_reset_returns_to_the_first_image(chromium: Chromium, conditional_page: Path) -> None:
+    def there_and_back(tab: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        first = pixels(tab)
+        tab.locator("#direction-1").fill("-3")
+        tab.locator("#temperature").fill("1.5")
+        moved = pixels(tab)
+        tab.locator("#reset").click()
+        return first, moved, pixels(tab)
+
+    first, moved, back = in_browser(chromium, conditional_page, there_and_back)
+    assert (first != moved).any()
+    assert (first == back).all()
+
+
+def test_text_is_written_with_one_noise(chromium: Chromium, conditional_page: Path) -> None:
+    def write(tab: Any) -> tuple[np.ndarray, str]:
+        tab.locator("#text").fill("7-7x")
+        # The policy of the page forbids `wait_for_function`, which evaluates a string.
+        for _ in range(100):
+            if tab.locator("#line").get_attribute("width") == str(4 * 28):
+                break
+            tab.wait_for_timeout(50)
+        return pixels(tab, "line"), tab.locator("#text-problem").inner_text()
+
+    line, problem = in_browser(chromium, conditional_page, write)
+    assert (line[:, :28] == line[:, 56:84]).all()
+    assert line[:, :28].std() > 0
+    assert (line[:, 28:56] == 0).all()
+    assert problem == "The generator has no class x."
+
+
+def test_walk_moves_and_stops(chromium: Chromium, conditional_page: Path) -> None:
+    def walk(tab: Any) -> list[str]:
+        positions = [tab.locator("#position").inner_text()]
+        tab.locator("#walk").click()
+        tab.wait_for_timeout(300)
+        tab.locator("#walk").click()
+        tab.wait_for_timeout(50)
+        positions += [tab.locator("#position").inner_text()]
+        tab.wait_for_timeout(200)
+        return [*positions, tab.locator("#position").inner_text()]
+
+    before, stopped, later = in_browser(chromium, conditional_page, walk)
+    assert before != stopped
+    assert stopped == later
+
+
+def test_saved_picture_is_the_image_enlarged(chromium: Chromium, conditional_page: Path) -> None:
+    def save(tab: Any) -> tuple[np.ndarray, bytes, str]:
+        with tab.expect_download() as download:
+            tab.locator("#save").click()
+        return (
+            pixels(tab),
+            Path(download.value.path()).read_bytes(),
+            download.value.suggested_filename,
+        )
+
+    image, contents, name = in_browser(chromium, conditional_page, save)
+    with Image.open(BytesIO(contents), formats=("PNG",)) as picture:  # noqa: TID251
+        saved = np.asarray(picture.convert("L"))
+    assert (saved == image.repeat(10, axis=0).repeat(10, axis=1)).all()
+    assert name == "tiny-noise0.png"
+
+
+def test_crosshair_shows_the_line_of_metrics(chromium: Chromium, conditional_page: Path) -> None:
+    records = RunFolder(conditional_page.parent).read_metrics()
+    first = records[0]
+
+    def point(tab: Any) -> tuple[str, str, str]:
+        at_end = tab.locator("#readout").inner_text()
+        plot = tab.locator("#training .plot").first
+        plot.scroll_into_view_if_needed()
+        box = plot.bounding_box()
+        share = first.epoch / records[-1].epoch
+        tab.mouse.move(box["x"] + share * box["width"], box["y"] + 20)
+        at_first = tab.locator("#readout").inner_text()
+        tab.locator("#readout").focus()
+        tab.keyboard.press("End")
+        return at_end, at_first, tab.locator("#readout").inner_text()
+
+    at_end, at_first, after_key = in_browser(chromium, conditional_page, point)
+    words = re.findall(r"(\S+) *\n? *(-?[\d.e-]+)", at_first)
+    assert ("step", str(first.step)) in words
+    loss = next(float(value) for name, value in words if name == "loss")
+    assert loss == pytest.approx(first.d_loss, rel=1e-4)
+    assert at_end == after_key != at_first
+
+
+def test_slider_of_the_grids_moves_the_crosshair(
+    chromium: Chromium, conditional_page: Path
+) -> None:
+    def slide(tab: Any) -> tuple[str, str, str]:
+        last = tab.locator("#grid").get_attribute("src")
+        tab.locator("#grid-slider").fill("0")
+        line = tab.locator("#training .crosshair").first
+        return last, tab.locator("#grid").get_attribute("src"), line.get_attribute("x1")
+
+    last, first, x = in_browser(chromium, conditional_page, slide)
+    records = RunFolder(conditional_page.parent).read_metrics()
+    assert first != last
+    assert float(x) == pytest.approx(1000 * records[0].epoch / records[-1].epoch, abs=0.1)
+
+
+@pytest.mark.parametrize("width", [375, 1400])
+def test_page_fits_the_screen_in_both_color_schemes(
+    chromium: Chromium, conditional_page: Path, width: int
+) -> None:
+    def look(tab: Any) -> tuple[int, str]:
+        background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        return tab.evaluate("document.documentElement.scrollWidth"), background
+
+    light = in_browser(chromium, conditional_page, look, width=width, color_scheme="light")
+    dark = in_browser(chromium, conditional_page, look, width=width, color_scheme="dark")
+    assert light[0] == dark[0] == width
+    assert light[1] != dark[1]
+
+
+def test_every_control_is_reached_by_the_keyboard_and_has_a_name(
+    chromium: Chromium, conditional_page: Path
+) -> None:
+    def walk_through(tab: Any) -> tuple[list[str], list[str]]:
+        focusable = "button, input:not([type=radio]), select, summary, [tabindex='0']"
+        ids = "elements => elements.map(element => element.id || element.localName)"
+        wanted = tab.eval_on_selector_all(focusable, ids)
+        reached = []
+        for _ in range(len(wanted) + 5):
+            tab.keyboard.press("Tab")
+            reached.append(
+                tab.evaluate("document.activeElement.id || document.activeElement.localName")
+            )
+        unnamed = tab.evaluate(
+            """() => [...document.querySelectorAll("button, input, select, [tabindex='0']")]
+            .filter(e => !(e.labels?.length || e.textContent.trim() || e.ariaLabel))
+            .map(e => e.outerHTML)"""
+        )
+        return [name for name in wanted if name not in reached], unnamed
+
+    unreached, unnamed = in_browser(chromium, conditional_page, walk_through)
+    assert unreached == []
+    assert unnamed == []
+
+
+def test_unconditional_and_color_pages_run(chromium: Chromium, mnistgan: Cli) -> None:
+    train_tiny(config="stacked")
+    report(mnistgan)
+    shown = in_browser(chromium, Path("runs/tiny/report.html"), pixels)
+    assert mnistgan("sample", "tiny", "--n", "1", "--out", "1.npz").exit_code == 0
+    drawn = np.load("1.npz")["images"][0, ..., 0].astype(int)
+    assert np.abs(shown - drawn).max() <= 2
