@@ -40,9 +40,12 @@ def start_event_file(
 ) -> Path:
     """Write the beginning of a new event file, for a session that starts at `step`.
 
-    It tells TensorBoard to forget all later steps, which a killed session may have written, and all
-    steps after `measured_step`, the last one with a line of metrics. The grids of the steps between
-    the two follow. If no session has written an event file yet, all lines and grids follow.
+    It tells TensorBoard to forget all steps from `measured_step` on, the last one with a line of
+    metrics that the run keeps, and repeats that line and the grids up to `step`. If no session has
+    written an event file yet, it has all lines and grids.
+
+    The line is repeated for TensorBoard's data server, which ignores the mark of a restart, but
+    forgets the later values of a tag if a step comes again.
 
     Returns the path. Raises DataError if a grid is damaged, and OSError if writing fails.
     """
@@ -52,7 +55,7 @@ def start_event_file(
     earlier = folder.event_files()
     number = int(earlier[-1].suffix[1:]) + 1 if earlier else 1
     path = folder.tensorboard / f"events.out.tfevents.{number:06d}"
-    first = measured_step + 1 if earlier else 0
+    first = measured_step if earlier else 0
     grids = {
         grid_step(epoch, length.steps_per_epoch): grid for epoch, grid in folder.sample_grids()
     }
