@@ -2,14 +2,13 @@
 
 import json
 import warnings
-from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from mnistgan.errors import MissingExtraError
+from mnistgan.extras import require
 from mnistgan.files import atomic_write
 from mnistgan.sampling import OpenedGenerator
 
@@ -49,11 +48,7 @@ def save_onnx(path: Path, opened: OpenedGenerator) -> None:
 
     Raises MissingExtraError if the packages of the extra `onnx` are not installed, and OSError.
     """
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise MissingExtraError(
-            f"{path}: needs {' and '.join(missing)}. Try: pip install {' '.join(missing)}"
-        )
+    require(str(path), PACKAGES)
     sampler = opened.sampler
     z = torch.zeros(2, sampler.z_dim)
     batch = torch.export.Dim("batch", min=1)

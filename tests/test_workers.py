@@ -226,6 +226,12 @@ def test_run_of_two_processes_resumes_bit_for_bit() -> None:
     assert (session["processes"], session["backend"]) == (2, "gloo")
 
 
+def test_only_process_0_writes_events_for_tensorboard() -> None:
+    train_two(*tiny("run", "output.tensorboard=true"))
+    files = [path.name for path in Path("runs/run/tensorboard").iterdir()]
+    assert files == ["events.out.tfevents.000001"]
+
+
 def test_resume_with_another_number_of_processes_says_what_that_means() -> None:
     train_two(*tiny("run", "training.max_steps=7"))
     resume_tiny(Path("runs/run"), "training.max_steps=9")

@@ -12,13 +12,11 @@ from mnistgan.animation import SUFFIXES, enlarge, write_animation
 from mnistgan.errors import DataError, RunError
 from mnistgan.loss_strip import STRIP_HEIGHT, Line, draw_strip, loss_lines
 from mnistgan.pictures import read_png
-from mnistgan.runs.folder import RunFolder, check_output
+from mnistgan.runs.folder import RunFolder, check_output, grid_step
 from mnistgan.runs.metrics import MetricsRecord
 
 LAST_FRAME_SECONDS = 2.0
 CAPTION_HEIGHT = 28
-ROUNDING_STEPS = 0.05
-"""More than the rounding of an epoch to six decimals changes its step"""
 MAX_PIXELS = 2**28
 """Maximum number of pixels in all pictures together: 4,500 grids of 64 images"""
 
@@ -107,8 +105,7 @@ def _captions(
         if steps_per_epoch is None:
             yield f"epoch {epoch:.{decimals}f}"
         else:
-            # A grid is drawn at the first step that reaches its epoch; its name is rounded.
-            yield f"step {max(0.0, np.ceil(epoch * steps_per_epoch - ROUNDING_STEPS)):,.0f}"
+            yield f"step {grid_step(epoch, steps_per_epoch):,}"
 
 
 def _lines(grid_epochs: Sequence[float], records: Sequence[MetricsRecord]) -> list[Line]:

@@ -186,6 +186,9 @@ class OutputConfig(Section):
     keep_every_epochs: int | None = Field(None, ge=1)
     """Keep checkpoints/epoch_NNN.pt each time this many epochs have passed. null: keep only
     latest.pt and previous.pt."""
+    tensorboard: bool = False
+    """Also write the metrics, the grids and the configuration for TensorBoard, in tensorboard/ of
+    the run folder. Needs the extra tensorboard."""
 
 
 class Config(Section):
@@ -218,6 +221,7 @@ RESUMABLE_KEYS = (
     "output.checkpoint_every_seconds",
     "output.evaluate_every_epochs",
     "output.keep_every_epochs",
+    "output.tensorboard",
 )
 """Keys that may change when a run is resumed, because they do not affect the steps already taken.
 data.dataset and data.root are included because the data may move; resuming compares the SHA-256 of

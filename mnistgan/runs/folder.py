@@ -10,11 +10,13 @@ best.pt             the checkpoint with the lowest Fréchet distance, if
 checkpoints/        the checkpoints that `output.keep_every_epochs` keeps
 pictures.png        the training images of each class, if they are the user's own pictures
 samples/            grids of samples, always from the same noise
+tensorboard/        the same metrics and grids for TensorBoard, if `output.tensorboard` is set
 generated/, losses.png, training.gif, report.html, evaluations.jsonl, nearest.png
                     written by the other commands, safe to delete
 """
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -56,9 +58,13 @@ MAX_INFO_BYTES = 2**20
 TRAINING_FILES = (
     *("config.yaml", "run.json", "metrics.jsonl", "latest.pt", "previous.pt", "best.pt"),
     *("pictures.png", "samples/epoch_*.png", "checkpoints/epoch_*.pt"),
+    "tensorboard/events.out.tfevents.*",
 )
 """Files that only training writes, as patterns relative to the run folder"""
 EPOCH_STEM = re.compile(r"epoch_(\d{3,}(?:\.\d+)?)")
+EVENT_FILE = re.compile(r"events\.out\.tfevents\.\d{6}")
+ROUNDING_STEPS = 0.05
+"""More than the rounding of an epoch to six decimals changes its step"""
 
 
 class RunFolder:
@@ -75,6 +81,7 @@ class RunFolder:
         self.contact_sheet = path / "pictures.png"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
+        self.tensorboard = path / "tensorboard"
         self.generated = path / "generated"
         self.losses_plot = path / "losses.png"
         self.animation = path / "training.gif"
@@ -225,7 +232,7 @@ class RunFolder:
         The caller holds the lock, so no other process writes training files here. All other
         temporary files stay, because the commands that write them may still be running.
         """
-        for folder in (self.path, self.samples, self.checkpoints):
+        for folder in (self.path, self.samples, self.checkpoints, self.tensorboard):
             for path in folder.glob(".*.tmp"):
                 target = temporary_target(path)
                 if target and is_training_file(target) and path.is_file():
@@ -238,6 +245,11 @@ class RunFolder:
             for path in self.samples.glob("epoch_*.png")
             if (match := EPOCH_STEM.fullmatch(path.stem))
         )
+
+    def event_files(self) -> list[Path]:
+        """The event files of the sessions for TensorBoard, in their order."""
+        files = self.tensorboard.glob("events.out.tfevents.*")
+        return sorted(path for path in files if EVENT_FILE.fullmatch(path.name))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -329,6 +341,11 @@ def epoch_stem(epoch: float) -> str:
         return f"epoch_{int(epoch):03d}"
     whole, _, fraction = f"{epoch:.6f}".partition(".")
     return f"epoch_{int(whole):03d}.{fraction.rstrip('0').ljust(3, '0')}"
+
+
+def grid_step(epoch: float, steps_per_epoch: float) -> int:
+    """The step of the grid whose name gives `epoch`: the first step that reached this epoch."""
+    return max(0, math.ceil(epoch * steps_per_epoch - ROUNDING_STEPS))
 
 
 def find_checkpoint(given: str | None, runs: Path) -> Path:

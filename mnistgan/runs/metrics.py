@@ -89,10 +89,18 @@ def to_line(record: MetricsRecord) -> str:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line without buffering, so that a killed process loses nothing."""
+    """Append one line like `append_bytes`."""
+    append_bytes(path, f"{line}\n".encode())
+
+
+def append_bytes(path: Path, contents: bytes) -> None:
+    """Append to a file and close it, so that a killed process loses nothing.
+
+    Raises OSError with the file name.
+    """
     try:
         with append_regular(path) as file:
-            file.write(f"{line}\n".encode())
+            file.write(contents)
     except OSError as error:
         error.filename = str(path)  # the error of a full disk lacks the file name
         raise

@@ -29,6 +29,7 @@ from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.session import Session, written_at
 from mnistgan.runs.sessions import recorded_sessions
 from mnistgan.runs.starting import Start, start_from
+from mnistgan.runs.tensorboard import check_tensorboard
 from mnistgan.training.trainer import Trainer
 from mnistgan.training.workers import ALONE, Workers, is_launched
 
@@ -51,11 +52,12 @@ def new_run(
     """Check a configuration, load its data and build its networks. Writes no run.
 
     `source` is a YAML file or the name of a preset. `start` names a generator whose weights the run
-    starts from. Raises ConfigError, DataError, DeviceError, CheckpointError, and RunError if the
-    name is taken or there is no such generator.
+    starts from. Raises ConfigError, DataError, DeviceError, CheckpointError, MissingExtraError, and
+    RunError if the name is taken or there is no such generator.
     """
     _check_launch(workers)
     config = load_config(source, overrides, RUN_RULES)
+    check_tensorboard(config)
     RunFolder.next_path(runs, name)
     target = resolve_device(device)
     dataset = access.load(config)
@@ -92,8 +94,8 @@ def resumed_run(
     """Restore the training of a run from its latest checkpoint. Writes nothing.
 
     The configuration is that of the run; only RESUMABLE_KEYS may be overridden. All files that the
-    session will change are checked here. Raises RunError, ConfigError, DataError, DeviceError and
-    CheckpointError.
+    session will change are checked here. Raises RunError, ConfigError, DataError, DeviceError,
+    CheckpointError and MissingExtraError.
     """
     _check_launch(workers)
     forbidden = sorted(parse_overrides(overrides).keys() - set(RESUMABLE_KEYS))
@@ -107,6 +109,7 @@ def resumed_run(
     stored = folder.read_config()
     origin = str(folder.config)
     config = apply_overrides(stored.to_mapping(), overrides, origin, RUN_RULES)
+    check_tensorboard(config)
     folder.read_metrics()
     target = resolve_device(device)
     session = partial(

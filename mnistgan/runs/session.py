@@ -1,7 +1,7 @@
 """A session: one start or resume of a training run, and the run folder that it writes."""
 
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +58,7 @@ from mnistgan.runs.tasks import (
     ShowPreview,
     WriteMetrics,
 )
+from mnistgan.runs.tensorboard import WriteEvents, start_event_file
 from mnistgan.sampling import Sampler
 from mnistgan.training.trainer import Trainer
 from mnistgan.training.workers import ALONE, Workers
@@ -95,6 +96,11 @@ class Session:
     @property
     def length(self) -> Length:
         return length_of(self.config, len(self.dataset.images))
+
+    @property
+    def measured_step(self) -> int:
+        """The last step of the last complete interval of metrics."""
+        return self.trainer.step - len(self.trainer.window)
 
     @cached_property
     def folder(self) -> Path:
@@ -178,7 +184,13 @@ class Session:
         yield Started(folder.path, self.trainer.step)
         if self.trainer.step == 0:
             pictures.write(0.0)
-        tasks = self._tasks(folder, board, scorer, pictures, preview)
+        drawing: list[Task] = [pictures]
+        if self.config.output.tensorboard:
+            path = start_event_file(
+                folder, self.config, self.trainer.step, self.measured_step, self.length
+            )
+            drawing.append(WriteEvents(path, folder, board, pictures))
+        tasks = self._tasks(folder, board, scorer, drawing, preview)
         yield from run(self.trainer, self.length, tasks, stop)
         folder.check_in_place()
         step = self.trainer.step
@@ -203,7 +215,7 @@ class Session:
         folder: RunFolder,
         board: Board,
         scorer: ScoreSamples | None,
-        pictures: DrawPictures,
+        drawing: Sequence[Task],
         preview: bool,
     ) -> list[Task]:
         """The tasks in the order in which they run; the checkpoint comes last."""
@@ -220,7 +232,7 @@ class Session:
             metrics,
             KeepBest(folder, board, state),
             *([ShowPreview(check, board)] if preview else []),
-            pictures,
+            *drawing,
             SaveCheckpoint(folder, config.output, state),
         ]
 
@@ -309,7 +321,7 @@ class Session:
             folder.remove_temporary_files()
             # The last line of a finished run that becomes longer is no longer the last one.
             folder.truncate_metrics(
-                self.trainer.step - len(self.trainer.window),
+                self.measured_step,
                 keeps_hash=lambda step, steps: Progress(step, self.length).hashes_weights(steps),
             )
             folder.write_config(self.config)

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -361,9 +362,16 @@ class DrawPictures:
         return progress.multiple(self.every_epochs) is not None or progress.is_last
 
     def run(self, progress: Progress) -> Iterator[Event]:
-        multiple = progress.multiple(self.every_epochs)
-        self.write(progress.epoch if multiple is None else multiple)
+        self.write(self.epoch(progress))
         yield from ()
+
+    def epoch(self, progress: Progress) -> float:
+        """The epoch that names the grid of a step."""
+        multiple = progress.multiple(self.every_epochs)
+        return progress.epoch if multiple is None else multiple
+
+    def path(self, epoch: float) -> Path:
+        return self.folder.samples / f"{epoch_stem(epoch)}.png"
 
     def write(self, epoch: float) -> None:
         """Write `samples/epoch_NNN.png` with the current generator."""
@@ -376,7 +384,7 @@ class DrawPictures:
             grid = to_grid(pixels)
         self.folder.check_in_place()
         self.folder.samples.mkdir(exist_ok=True)
-        write_png(self.folder.samples / f"{epoch_stem(epoch)}.png", grid)
+        write_png(self.path(epoch), grid)
 
 
 class SaveCheckpoint:
