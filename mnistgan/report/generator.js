@@ -241,11 +241,11 @@ function showGenerator(model, network) {
 
   latent.renew(0, Float64Array.from(model.noise));
   showValues();
+  drawImage(); // the first calls are slower, because the browser compiles the script
   drawImage();
   const start = performance.now();
   drawImage();
-  const expected = (performance.now() - start) * mapSide * mapSide;
-  if (expected > SLOW_MILLISECONDS) mapSide = 4;
+  if ((performance.now() - start) * mapSide ** 2 > SLOW_MILLISECONDS) mapSide = 4;
   drawMap();
   drawText();
 }
