@@ -91,7 +91,7 @@ def strongest_directions(layers: Layers, count: int = 5) -> Tensor:
     """The directions of z that change the output of G's first layer most, strongest first.
 
     They are the eigenvectors of A^T A with the largest eigenvalues, where A z + b is the first
-    layer for fixed classes, including its batch normalization (Shen and Zhou 2021, equation 7). The
+    layer for fixed classes, including its batch normalization (Shen and Zhou 2021). The
     largest component of each in absolute value is positive.
 
     Returns (min(count, z_dim), z_dim), of unit length and orthogonal.

@@ -2,7 +2,7 @@
 
 const SIDE = 28;
 const REACH = 1;            // the edge of the map: a vector as long as z, so 45 degrees away from it
-const SLOW_MILLISECONDS = 400; // a map that takes longer shows fewer images
+const SLOW_MILLISECONDS = 1000; // a map that takes longer shows fewer images
 const PAUSE_MILLISECONDS = 120; // after the last change, before the map is drawn again
 
 // A small generator of random numbers with a seed (mulberry32), with the range [0, 1).
@@ -82,7 +82,7 @@ function showGenerator(model, network) {
   const latent = new Latent(model.layers.z_dim, model.directions);
   const point = { x: 0, y: 0 };
   const area = model.layers.channels * SIDE * SIDE;
-  let mapSide = 8, walkedSince = null, timer = null;
+  let mapSide = 8, walkedSince = null, mapTimer = null, textTimer = null;
 
   const settings = () => ({
     third: number("third"),
@@ -123,14 +123,15 @@ function showGenerator(model, network) {
     return values;
   }
 
-  function drawMap() {
-    const map = element("map"), chosen = settings();
+  // Draws the map from this row on, one row at a time, so that the page reacts in between.
+  function drawMap(row = 0) {
+    const map = element("map"), context = map.getContext("2d"), chosen = settings();
     const centers = Array.from({ length: mapSide }, (_, i) => (2 * i + 1) / mapSide - 1);
-    const zs = centers.flatMap((y) => centers.map((x) => latent.at(x, y, chosen)));
-    map.width = map.height = mapSide * SIDE;
-    const values = draw(zs, shares()), context = map.getContext("2d");
-    zs.forEach((_, i) => paint(context, values.subarray(i * area, (i + 1) * area),
-      model.layers.channels, (i % mapSide) * SIDE, Math.floor(i / mapSide) * SIDE));
+    if (map.width !== mapSide * SIDE) map.width = map.height = mapSide * SIDE;
+    const values = draw(centers.map((x) => latent.at(x, centers[row], chosen)), shares());
+    centers.forEach((_, i) =>
+      paint(context, values.subarray(i * area, (i + 1) * area), model.layers.channels, i * SIDE, row * SIDE));
+    if (row + 1 < mapSide) mapTimer = setTimeout(drawMap, 0, row + 1);
   }
 
   function drawText() {
@@ -155,17 +156,22 @@ function showGenerator(model, network) {
     });
   }
 
+  function drawTextSoon() {
+    clearTimeout(textTimer);
+    textTimer = setTimeout(drawText, PAUSE_MILLISECONDS);
+  }
+
   function drawRest() {
-    clearTimeout(timer);
-    timer = setTimeout(() => { drawMap(); drawText(); }, PAUSE_MILLISECONDS);
+    clearTimeout(mapTimer);
+    mapTimer = setTimeout(drawMap, PAUSE_MILLISECONDS);
+    drawTextSoon();
   }
 
   function moveTo(x, y) {
     const within = (value) => Math.min(1, Math.max(-1, value));
     [point.x, point.y] = [within(x), within(y)];
     drawImage();
-    clearTimeout(timer);
-    timer = setTimeout(drawText, PAUSE_MILLISECONDS);
+    drawTextSoon();
   }
 
   function showValues() {

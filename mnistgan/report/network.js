@@ -1,5 +1,3 @@
-"use strict";
-
 /**
  * A generator that mnistgan/layers.py has converted to a list of operations.
  *
@@ -8,11 +6,11 @@
  */
 class Network {
   /** Number of images that pass through the network together */
-  static #BATCH = 8;
+  static #BATCH = 16;
 
   #layers;
-  #operations;
-  #buffers = new Map();
+  #steps;
+  #input = Network.#buffer();
 
   /**
    * @param {object} layers - The JSON of `Layers` without the weights.
@@ -20,15 +18,19 @@ class Network {
    */
   constructor(layers, weights) {
     const values = Network.#decode(weights);
+    const tensor = ({ offset, shape }) =>
+      values.subarray(offset, offset + shape.reduce((product, size) => product * size, 1));
     this.#layers = layers;
-    this.#operations = layers.operations.map((operation) => Network.#prepare(operation, values));
+    this.#steps = layers.operations.map((operation) =>
+      Network.#KINDS[operation.kind](operation, tensor),
+    );
   }
 
   /**
    * Draws n images.
    * @param {Float32Array|Float64Array} z - (n, zDim)
-   * @param {?(Float32Array|Float64Array)} shares - Class weights (n, classes) that sum to 1 for each
-   *   image; null for a network without classes.
+   * @param {?(Float32Array|Float64Array)} shares - Class weights (n, classes), which sum to 1 for
+   *   each image; null for a network without classes.
    * @returns {Float32Array} (n, channels, 28, 28) in [-1, 1]
    */
   draw(z, shares) {
@@ -37,74 +39,86 @@ class Network {
     const size = channels * 28 * 28;
     const images = new Float32Array(count * size);
     for (let start = 0; start < count; start += Network.#BATCH) {
-      const batch = Math.min(Network.#BATCH, count - start);
-      let x = this.#buffer("input", (zDim + classes) * batch);
-      Network.#transpose(z.subarray(start * zDim, (start + batch) * zDim), x, batch, zDim);
+      const end = Math.min(start + Network.#BATCH, count);
+      const batch = end - start;
+      let x = this.#input((zDim + classes) * batch);
+      Network.#transpose(z.subarray(start * zDim, end * zDim), x, batch, zDim);
       if (classes > 0) {
-        const some = shares.subarray(start * classes, (start + batch) * classes);
+        const some = shares.subarray(start * classes, end * classes);
         Network.#transpose(some, x.subarray(zDim * batch), batch, classes);
       }
-      for (const operation of this.#operations) {
-        x = this.#kinds[operation.kind](x, operation, batch);
-      }
+      for (const step of this.#steps) x = step(x, batch);
       Network.#transpose(x, images.subarray(start * size), size, batch);
     }
     return images;
   }
 
-  /** What each kind of operation makes of x. Buffers belong to an operation and are used again. */
-  #kinds = {
-    linear: (x, operation, batch) => {
-      const { weight, bias } = operation;
-      const y = this.#buffer(operation, bias.length * batch);
-      Network.#multiply(weight, x, y, bias.length, batch);
-      return Network.#add(y, bias);
+  /** For each kind of operation, a function that returns a step: (x, batch) => y. */
+  static #KINDS = {
+    linear: (operation, tensor) => {
+      const [weight, bias] = [tensor(operation.weight), tensor(operation.bias)];
+      const result = Network.#buffer();
+      return (x, batch) => {
+        const y = result(bias.length * batch);
+        Network.#multiply(weight, x, y, bias.length, batch);
+        return Network.#add(y, bias);
+      };
     },
 
-    convolution: (x, operation, batch) => {
-      const { weight, bias, map, input, output } = operation;
-      const patches = this.#buffer(map, input[0] * map.length * batch);
-      Network.#gather(x, map, input, batch, patches);
-      const columns = output[1] * output[2] * batch;
-      const y = this.#buffer(operation, bias.length * columns);
-      Network.#multiply(weight, patches, y, bias.length, columns);
-      return Network.#add(y, bias);
+    convolution: ({ input, output, ...operation }, tensor) => {
+      const [weight, bias] = [tensor(operation.weight), tensor(operation.bias)];
+      const map = Network.#taps(operation, operation.weight.shape.slice(2), output, input);
+      const [patches, result] = [Network.#buffer(), Network.#buffer()];
+      return (x, batch) => {
+        const columns = patches(input[0] * map.length * batch);
+        Network.#gather(x, map, input, batch, columns);
+        const y = result(output[0] * output[1] * output[2] * batch);
+        Network.#multiply(weight, columns, y, output[0], output[1] * output[2] * batch);
+        return Network.#add(y, bias);
+      };
     },
 
-    transposed_convolution: (x, operation, batch) => {
-      const { weight, bias, map, input, output } = operation;
-      const patches = this.#buffer(map, output[0] * map.length * batch);
-      Network.#multiply(weight, x, patches, weight.length / input[0], input[1] * input[2] * batch);
-      const y = this.#buffer(operation, output[0] * output[1] * output[2] * batch).fill(0);
-      Network.#scatter(patches, map, output, batch, y);
-      return Network.#add(y, bias);
+    transposed_convolution: ({ input, output, ...operation }, tensor) => {
+      const [weight, bias] = [tensor(operation.weight), tensor(operation.bias)];
+      const map = Network.#taps(operation, operation.weight.shape.slice(1, 3), input, output);
+      const [patches, result] = [Network.#buffer(), Network.#buffer()];
+      return (x, batch) => {
+        const rows = weight.length / input[0];
+        const columns = patches(output[0] * map.length * batch);
+        Network.#multiply(weight, x, columns, rows, input[1] * input[2] * batch);
+        const y = result(output[0] * output[1] * output[2] * batch).fill(0);
+        return Network.#add(Network.#scatter(columns, map, output, batch, y), bias);
+      };
     },
 
-    upsample: (x, operation, batch) => {
-      const { map, input } = operation;
-      const y = this.#buffer(operation, input[0] * map.length * batch);
-      Network.#gather(x, map, input, batch, y);
-      return y;
+    upsample: ({ factor, input, output: [channels, height, width] }) => {
+      const map = Int32Array.from({ length: height * width }, (_, i) => {
+        const row = Math.floor(Math.floor(i / width) / factor[0]);
+        return row * input[2] + Math.floor((i % width) / factor[1]);
+      });
+      const result = Network.#buffer();
+      return (x, batch) =>
+        Network.#gather(x, map, input, batch, result(channels * map.length * batch));
     },
 
-    leaky_relu: (x, { slope }) => {
+    leaky_relu: ({ slope }) => (x) => {
       for (let i = 0; i < x.length; i++) if (x[i] < 0) x[i] *= slope;
       return x;
     },
 
-    tanh: (x) => {
+    tanh: () => (x) => {
       for (let i = 0; i < x.length; i++) x[i] = Math.tanh(x[i]);
       return x;
     },
   };
 
-  #buffer(owner, length) {
-    let buffer = this.#buffers.get(owner);
-    if (buffer === undefined || buffer.length < length) {
-      buffer = new Float32Array(length);
-      this.#buffers.set(owner, buffer);
-    }
-    return buffer.subarray(0, length);
+  /** A function that returns an array of the given length, on the same memory at every call. */
+  static #buffer() {
+    let memory = new Float32Array(0);
+    return (length) => {
+      if (memory.length < length) memory = new Float32Array(length);
+      return memory.subarray(0, length);
+    };
   }
 
   /**
@@ -113,43 +127,21 @@ class Network {
    */
   static #decode(weights) {
     const halves = new DataView(weights.buffer, weights.byteOffset, weights.byteLength);
-    const values = new Float32Array(weights.byteLength / 2);
-    const bits = new Uint32Array(values.buffer);
-    for (let i = 0; i < values.length; i++) {
+    const bits = new Uint32Array(weights.byteLength / 2);
+    for (let i = 0; i < bits.length; i++) {
       const half = halves.getUint16(2 * i, true);
       bits[i] = ((half & 0x8000) << 16) | ((half & 0x7fff) << 13);
-      values[i] *= 2 ** 112;
     }
-    return values;
-  }
-
-  /** Replaces the places of tensors by their values, and adds the map of an operation on pixels. */
-  static #prepare(operation, values) {
-    const { kind, weight, bias, stride, padding, factor, input, output } = operation;
-    const tensor = ({ offset, shape }) =>
-      values.subarray(offset, offset + shape.reduce((product, size) => product * size, 1));
-    const maps = {
-      convolution: () => Network.#taps(weight?.shape.slice(2), stride, padding, output, input),
-      transposed_convolution: () =>
-        Network.#taps(weight?.shape.slice(1, 3), stride, padding, input, output),
-      upsample: () => Network.#nearest(factor, input, output),
-    };
-    return {
-      ...operation,
-      ...(weight && { weight: tensor(weight), bias: tensor(bias) }),
-      ...(maps[kind] && { map: maps[kind]() }),
-    };
+    return new Float32Array(bits.buffer).map((value) => value * 2 ** 112);
   }
 
   /**
-   * The pixel of `image` under each tap of a kernel at each position of `grid`; -1 outside the image.
-   * A convolution reads these pixels, and a transposed convolution adds to them.
+   * The pixel of `image` under each tap of a kernel at each position of `grid`, or -1 outside. A
+   * convolution reads these pixels, and a transposed convolution adds to them.
    * @returns {Int32Array} (kernel height, kernel width, grid height, grid width)
    */
-  static #taps([kernelHeight, kernelWidth], stride, padding, grid, image) {
-    const [, height, width] = image;
-    const map = new Int32Array(kernelHeight * kernelWidth * grid[1] * grid[2]);
-    let next = 0;
+  static #taps({ stride, padding }, [kernelHeight, kernelWidth], grid, [, height, width]) {
+    const map = [];
     for (let v = 0; v < kernelHeight; v++)
       for (let u = 0; u < kernelWidth; u++)
         for (let i = 0; i < grid[1]; i++)
@@ -157,28 +149,20 @@ class Network {
             const row = i * stride[0] - padding[0] + v;
             const column = j * stride[1] - padding[1] + u;
             const inside = row >= 0 && row < height && column >= 0 && column < width;
-            map[next++] = inside ? row * width + column : -1;
+            map.push(inside ? row * width + column : -1);
           }
-    return map;
+    return Int32Array.from(map);
   }
 
-  /** The pixel of the input that each pixel of an upsampled image repeats. */
-  static #nearest(factor, input, output) {
-    const [, height, width] = output;
-    const source = (_, pixel) =>
-      Math.floor(Math.floor(pixel / width) / factor[0]) * input[2] +
-      Math.floor((pixel % width) / factor[1]);
-    return Int32Array.from({ length: height * width }, source);
-  }
-
-  /** y (channels, map, batch) = the pixels of x that `map` names, 0 outside the image. */
+  /** y (channels, map, batch) = the pixels of x that `map` names, 0 outside. */
   static #gather(x, map, [channels, height, width], batch, y) {
     let to = 0;
     for (let channel = 0; channel < channels; channel++)
       for (const pixel of map) {
         const from = (channel * height * width + pixel) * batch;
-        for (let image = 0; image < batch; image++) y[to++] = pixel < 0 ? 0 : x[from + image];
+        for (let i = 0; i < batch; i++) y[to++] = pixel < 0 ? 0 : x[from + i];
       }
+    return y;
   }
 
   /** Adds x (channels, map, batch) to the pixels of y that `map` names. */
@@ -187,19 +171,20 @@ class Network {
     for (let channel = 0; channel < channels; channel++)
       for (const pixel of map) {
         const to = (channel * height * width + pixel) * batch;
-        if (pixel >= 0) for (let image = 0; image < batch; image++) y[to + image] += x[from + image];
+        if (pixel >= 0) for (let i = 0; i < batch; i++) y[to + i] += x[from + i];
         from += batch;
       }
+    return y;
   }
 
-  /** y (columns, rows) = x (rows, columns) transposed */
+  /** y (columns, rows) = the transpose of x (rows, columns) */
   static #transpose(x, y, rows, columns) {
     for (let row = 0; row < rows; row++)
       for (let column = 0; column < columns; column++)
         y[column * rows + row] = x[row * columns + column];
   }
 
-  /** Adds bias[i] to all values of channel i. */
+  /** Adds bias[i] to every value of channel i. */
   static #add(y, bias) {
     const size = y.length / bias.length;
     for (let channel = 0; channel < bias.length; channel++)
@@ -208,51 +193,51 @@ class Network {
   }
 
   /**
-   * y (rows, columns) = weight (rows, inner) x (inner, columns), in blocks of 2 rows and 4 columns
-   * whose sums stay in registers. After a ReLU most of x is 0, so inputs that are 0 in all four
-   * columns are left out.
+   * y (rows, columns) = weight (rows, inner) x (inner, columns), in blocks of 2 rows and 4 columns,
+   * whose sums stay in registers. After a ReLU most inputs are 0; those that are 0 in all columns
+   * of a block are left out.
    */
   static #multiply(weight, x, y, rows, columns) {
     const inner = weight.length / rows;
-    const used = new Int32Array(inner); // the inputs that are not 0 in all four columns
-    const panel = new Float64Array(4 * inner); // their values
+    const used = new Int32Array(inner); // the inputs that are not 0 in all columns
+    const block = new Float64Array(4 * inner); // their values in each column
     for (let column = 0; column < columns; column += 4) {
       const width = Math.min(4, columns - column);
       let count = 0;
       for (let k = 0; k < inner; k++) {
-        const from = k * columns + column;
-        const x0 = x[from];
-        const x1 = width > 1 ? x[from + 1] : 0;
-        const x2 = width > 2 ? x[from + 2] : 0;
-        const x3 = width > 3 ? x[from + 3] : 0;
-        if (x0 !== 0 || x1 !== 0 || x2 !== 0 || x3 !== 0) {
-          used[count] = k;
-          panel[4 * count] = x0;
-          panel[4 * count + 1] = x1;
-          panel[4 * count + 2] = x2;
-          panel[4 * count + 3] = x3;
-          count++;
+        let isUsed = false;
+        for (let j = 0; j < width; j++) {
+          const value = x[k * columns + column + j];
+          block[4 * count + j] = value;
+          isUsed ||= value !== 0;
         }
+        if (isUsed) used[count++] = k;
       }
       for (let row = 0; row < rows; row += 2) {
         const next = Math.min(row + 1, rows - 1); // an odd last row is computed twice
-        const a = row * inner;
-        const b = next * inner;
-        let a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0; // prettier-ignore
-        for (let i = 0, p = 0; i < count; i++, p += 4) {
-          const wa = weight[a + used[i]];
-          const wb = weight[b + used[i]];
-          const x0 = panel[p], x1 = panel[p + 1], x2 = panel[p + 2], x3 = panel[p + 3]; // prettier-ignore
-          a0 += wa * x0; a1 += wa * x1; a2 += wa * x2; a3 += wa * x3; // prettier-ignore
-          b0 += wb * x0; b1 += wb * x1; b2 += wb * x2; b3 += wb * x3; // prettier-ignore
+        const a = row * inner, b = next * inner;
+        let a0 = 0, a1 = 0, a2 = 0, a3 = 0;
+        let b0 = 0, b1 = 0, b2 = 0, b3 = 0;
+        if (width === 1) {
+          for (let i = 0; i < count; i++) {
+            a0 += weight[a + used[i]] * block[4 * i];
+            b0 += weight[b + used[i]] * block[4 * i];
+          }
+        } else {
+          for (let i = 0; i < count; i++) {
+            const wa = weight[a + used[i]], wb = weight[b + used[i]];
+            const x0 = block[4 * i], x1 = block[4 * i + 1];
+            const x2 = block[4 * i + 2], x3 = block[4 * i + 3];
+            a0 += wa * x0; a1 += wa * x1; a2 += wa * x2; a3 += wa * x3;
+            b0 += wb * x0; b1 += wb * x1; b2 += wb * x2; b3 += wb * x3;
+          }
         }
-        const to = row * columns + column;
-        const below = next * columns + column;
+        const to = row * columns + column, below = next * columns + column;
         y[to] = a0;
         y[below] = b0;
-        if (width > 1) { y[to + 1] = a1; y[below + 1] = b1; } // prettier-ignore
-        if (width > 2) { y[to + 2] = a2; y[below + 2] = b2; } // prettier-ignore
-        if (width > 3) { y[to + 3] = a3; y[below + 3] = b3; } // prettier-ignore
+        if (width > 1) { y[to + 1] = a1; y[below + 1] = b1; }
+        if (width > 2) { y[to + 2] = a2; y[below + 2] = b2; }
+        if (width > 3) { y[to + 3] = a3; y[below + 3] = b3; }
       }
     }
   }
