@@ -105,8 +105,7 @@ class RunFacts:
         known = dataset if isinstance(dataset, dict) else {}
         images = known.get("images")
         counted = f"{images:,} images, " if isinstance(images, int) else ""
-        source = _short(known.get("source", "its source is not recorded"))
-        return f"{self.config.data.dataset}: {counted}{source}"
+        return f"{self.config.data.dataset}: {counted}SHA-256 {_short(known.get('sha256'), 16)}"
 
     @property
     def environment(self) -> list[tuple[str, str]]:

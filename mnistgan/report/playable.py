@@ -33,7 +33,9 @@ def playable(opened: OpenedGenerator, name: str) -> Playable:
     sampler = opened.sampler
     noise = sampler.noise(0, 0)[0].double() / sampler.temperature
     classes = sampler.classes if layers.classes else []
-    letters = letters_of(opened) if layers.classes else {}
+    names = {label: opened.class_names[label] for label in classes}
+    # A text of garments makes no sense, although `sample --text` draws them by their numbers.
+    letters = letters_of(opened) if all(len(name) == 1 for name in names.values()) else {}
     facts = {
         "name": name,
         "layers": {
@@ -48,7 +50,7 @@ def playable(opened: OpenedGenerator, name: str) -> Playable:
             [round(value, DECIMALS) for value in direction]
             for direction in strongest_directions(layers).tolist()
         ],
-        "classes": [{"label": label, "name": opened.class_names[label]} for label in classes],
+        "classes": [{"label": label, "name": name} for label, name in names.items()],
         "writes": letters,
         "text": "".join(list(letters)[:TEXT_LENGTH]),
         "gaps": GAPS,
