@@ -8,6 +8,7 @@ from pathlib import Path
 from mnistgan.errors import RunError
 from mnistgan.files import atomic_write
 from mnistgan.report.comparison import Comparison, compare_groups, group_runs
+from mnistgan.report.comparison_page import comparison_page
 from mnistgan.report.comparison_rows import Section, sections
 from mnistgan.report.facts import RunFacts, read_facts
 from mnistgan.runs.folder import RunFolder, check_output
@@ -54,7 +55,12 @@ def _json(comparison: Comparison, _: Sequence[Sequence[RunFacts]]) -> bytes:
     return (json.dumps(asdict(comparison), indent=2, ensure_ascii=False) + "\n").encode()
 
 
+def _html(comparison: Comparison, facts: Sequence[Sequence[RunFacts]]) -> bytes:
+    return comparison_page(comparison, facts).encode()
+
+
 WRITERS: dict[str, Callable[[Comparison, Sequence[Sequence[RunFacts]]], bytes]] = {
+    ".html": _html,
     ".json": _json,
 }
 """The contents of the file by suffix"""

@@ -33,6 +33,8 @@ class Series:
     high: Sequence[float] = ()
     is_sparse: bool = False
     """Whether each value is a measurement of its own: drawn with dots and without means"""
+    is_mean: bool = False
+    """Whether the values are means: drawn as one thick line"""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def draw_chart(title: str, series: Sequence[Series], *, log: bool = False) -> Ch
                 np.concatenate([y(one.low), y(one.high)[::-1]]),
             )
             bands.append(Line(one.label, one.color, "band", outline))
-        if one.is_sparse or one.low:
+        if one.is_sparse or one.is_mean:
             dots = zip(x(one.epochs) * 100, y(one.values) * 100, strict=True)
             points = _points(x(one.epochs), y(one.values))
             rounded = tuple((round(a, 2), round(b, 2)) for a, b in dots) if one.is_sparse else ()

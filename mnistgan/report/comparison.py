@@ -10,7 +10,7 @@ from functools import cached_property
 from shlex import quote
 from statistics import fmean, stdev
 from string import Formatter
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import BaseModel, Field, StrictInt
 
@@ -46,7 +46,8 @@ class Spread:
     """In the order of the runs of the group that have one"""
 
 
-class Yardstick(NamedTuple):
+@dataclass(frozen=True)
+class Yardstick:
     """What must be equal for scores to be comparable."""
 
     judge_sha256: str | None

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from mnistgan.report.comparison import Comparison, Group, Ranking, Spread
+from mnistgan.report.comparison import Comparison, Group, GroupScore, Ranking, Spread
 from mnistgan.report.facts import in_words
 
 
@@ -20,7 +20,7 @@ class Line:
 
     name: str
     cells: tuple[Cell, ...]
-    """In the order of the groups"""
+    """In the order of the groups of the section"""
     real: str = ""
     """The score of real images; "" if it is unknown or the row is not a score"""
     better: str = ""
@@ -30,46 +30,47 @@ class Line:
 @dataclass(frozen=True)
 class Section:
     title: str
+    groups: tuple[int, ...]
+    """Indices of the groups that have columns"""
     lines: tuple[Line, ...]
 
 
 def sections(comparison: Comparison) -> list[Section]:
     """The table of a comparison: the trainings, their differences, and each ranking apart."""
     groups = comparison.groups
+    everyone = tuple(range(len(groups)))
     several = any(len(group.runs) > 1 for group in groups)
+    training = [
+        Line(name, tuple(Cell(text(group)) for group in groups))
+        for name, text in TRAINING.items()
+        if several or name != "runs"
+    ]
     differences = [
         Line(key, tuple(Cell(group.differences[key]) for group in groups))
         for key in groups[0].differences
     ]
     return [
-        Section(
-            "training",
-            tuple(
-                Line(name, tuple(Cell(text(group)) for group in groups))
-                for name, text in TRAINING.items()
-                if several or name != "runs"
-            ),
-        ),
-        *([Section("differences", tuple(differences))] if differences else []),
+        Section("training", everyone, tuple(training)),
+        *([Section("differences", everyone, tuple(differences))] if differences else []),
         *(_scores(ranking) for ranking in comparison.rankings),
     ]
 
 
 def _scores(ranking: Ranking) -> Section:
+    """The scores of one ranking, only of the groups that have some."""
     yardstick = ranking.yardstick
     judge = f"{ranking.judge}, {short(yardstick.judge_sha256)}" if ranking.judge else "none"
     images = f"{yardstick.dataset}, {short(yardstick.images_sha256)}"
+    groups = tuple(index for index, scored in enumerate(ranking.scored) if scored)
     return Section(
         f"scores of {yardstick.n:,} samples (judge: {judge}; real images: {images})",
+        groups,
         (
-            Line("samples of step", tuple(map(Cell, ranking.scored))),
+            Line("samples of step", tuple(Cell(ranking.scored[index]) for index in groups)),
             *(
                 Line(
                     score.name,
-                    tuple(
-                        Cell("") if one is None else Cell(one.text, one.is_best)
-                        for one in score.groups
-                    ),
+                    tuple(_cell(score.groups[index]) for index in groups),
                     score.real,
                     score.better,
                     score.meaning,
@@ -78,6 +79,10 @@ def _scores(ranking: Ranking) -> Section:
             ),
         ),
     )
+
+
+def _cell(score: GroupScore | None) -> Cell:
+    return Cell("") if score is None else Cell(score.text, score.is_best)
 
 
 def short(sha256: str | None) -> str:

@@ -85,7 +85,7 @@ def runs_table(runs: "Sequence[RunOverview]") -> Table:
 def show_comparison(
     labels: Sequence[str], sections: "Sequence[Section]", notes: Sequence[str]
 ) -> None:
-    """Print the table of a comparison, divided by sections and, if it is too wide, by groups.
+    """Print the sections of a comparison; one that is too wide is divided by groups.
 
     labels: the names of the groups
     """
@@ -93,10 +93,10 @@ def show_comparison(
     room = results.width - NAME_WIDTH - REAL_WIDTH - BETTER_WIDTH - 2
     count = min(len(labels), max(1, room // (least + 1)))
     width = min(largest, max(least, room // count - 1))
-    for first in range(0, len(labels), count):
-        shown = slice(first, first + count)
-        for section in sections:
-            results.print(plain(section.title), style="bold", soft_wrap=not results.is_terminal)
+    for section in sections:
+        results.print(plain(section.title), style="bold", soft_wrap=not results.is_terminal)
+        for first in range(0, len(section.groups), count):
+            shown = slice(first, first + count)
             results.print(_comparison_table(labels, section, shown, width), "", sep="\n")
     marked = any(
         cell.is_best for section in sections for line in section.lines for cell in line.cells
@@ -109,11 +109,11 @@ def show_comparison(
 
 
 def _comparison_table(labels: Sequence[str], section: "Section", shown: slice, width: int) -> Table:
-    """One section of a comparison, with the groups `shown` in columns of a given width."""
+    """A section of a comparison with some of its groups, in columns of a given width."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
     table.add_column("", width=NAME_WIDTH, overflow="fold")
-    for label in labels[shown]:
-        table.add_column(plain(label), width=width, overflow="fold", justify="right")
+    for index in section.groups[shown]:
+        table.add_column(plain(labels[index]), width=width, overflow="fold", justify="right")
     has_scores = any(line.better for line in section.lines)
     if has_scores:
         table.add_column("real", width=REAL_WIDTH, overflow="fold", justify="right")
