@@ -8,6 +8,7 @@ from pathlib import Path
 from mnistgan.errors import RunError
 from mnistgan.files import atomic_write
 from mnistgan.report.comparison import Comparison, compare_groups, group_runs
+from mnistgan.report.comparison_figure import comparison_picture
 from mnistgan.report.comparison_page import comparison_page
 from mnistgan.report.comparison_rows import Section, sections
 from mnistgan.report.facts import RunFacts, read_facts
@@ -61,6 +62,7 @@ def _html(comparison: Comparison, facts: Sequence[Sequence[RunFacts]]) -> bytes:
 
 WRITERS: dict[str, Callable[[Comparison, Sequence[Sequence[RunFacts]]], bytes]] = {
     ".html": _html,
+    ".png": comparison_picture,
     ".json": _json,
 }
 """The contents of the file by suffix"""

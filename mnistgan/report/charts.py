@@ -75,8 +75,7 @@ def draw_chart(title: str, series: Sequence[Series], *, log: bool = False) -> Ch
     """
     last = max(max(one.epochs[-1] for one in series), 1e-9)
     curves = [to_curve(one.epochs, one.values) for one in series]
-    shown = np.concatenate([np.asarray([*one.values, *one.low, *one.high]) for one in series])
-    low, high = _limits(shown, log)
+    low, high = limits(series, log=log)
 
     def x(epochs: Iterable[float]) -> np.ndarray:
         return np.asarray([*epochs]) / last
@@ -127,8 +126,9 @@ def _scaled(values: np.ndarray, log: bool) -> np.ndarray:
     return np.log10(values) if log else values
 
 
-def _limits(values: np.ndarray, log: bool) -> tuple[float, float]:
-    """The ends of the vertical axis, with a margin."""
+def limits(series: Sequence[Series], *, log: bool) -> tuple[float, float]:
+    """The ends of the vertical axis, with a margin; their logarithms to base 10 if `log` is set."""
+    values = np.concatenate([np.asarray([*one.values, *one.low, *one.high]) for one in series])
     scaled = _scaled(values, log)
     low, high = (float(scaled.min()), float(scaled.max())) if log else usual_limits(scaled)
     margin = MARGIN * (high - low) or max(abs(high), 1e-6) * MARGIN

@@ -50,8 +50,8 @@ def sections(comparison: Comparison) -> list[Section]:
         for key in groups[0].differences
     ]
     return [
-        Section("training", everyone, tuple(training)),
-        *([Section("differences", everyone, tuple(differences))] if differences else []),
+        Section("Training", everyone, tuple(training)),
+        *([Section("Differences", everyone, tuple(differences))] if differences else []),
         *(_scores(ranking) for ranking in comparison.rankings),
     ]
 
@@ -63,7 +63,7 @@ def _scores(ranking: Ranking) -> Section:
     images = f"{yardstick.dataset}, {short(yardstick.images_sha256)}"
     groups = tuple(index for index, scored in enumerate(ranking.scored) if scored)
     return Section(
-        f"scores of {yardstick.n:,} samples (judge: {judge}; real images: {images})",
+        f"Scores of {yardstick.n:,} samples (judge: {judge}; real images: {images})",
         groups,
         (
             Line("samples of step", tuple(Cell(ranking.scored[index]) for index in groups)),

@@ -102,7 +102,7 @@ def _differences(
     if sampler.z_dim != first.z_dim:
         yield f"Its z has {sampler.z_dim} dimensions instead of {first.z_dim}: other noise."
     if len({one.sampler.temperature for one in generators}) > 1:
-        yield f"The noise is multiplied by its temperature, {sampler.temperature:g}."
+        yield f"Its noise is multiplied by the temperature {sampler.temperature:g}."
     if classes and not opened.config.model.conditional:
         yield "It is unconditional: its columns have no class."
     elif classes and not _shares(opened, classes):
