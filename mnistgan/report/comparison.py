@@ -353,7 +353,9 @@ def _ranked(name: str, value: _Value, groups: Sequence[Sequence[_Member]]) -> Ra
         value.row.better or "",
         value.row.meaning,
         value.real,
-        tuple(spread and _group_score(value.spec, spread, best) for spread in spreads),
+        tuple(
+            None if spread is None else _group_score(value.spec, spread, best) for spread in spreads
+        ),
     )
 
 

@@ -63,7 +63,7 @@ def comparison_picture(comparison: Comparison, facts: Sequence[Sequence[RunFacts
     with plot_style():
         layout = ConstrainedLayoutEngine(w_pad=MARGIN / 2)
         figure = Figure(figsize=(width, sum(heights)), layout=layout)
-        top, middle, bottom = figure.subfigures(3, 1, height_ratios=heights)
+        top, middle, bottom = figure.subfigures(3, 1, squeeze=False, height_ratios=heights).ravel()
         _draw_table(_page(top, width, heights[0]), table, comparison.notes, legend, width)
         _draw_panels(middle, panels, legend)
         _draw_strips(_page(bottom, width, heights[2]), strips, legend, width)
@@ -97,7 +97,7 @@ def _draw_table(
 ) -> None:
     y = MARGIN
     for section in table:
-        _write(axes, MARGIN, y, section.title, width, weight="bold", size=FONT + 1)
+        _write(axes, MARGIN, y, section.title, width, weight="bold", fontsize=FONT + 1)
         y += 1.2 * LINE
         ends = [MARGIN + NAME + GROUP * (place + 1) for place in range(len(section.groups))]
         for index, end in zip(section.groups, ends, strict=True):
@@ -123,13 +123,11 @@ def _draw_table(
             y += LINE
 
 
-def _write(
-    axes: "Axes", x: float, y: float, text: str, room: float, *, size: float = FONT, **style: Any
-) -> None:
+def _write(axes: "Axes", x: float, y: float, text: str, room: float, **style: Any) -> None:
     """Write a text that is cut off if it is wider than `room` inches."""
     most = int(room / CHARACTER)
     shown = text if len(text) <= most else f"{text[: most - 1]}…"
-    axes.text(x, y, printable(shown), fontsize=size, va="center", **style)
+    axes.text(x, y, printable(shown), va="center", **{"fontsize": FONT, **style})
 
 
 def _draw_panels(part: "SubFigure", panels: Sequence[Panel], legend: Sequence[Key]) -> None:
@@ -181,7 +179,7 @@ def _line(*, dashed: bool) -> str:
 def _draw_strips(axes: "Axes", strips: Strips, legend: Sequence[Key], width: float) -> None:
     shared = f" and the same class: {', '.join(strips.classes)}" if strips.classes else ""
     title = f"Samples: a column has the same z (seed {SEED}){shared}"
-    _write(axes, MARGIN, LINE, title, width, weight="bold", size=FONT + 1)
+    _write(axes, MARGIN, LINE, title, width, weight="bold", fontsize=FONT + 1)
     y = 2 * LINE
     for strip in strips.strips:
         color = RUN_COLORS[legend[strip.group].color]
