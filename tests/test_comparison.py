@@ -460,8 +460,10 @@ def test_names_are_escaped_in_the_page(mnistgan: Cli, run: Path) -> None:
 
 
 def test_the_picture_opens(mnistgan: Cli, three: list[Path]) -> None:
-    other = made_like(three[0], "$x_1$ 実験", model__z_dim=16)
-    result = mnistgan("report", *three, other, "--out", "compare.png")
+    others = [
+        made_like(three[0], name, model__z_dim=z) for name, z in (("$x_$ 実験", 16), ("_x", 24))
+    ]
+    result = mnistgan("report", *three, *others, "--out", "compare.png")
     assert result.exit_code == 0, result.stderr
     width, height = picture("compare.png").size
     assert width == 1500

@@ -38,6 +38,7 @@ LEAST_WIDTH = 10
 """Least width of the picture in inches"""
 CHARACTER = 0.078
 """Mean width of a character of the table in inches"""
+BOLD_CHARACTER = 0.088
 FONT, SMALL = 9, 7
 SMALL_CHARACTER = CHARACTER * SMALL / FONT
 BEST = RUN_COLORS[2]
@@ -124,9 +125,10 @@ def _draw_table(
 
 
 def _write(axes: "Axes", x: float, y: float, text: str, room: float, **style: Any) -> None:
-    """Write a text that is cut off if it is wider than `room` inches."""
-    most = int(room / CHARACTER)
-    shown = text if len(text) <= most else f"{text[: most - 1]}…"
+    """Write a text; one that is wider than `room` inches loses its middle."""
+    most = int(room / (BOLD_CHARACTER if "weight" in style else CHARACTER))
+    half = most // 2
+    shown = text if len(text) <= most else f"{text[: most - half - 1]}…{text[-half:]}"
     axes.text(x, y, printable(shown), va="center", **{"fontsize": FONT, **style})
 
 
@@ -140,7 +142,7 @@ def _draw_panels(part: "SubFigure", panels: Sequence[Panel], legend: Sequence[Ke
     for axes in grid[len(panels) :]:
         axes.axis("off")
     for panel, axes in zip(panels, grid, strict=False):
-        axes.set_title(panel.title, loc="left", fontsize=FONT)
+        axes.set_title(printable(panel.title), loc="left", fontsize=FONT)
         for one in panel.series:
             color, line = RUN_COLORS[one.color], _line(dashed=one.dashed)
             marker = "o" if one.is_sparse else None
@@ -159,10 +161,15 @@ def _draw_panels(part: "SubFigure", panels: Sequence[Panel], legend: Sequence[Ke
         axes.set_ylim(low, high)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
+    # matplotlib leaves out labels that begin with an underscore, so a space comes first.
     part.legend(
         handles=[
             Line2D(
-                [], [], color=RUN_COLORS[key.color], ls=_line(dashed=key.dashed), label=key.label
+                [],
+                [],
+                color=RUN_COLORS[key.color],
+                ls=_line(dashed=key.dashed),
+                label=f" {printable(key.label)}",
             )
             for key in legend
         ],
