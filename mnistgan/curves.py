@@ -22,9 +22,13 @@ class Curve:
     means: Sequence[float]
 
 
-def to_curve(epochs: Sequence[float], values: Sequence[float]) -> Curve:
-    """Values at ascending epochs, and their means per epoch or, below 5 epochs, in 20 windows."""
-    width = 1.0 if epochs[-1] >= 5 else max(epochs[-1] / 20, 1e-9)
+def to_curve(epochs: Sequence[float], values: Sequence[float], width: float | None = None) -> Curve:
+    """Values at ascending epochs, and their means over windows.
+
+    width: the width of a window in epochs, > 0. None: 1 or, below 5 epochs, a 20th of all
+    """
+    if width is None:
+        width = 1.0 if epochs[-1] >= 5 else max(epochs[-1] / 20, 1e-9)
     windows: dict[int, list[int]] = defaultdict(list)
     for index, epoch in enumerate(epochs):
         windows[int((epoch - epochs[-1] * 1e-9) / width)].append(index)

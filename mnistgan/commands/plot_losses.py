@@ -1,16 +1,16 @@
 """Plot the losses of one or more runs from their metrics.jsonl."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnistgan.colors import BLUE, ORANGE
+from mnistgan.colors import BLUE, GRAY, ORANGE, RUN_COLORS
 from mnistgan.curves import plain_number, to_curve
 from mnistgan.errors import RunError
 from mnistgan.files import atomic_write
+from mnistgan.plot_style import THICK, THIN, plot_style, printable
 from mnistgan.runs.folder import RunFolder, check_output
 from mnistgan.runs.metrics import MetricsRecord
 
@@ -33,19 +33,6 @@ OUTPUT_LABELS: dict[str | None, str] = {
 """Axis label by `d_output` in run.json; None if it is unknown"""
 MAX_JUDGES = 8
 """Maximum number of judges whose scores are shown: the latest ones"""
-GRAY = "#4b5563"
-THICK: dict[str, Any] = {"linewidth": 2.2}
-THIN: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.3}
-RUN_COLORS = (
-    BLUE,
-    ORANGE,
-    "#059669",
-    "#9333ea",
-    "#dc2626",
-    "#0891b2",
-    "#ca8a04",
-    GRAY,
-)
 
 
 @dataclass(frozen=True)
@@ -73,16 +60,13 @@ def plot_losses(given: Sequence[str], *, runs: Path, out: str | None, force: boo
     several. Raises RunError if a run does not exist or has no metrics yet, and OutputError if the
     suffix is unknown.
     """
-    import matplotlib.style
-
     opened = [RunFolder.open(run, runs) for run in given]
     default = opened[0].losses_plot if len(opened) == 1 else Path("losses.png")
     target = check_output(default if out is None else out, SUFFIXES, force=force or out is None)
     curves = [_read(run) for run in opened]
     suffix = target.suffix.lower()
     # Saving needs the style too: it contains the salt for the ids in an SVG.
-    with matplotlib.style.context(STYLE), warnings.catch_warnings(), atomic_write(target) as file:
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a run may be named 実験
+    with plot_style(), atomic_write(target) as file:
         draw(curves).savefig(file, format=suffix[1:], dpi=150, metadata=METADATA[suffix])
     return Plotted([run.path for run in opened], target)
 
@@ -130,21 +114,6 @@ def draw(runs: Sequence[RunCurves]) -> "Figure":
     return figure
 
 
-STYLE: dict[str, Any] = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e5e7eb",
-    "axes.axisbelow": True,
-    "axes.edgecolor": "#9ca3af",
-    "xtick.color": GRAY,
-    "ytick.color": GRAY,
-    "legend.frameon": False,
-    "svg.hashsalt": "mnistgan",
-}
-
-
 def _plot(
     axes: "Axes",
     records: Sequence[MetricsRecord],
@@ -187,7 +156,7 @@ def _finish_scores(scores: Mapping[str | None, "Axes"], left_out: int) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylabel("Fréchet distance (few samples)")
         if len(scores) > 1:
-            axes.set_title(f"judge {_plain((judge or 'unknown')[:12])}", loc="left")
+            axes.set_title(f"judge {printable((judge or 'unknown')[:12])}", loc="left")
     if left_out:
         next(iter(scores.values())).set_title(
             f"scores of {left_out} earlier judges are not shown", loc="right"
@@ -224,7 +193,7 @@ def _read(run: RunFolder) -> RunCurves:
     if not records:
         raise RunError(f"{run.path}: has no losses yet; wait for output.log_every_steps steps")
     loss = run.read_config().loss.adversarial
-    return RunCurves(_plain(str(run.path)), loss, _d_output(run), records)
+    return RunCurves(printable(str(run.path)), loss, _d_output(run), records)
 
 
 def _d_output(run: RunFolder) -> str | None:
@@ -234,11 +203,3 @@ def _d_output(run: RunFolder) -> str | None:
     except RunError:
         return None
     return next((kind for kind in OUTPUT_LABELS if kind == said), None)
-
-
-def _plain(text: str) -> str:
-    """Replace unprintable characters in `text`, and escape $: a run may be named $x$."""
-    printable = "".join(
-        mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text
-    )
-    return printable.replace("$", r"\$")

@@ -33,6 +33,8 @@ class Series:
     high: Sequence[float] = ()
     is_sparse: bool = False
     """Whether each value is a measurement of its own: drawn with dots and without means"""
+    is_mean: bool = False
+    """Whether the values are means: drawn as one thick line"""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,7 @@ def draw_chart(title: str, series: Sequence[Series], *, log: bool = False) -> Ch
     """
     last = max(max(one.epochs[-1] for one in series), 1e-9)
     curves = [to_curve(one.epochs, one.values) for one in series]
-    shown = np.concatenate([np.asarray([*one.values, *one.low, *one.high]) for one in series])
-    low, high = _limits(shown, log)
+    low, high = limits(series, log=log)
 
     def x(epochs: Iterable[float]) -> np.ndarray:
         return np.asarray([*epochs]) / last
@@ -91,7 +92,7 @@ def draw_chart(title: str, series: Sequence[Series], *, log: bool = False) -> Ch
                 np.concatenate([y(one.low), y(one.high)[::-1]]),
             )
             bands.append(Line(one.label, one.color, "band", outline))
-        if one.is_sparse or one.low:
+        if one.is_sparse or one.is_mean:
             dots = zip(x(one.epochs) * 100, y(one.values) * 100, strict=True)
             points = _points(x(one.epochs), y(one.values))
             rounded = tuple((round(a, 2), round(b, 2)) for a, b in dots) if one.is_sparse else ()
@@ -125,8 +126,9 @@ def _scaled(values: np.ndarray, log: bool) -> np.ndarray:
     return np.log10(values) if log else values
 
 
-def _limits(values: np.ndarray, log: bool) -> tuple[float, float]:
-    """The ends of the vertical axis, with a margin."""
+def limits(series: Sequence[Series], *, log: bool) -> tuple[float, float]:
+    """The ends of the vertical axis, with a margin; their logarithms to base 10 if `log` is set."""
+    values = np.concatenate([np.asarray([*one.values, *one.low, *one.high]) for one in series])
     scaled = _scaled(values, log)
     low, high = (float(scaled.min()), float(scaled.max())) if log else usual_limits(scaled)
     margin = MARGIN * (high - low) or max(abs(high), 1e-6) * MARGIN

@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 
 from mnistgan import __version__
 from mnistgan.curves import plain_number, thinned
@@ -63,7 +64,7 @@ def run_page(run: RunFacts, model: Playable | None, no_model: str) -> str:
             for epoch, path in shown
         ],
     }
-    return _render(
+    return render(
         "run.html",
         SCRIPTS,
         data,
@@ -88,7 +89,8 @@ def shown_epoch(epoch: float) -> str:
     return plain_number(round(epoch, 3))
 
 
-def _render(template: str, scripts: Iterable[str], data: dict[str, Any], **values: Any) -> str:
+def render(template: str, scripts: Iterable[str], data: dict[str, Any], **values: Any) -> str:
+    """A page that contains its style, its scripts and the JSON values `data`."""
     environment = Environment(
         loader=PackageLoader("mnistgan.report"), autoescape=True, undefined=StrictUndefined
     )
@@ -181,9 +183,11 @@ def _scored_how(run: RunFacts) -> str:
 
 def _picture_source(path: Path) -> str:
     """A picture of a run as a data URI. Raises DataError if it is damaged."""
-    picture = read_png(path)
+    return embedded(read_png(path), quality=QUALITY)
+
+
+def embedded(picture: Image.Image, **options: Any) -> str:
+    """A picture as a data URI. options: those of Pillow for WebP"""
     contents = io.BytesIO()
-    picture.convert("L" if picture.mode == "L" else "RGB").save(
-        contents, format="webp", quality=QUALITY
-    )
+    picture.convert("L" if picture.mode == "L" else "RGB").save(contents, format="webp", **options)
     return f"data:image/webp;base64,{base64.b64encode(contents.getvalue()).decode()}"

@@ -18,10 +18,17 @@ if TYPE_CHECKING:
     from mnistgan.commands.list_runs import RunOverview
     from mnistgan.commands.verify import Verified
     from mnistgan.evaluation.result import Evaluation
+    from mnistgan.report.comparison_rows import Section
 
 
 STYLES = {"ok": "green", "warning": "bold yellow", "problem": "bold red"}
 """How the states of a finding are shown"""
+NAME_WIDTH, REAL_WIDTH, BETTER_WIDTH = 24, 8, 7
+"""Widths of the columns of a comparison besides those of the groups"""
+GROUP_WIDTHS = (12, 24)
+"""Least and largest width of the column of a group"""
+BEST = "* "
+"""Mark of a best score, also where there are no colors"""
 
 
 def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
@@ -72,6 +79,52 @@ def runs_table(runs: "Sequence[RunOverview]") -> Table:
             f"{run.bytes / 1e6:.1f}",
             plain(run.created[:16].replace("T", " ")),
         )
+    return table
+
+
+def show_comparison(
+    labels: Sequence[str], sections: "Sequence[Section]", notes: Sequence[str]
+) -> None:
+    """Print the sections of a comparison; one that is too wide is divided by groups.
+
+    labels: the names of the groups
+    """
+    least, largest = GROUP_WIDTHS
+    room = results.width - NAME_WIDTH - REAL_WIDTH - BETTER_WIDTH - 2
+    count = min(len(labels), max(1, room // (least + 1)))
+    width = min(largest, max(least, room // count - 1))
+    for section in sections:
+        results.print(plain(section.title), style="bold", soft_wrap=not results.is_terminal)
+        for first in range(0, len(section.groups), count):
+            shown = slice(first, first + count)
+            results.print(_comparison_table(labels, section, shown, width), "", sep="\n")
+    marked = any(
+        cell.is_best for section in sections for line in section.lines for cell in line.cells
+    )
+    for text in (
+        *([f"{BEST}the best of the runs that were scored alike"] if marked else []),
+        *notes,
+    ):
+        results.print(plain(text), soft_wrap=not results.is_terminal)
+
+
+def _comparison_table(labels: Sequence[str], section: "Section", shown: slice, width: int) -> Table:
+    """A section of a comparison with some of its groups, in columns of a given width."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
+    table.add_column("", width=NAME_WIDTH, overflow="fold")
+    for index in section.groups[shown]:
+        table.add_column(plain(labels[index]), width=width, overflow="fold", justify="right")
+    has_scores = any(line.better for line in section.lines)
+    if has_scores:
+        table.add_column("real", width=REAL_WIDTH, overflow="fold", justify="right")
+        table.add_column("better", width=BETTER_WIDTH)
+    for line in section.lines:
+        cells = (
+            Text(f"{BEST}{visible(cell.text)}", "bold green") if cell.is_best else plain(cell.text)
+            for cell in line.cells[shown]
+        )
+        scores = (plain(line.real), line.better) if has_scores else ()
+        table.add_row(plain(line.name), *cells, *scores)
     return table
 
 
