@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 from typer.testing import Result
 
+from mnistgan.config import load_config, presets
+from mnistgan.data import dataset_entry
 from mnistgan.runs.building import DataAccess
 from mnistgan.runs.events import Finished, Stepped
 from mnistgan.runs.opening import new_run, resumed_run
@@ -29,6 +31,10 @@ TINY = (
     "output.sample_every_epochs=0.001",  # an epoch has 3,750 steps: a picture every 4th step
 )
 OFFLINE = DataAccess(offline=True)
+OFFLINE_PRESETS = [
+    name for name in presets() if dataset_entry(load_config(name).data.dataset).ships
+]
+"""The presets whose data set ships with the package"""
 Cli = Callable[..., Result]
 """`mnistgan("sample", "--n", 3)` through Typer's runner"""
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import TINY, Cli, assert_same, metrics_without_timings
+from helpers import OFFLINE_PRESETS, TINY, Cli, assert_same, metrics_without_timings
 
 from mnistgan.checkpoint import load_checkpoint
-from mnistgan.config import load_config, presets
+from mnistgan.config import load_config
 from mnistgan.data import load_dataset
 from mnistgan.runs.building import RUN_RULES, build_trainer, resolve
 
@@ -33,7 +33,7 @@ def deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize("preset", presets())
+@pytest.mark.parametrize("preset", OFFLINE_PRESETS)
 def test_preset_trains_and_is_scored_on_the_gpu(mnistgan: Cli, preset: str) -> None:
     args = ("training.max_steps=200", "--device", "cuda", "--name", "run")
     assert mnistgan("train", "--offline", "--config", preset, *args).exit_code == 0
@@ -41,7 +41,7 @@ def test_preset_trains_and_is_scored_on_the_gpu(mnistgan: Cli, preset: str) -> N
     assert result.exit_code == 0
 
 
-@pytest.mark.parametrize("preset", presets())
+@pytest.mark.parametrize("preset", OFFLINE_PRESETS)
 def test_steps_do_not_wait_for_the_gpu(preset: str) -> None:
     device = torch.device("cuda")
     dataset = load_dataset(load_config(preset).data.dataset, "train", offline=True)

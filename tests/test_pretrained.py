@@ -56,6 +56,19 @@ def test_shipped_generator_draws_the_digits_that_are_asked_for() -> None:
     assert result.scores["unreadable"] < 0.04
 
 
+def test_shipped_garments_have_their_names_and_the_licence_of_their_data() -> None:
+    generator = package.load("pretrained:best-fashion")
+    assert generator.class_names[7:] == ("sneaker", "bag", "ankle boot")
+    shoes, trousers = (generator.sample(64, class_name=name) for name in ("sneaker", "trouser"))
+    # A shoe is wide, and trousers are tall: rows and columns with bright pixels.
+    bright = [(images > 100).mean(axis=0) > 0.2 for images in (shoes, trousers)]
+    width, height = ([pixels.any(axis=axis).sum() for pixels in bright] for axis in (0, 1))
+    assert width[0] > height[0]
+    assert width[1] < height[1]
+    _, metadata = read_tensors(read_bounded(generator.path, 4_000_000))
+    assert "Fashion-MNIST (Zalando SE), MIT" in json.loads(metadata["mnistgan"])["licence"]
+
+
 def test_example_notebook_runs_and_shows_pictures() -> None:
     notebook = nbformat.read(DOCUMENT.parent / "examples/digits.ipynb", as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": "."}}).execute()

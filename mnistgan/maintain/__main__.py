@@ -56,7 +56,7 @@ def ship_generators(
 ) -> None:
     """Train presets, unless their runs are finished, and write the generators that ship.
 
-    python -m mnistgan.maintain ship-generators best best-unconditional
+    python -m mnistgan.maintain ship-generators best best-unconditional best-fashion
     """
     from mnistgan.maintain.ship_generators import ship, train_preset
     from mnistgan.pretrained import FOLDER

@@ -15,7 +15,11 @@ from mnistgan.runs.folder import RunFolder, is_run
 from mnistgan.runs.opening import new_run, resumed_run
 from mnistgan.sampling import read_state
 
-LICENCE = "MIT; trained on MNIST (Yann LeCun and Corinna Cortes), CC BY-SA 3.0"
+LICENCES = {
+    "mnist": "MIT; trained on MNIST (Yann LeCun and Corinna Cortes), CC BY-SA 3.0",
+    "fashion-mnist": "MIT; trained on Fashion-MNIST (Zalando SE), MIT",
+}
+"""The licence of a generator, by the data set that it was trained on"""
 SCORES = ("frechet_distance", "precision", "recall", "unreadable", "label_accuracy")
 """The scores that the metadata keeps"""
 
@@ -41,7 +45,7 @@ def ship(name: str, runs: Path, out: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "mnistgan": __version__,
         "command": f"python -m mnistgan.maintain ship-generators {name}",
-        "licence": LICENCE,
+        "licence": LICENCES[state["config"]["data"]["dataset"]],
     }
     save_generator(path, state, dtype=torch.float16, with_discriminator=True, extra=facts)
     result = evaluate(path, device="cpu")
