@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import pytest
 
@@ -68,3 +69,34 @@ def started_chromium() -> Iterator[Chromium]:
             thread.submit(browser.close).result()
         finally:
             thread.submit(playwright.stop).result()
+
+
+def open_page(
+    chromium: Chromium,
+    path: Path,
+    use: "Callable[[Page], Result]",
+    *,
+    width: int = 1400,
+    color_scheme: Literal["light", "dark"] = "light",
+) -> Result:
+    """Open a page from the disk, call `use` with it, and return its result.
+
+    Fails if the page makes a request or reports an error.
+    """
+    address = path.absolute().as_uri()
+    problems: list[str] = []
+
+    def opened(page: "Page") -> Result:
+        page.on(
+            "console",
+            lambda message: problems.append(message.text) if message.type == "error" else None,
+        )
+        page.on("request", lambda request: problems.append(request.url))
+        page.emulate_media(color_scheme=color_scheme)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(address)
+        return use(page)
+
+    result = chromium.run(opened)
+    assert [url for url in problems if not url.startswith(("data:", address))] == []
+    return result

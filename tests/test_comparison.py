@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import Chromium, open_page
 from helpers import Cli, assert_refused, picture, train_tiny
 from PIL import Image
 
@@ -501,3 +502,18 @@ def test_other_files_and_options_report_one_line(mnistgan: Cli, run: Path) -> No
     assert_refused(mnistgan("report", run, other, "--out", "compare.json"), "--force")
     assert Path("compare.json").read_text() == "kept"
     assert mnistgan("report", run, other, "--out", "compare.json", "--force").exit_code == 0
+
+
+@pytest.mark.parametrize("width", [375, 1400])
+def test_page_opens_in_a_browser_and_fits_the_screen(
+    mnistgan: Cli, run: Path, chromium: Chromium, width: int
+) -> None:
+    shutil.copytree(run, "other")
+    assert mnistgan("report", run, "other", "--out", "compare.html").exit_code == 0
+    shown = open_page(
+        chromium,
+        Path("compare.html"),
+        lambda page: page.evaluate("document.documentElement.scrollWidth"),
+        width=width,
+    )
+    assert shown == width

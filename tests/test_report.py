@@ -4,15 +4,14 @@ import base64
 import json
 import re
 import shlex
-from collections.abc import Callable
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
-from browser import Chromium
+from browser import Chromium, open_page
 from helpers import TINY, Cli, assert_refused, train_tiny
 from PIL import Image
 
@@ -23,7 +22,6 @@ from mnistgan.report.page import MAX_GRIDS
 from mnistgan.runs.folder import RunFolder
 
 EXAMPLES = Path(__file__).parent.parent / "docs/examples"
-Result = TypeVar("Result")
 
 
 def report(mnistgan: Cli, run: str | Path = "tiny", *args: str) -> str:
@@ -278,36 +276,6 @@ def test_logarithmic_chart_has_decades() -> None:
 # In a browser
 
 
-def in_browser(
-    chromium: Chromium, page: Path, use: Callable[[Any], Result], **options: Any
-) -> Result:
-    """Open a page from the disk, and fail if it makes a request or reports an error."""
-    problems: list[str] = []
-
-    def opened(tab: Any) -> Result:
-        tab.on(
-            "console",
-            lambda message: problems.append(message.text) if message.type == "error" else None,
-        )
-        tab.on(
-            "request",
-            lambda request: (
-                None
-                if request.url.startswith(("data:", page.absolute().as_uri()))
-                else problems.append(request.url)
-            ),
-        )
-        tab.emulate_media(color_scheme=options.get("color_scheme", "light"))
-        tab.set_viewport_size({"width": options.get("width", 1400), "height": 900})
-        tab.goto(page.absolute().as_uri())
-        tab.wait_for_selector("html[data-ready]", state="attached")
-        return use(tab)
-
-    result = chromium.run(opened)
-    assert not problems
-    return result
-
-
 def pixels(tab: Any, canvas: str = "image") -> np.ndarray:
     """The red values of a canvas (H, W)."""
     script = """id => {
@@ -334,7 +302,7 @@ def test_image_in_the_page_is_that_of_sample(
         tab.locator("input[name=class][value='7']").check(force=True)
         return pixels(tab)
 
-    shown = in_browser(chromium, conditional_page, seven)
+    shown = open_page(chromium, conditional_page, seven)
     assert mnistgan("sample", "tiny", "--digit", "7", "--n", "1", "--out", "7.npz").exit_code == 0
     drawn = np.load("7.npz")["images"].reshape(28, 28).astype(int)
     assert np.abs(shown - drawn).max() <= 2
@@ -364,7 +332,7 @@ def test_controls_change_the_image(chromium: Chromium, conditional_page: Path) -
         tab.locator("#reset").click()
         return images
 
-    images = in_browser(chromium, conditional_page, play)
+    images = open_page(chromium, conditional_page, play)
     for before, after in pairwise(images):
         assert (before != after).any()
 
@@ -378,7 +346,7 @@ def test_reset_returns_to_the_first_image(chromium: Chromium, conditional_page: 
         tab.locator("#reset").click()
         return first, moved, pixels(tab)
 
-    first, moved, back = in_browser(chromium, conditional_page, there_and_back)
+    first, moved, back = open_page(chromium, conditional_page, there_and_back)
     assert (first != moved).any()
     assert (first == back).all()
 
@@ -393,7 +361,7 @@ def test_text_is_written_with_one_noise(chromium: Chromium, conditional_page: Pa
             tab.wait_for_timeout(50)
         return pixels(tab, "line"), tab.locator("#text-problem").inner_text()
 
-    line, problem = in_browser(chromium, conditional_page, write)
+    line, problem = open_page(chromium, conditional_page, write)
     assert (line[:, :28] == line[:, 56:84]).all()
     assert line[:, :28].std() > 0
     assert (line[:, 28:56] == 0).all()
@@ -411,7 +379,7 @@ def test_walk_moves_and_stops(chromium: Chromium, conditional_page: Path) -> Non
         tab.wait_for_timeout(200)
         return [*positions, tab.locator("#position").inner_text()]
 
-    before, stopped, later = in_browser(chromium, conditional_page, walk)
+    before, stopped, later = open_page(chromium, conditional_page, walk)
     assert before != stopped
     assert stopped == later
 
@@ -426,7 +394,7 @@ def test_saved_picture_is_the_image_enlarged(chromium: Chromium, conditional_pag
             download.value.suggested_filename,
         )
 
-    image, contents, name = in_browser(chromium, conditional_page, save)
+    image, contents, name = open_page(chromium, conditional_page, save)
     with Image.open(BytesIO(contents), formats=("PNG",)) as picture:  # noqa: TID251
         saved = np.asarray(picture.convert("L"))
     assert (saved == image.repeat(10, axis=0).repeat(10, axis=1)).all()
@@ -449,7 +417,7 @@ def test_crosshair_shows_the_line_of_metrics(chromium: Chromium, conditional_pag
         tab.keyboard.press("End")
         return at_end, at_first, tab.locator("#readout").inner_text()
 
-    at_end, at_first, after_key = in_browser(chromium, conditional_page, point)
+    at_end, at_first, after_key = open_page(chromium, conditional_page, point)
     words = re.findall(r"(\S+) *\n? *(-?[\d.e-]+)", at_first)
     assert ("step", str(first.step)) in words
     loss = next(float(value) for name, value in words if name == "loss")
@@ -466,7 +434,7 @@ def test_slider_of_the_grids_moves_the_crosshair(
         line = tab.locator("#training .crosshair").first
         return last, tab.locator("#grid").get_attribute("src"), line.get_attribute("x1")
 
-    last, first, x = in_browser(chromium, conditional_page, slide)
+    last, first, x = open_page(chromium, conditional_page, slide)
     records = RunFolder(conditional_page.parent).read_metrics()
     assert first != last
     assert float(x) == pytest.approx(1000 * records[0].epoch / records[-1].epoch, abs=0.1)
@@ -480,8 +448,8 @@ def test_page_fits_the_screen_in_both_color_schemes(
         background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
         return tab.evaluate("document.documentElement.scrollWidth"), background
 
-    light = in_browser(chromium, conditional_page, look, width=width, color_scheme="light")
-    dark = in_browser(chromium, conditional_page, look, width=width, color_scheme="dark")
+    light = open_page(chromium, conditional_page, look, width=width, color_scheme="light")
+    dark = open_page(chromium, conditional_page, look, width=width, color_scheme="dark")
     assert light[0] == dark[0] == width
     assert light[1] != dark[1]
 
@@ -506,7 +474,7 @@ def test_every_control_is_reached_by_the_keyboard_and_has_a_name(
         )
         return [name for name in wanted if name not in reached], unnamed
 
-    unreached, unnamed = in_browser(chromium, conditional_page, walk_through)
+    unreached, unnamed = open_page(chromium, conditional_page, walk_through)
     assert unreached == []
     assert unnamed == []
 
@@ -514,7 +482,7 @@ def test_every_control_is_reached_by_the_keyboard_and_has_a_name(
 def test_unconditional_and_color_pages_run(chromium: Chromium, mnistgan: Cli) -> None:
     train_tiny(config="stacked")
     report(mnistgan)
-    shown = in_browser(chromium, Path("runs/tiny/report.html"), pixels)
+    shown = open_page(chromium, Path("runs/tiny/report.html"), pixels)
     assert mnistgan("sample", "tiny", "--n", "1", "--out", "1.npz").exit_code == 0
     drawn = np.load("1.npz")["images"][0, ..., 0].astype(int)
     assert np.abs(shown - drawn).max() <= 2
