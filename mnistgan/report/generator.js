@@ -21,14 +21,14 @@ function normal(random) {
   return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
 }
 
-function length(vector) {
+function norm(vector) {
   return Math.hypot(...vector);
 }
 
 function unit(size, random) {
   const vector = Float64Array.from({ length: size }, () => normal(random));
-  const norm = length(vector);
-  return vector.map((value) => value / norm);
+  const total = norm(vector);
+  return vector.map((value) => value / total);
 }
 
 // The latent vectors that a page can reach: a plane (and a third direction) through one noise vector.
@@ -54,10 +54,10 @@ class Latent {
       while (truncation !== null && Math.abs(temperature * value) > truncation) value = normal(redraw);
       return value;
     });
-    const norm = length(start), steps = [x, y, third];
+    const reach = REACH * norm(start), steps = [x, y, third];
     const moved = start.map((value, i) =>
-      steps.reduce((sum, step, axis) => sum + step * REACH * norm * this.axes[axis][i], value));
-    const scale = temperature * (steps.some(Boolean) ? norm / length(moved) : 1);
+      steps.reduce((sum, step, axis) => sum + step * reach * this.axes[axis][i], value));
+    const scale = temperature * (steps.some(Boolean) ? norm(start) / norm(moved) : 1);
     return moved.map((value, i) =>
       shifts.reduce((sum, shift, k) => sum + shift * this.directions[k][i], value * scale));
   }
