@@ -73,7 +73,7 @@ def test_page_has_the_facts_of_the_run(mnistgan: Cli) -> None:
     assert "60,000 images" in page
     assert "1.234" in page  # rounded as in the table of `evaluate`
     assert "0.188" in page
-    assert "10000 samples of step 12, seed 3" in page
+    assert "10,000 samples of step 12, seed 3" in page
 
 
 def test_repeated_command_trains_the_same_run(mnistgan: Cli) -> None:

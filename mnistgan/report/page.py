@@ -176,9 +176,14 @@ def _scored_how(run: RunFacts) -> str:
     samples, judge = found.get("samples"), str(found.get("judge_sha256"))[:12]
     step = samples.get("step") if isinstance(samples, dict) else None
     return (
-        f"{found.get('n')} samples of step {step}, seed {found.get('seed')}; judge "
-        f"{found.get('judge')}, {judge}; {str(found.get('created'))[:10]}."
+        f"{_grouped(found.get('n'))} samples of step {_grouped(step)}, seed {found.get('seed')}; "
+        f"judge {found.get('judge')}, {judge}; {str(found.get('created'))[:10]}."
     )
+
+
+def _grouped(value: object) -> str:
+    """A whole number with separators of thousands; other values, of a damaged file, as they are."""
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _picture_source(path: Path) -> str:
