@@ -48,7 +48,7 @@ class TrainingSummary:
     backend: str | None
     """The backend of torch.distributed, or None for a single process"""
     binding_key: str
-    """The configuration key that limits the length: training.epochs or training.max_steps"""
+    """The configuration key that limits the length: training.epochs, .steps or .max_steps"""
     notes: tuple[str, ...]
     """Warnings to print before the progress display"""
     classes: tuple[str, ...]

@@ -109,7 +109,7 @@ class Session:
 
     def summary(self) -> TrainingSummary:
         """Plan of the session as plain values."""
-        epochs = self.config.training.epochs * self.length.steps_per_epoch
+        scheduled = self.trainer.scheduled_steps
         return TrainingSummary(
             config=self.config,
             length=self.length,
@@ -121,8 +121,8 @@ class Session:
             g_parameters=parameter_count(self.trainer.generator),
             d_parameters=parameter_count(self.trainer.discriminator),
             device=str(self.trainer.device),
-            binding_key="training.epochs"
-            if self.length.total_steps == epochs
+            binding_key=self.config.training.length_key
+            if self.length.total_steps == scheduled
             else "training.max_steps",
             notes=self.notes,
             processes=self.workers.count,
