@@ -20,11 +20,20 @@ from mnistgan.config import (
 )
 from mnistgan.data import Dataset
 from mnistgan.devices import resolve_device
-from mnistgan.errors import CheckpointError, ConfigError, DeviceError, OverrideError, RunError
+from mnistgan.errors import (
+    CheckpointError,
+    CommandLineError,
+    ConfigError,
+    DeviceError,
+    OverrideError,
+    RunError,
+)
 from mnistgan.evaluation.build import obstacle
 from mnistgan.plugins import Plugin, check_loaded, recorded
+from mnistgan.runs.budget import Budget
 from mnistgan.runs.building import RUN_RULES, DataAccess, build_trainer, length_of, resolve
 from mnistgan.runs.description import best_in
+from mnistgan.runs.fitting import fit, with_steps
 from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.session import Session, written_at
 from mnistgan.runs.sessions import recorded_sessions
@@ -33,6 +42,7 @@ from mnistgan.runs.tensorboard import check_tensorboard
 from mnistgan.training.trainer import Trainer
 from mnistgan.training.workers import ALONE, Workers, is_launched
 
+LENGTH_KEYS = ("training.epochs", "training.steps", "training.max_steps")
 MNIST_IMAGES = 60_000
 """Number of images that training.epochs of the presets was chosen for"""
 
@@ -47,15 +57,19 @@ def new_run(
     access: DataAccess,
     plugins: tuple[Plugin, ...] = (),
     start: str | None = None,
+    budget: Budget | None = None,
     workers: Workers = ALONE,
 ) -> Session:
     """Check a configuration, load its data and build its networks. Writes no run.
 
     `source` is a YAML file or the name of a preset. `start` names a generator whose weights the run
-    starts from. Raises ConfigError, DataError, DeviceError, CheckpointError, MissingExtraError, and
+    starts from. `budget` decides training.steps: a copy of the training is measured for it. Raises
+    ConfigError, CommandLineError, DataError, DeviceError, CheckpointError, MissingExtraError, and
     RunError if the name is taken or there is no such generator.
     """
     _check_launch(workers)
+    if budget is not None:
+        _check_budget(overrides, workers)
     config = load_config(source, overrides, RUN_RULES)
     _check_length_key(config, overrides)
     check_tensorboard(config)
@@ -64,6 +78,10 @@ def new_run(
     dataset = access.load(config)
     _check_judge(config, dataset, access)
     config = resolve(config, dataset, target)
+    fitted = None if budget is None else fit(budget, config, dataset, target, access)
+    if fitted is not None:
+        config = with_steps(config, fitted.steps)
+    # The trainer sets all random states, so the measurement has no effect on the run.
     trainer = build_trainer(config, dataset, target, workers)
     started = None if start is None else start_from(trainer, start, runs)
     notes = (*_few_steps(config, dataset), *(() if started is None else started.notes))
@@ -79,6 +97,7 @@ def new_run(
         start=started,
         plugins=plugins,
         workers=workers,
+        budget=None if fitted is None else fitted.text,
     )
 
 
@@ -214,6 +233,18 @@ def _text_in(folder: RunFolder, info: dict[str, Any], section: str, key: str) ->
     if not isinstance(value, str):
         raise RunError(f"{folder.info}: {section}.{key}: is missing")
     return value
+
+
+def _check_budget(overrides: Sequence[str], workers: Workers) -> None:
+    """Raise CommandLineError if `--budget` is given with another length or several processes."""
+    given = [key for key in parse_overrides(overrides) if key in LENGTH_KEYS]
+    if given:
+        raise CommandLineError(f"--budget: sets training.steps; leave out {', '.join(given)}")
+    if workers.count > 1:
+        raise CommandLineError(
+            f"--budget: measures one process, but {workers.count} train this run; set "
+            "training.steps instead"
+        )
 
 
 def _check_length_key(config: Config, overrides: Sequence[str]) -> None:
