@@ -164,9 +164,7 @@ def test_whole_cycles_of_lazy_penalties_are_measured(
 
 @pytest.mark.usefixtures("ticking", "few_samples")
 def test_every_task_is_measured() -> None:
-    session = opened(
-        "200s", "output.evaluate_every_epochs=0.001", "output.tensorboard=true", "data.root=null"
-    )
+    session = opened("200s", "output.evaluate_every_epochs=0.001", "output.tensorboard=true")
     costs = measure(
         parse_budget("200s"), session.config, session.dataset, torch.device("cpu"), OFFLINE
     )
