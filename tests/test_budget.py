@@ -267,6 +267,12 @@ def test_the_command_trains_a_run_of_the_measured_length(mnistgan: Cli, ticking:
     assert f"budget 12s: {steps} steps at " in " ".join(result.stderr.split())
 
 
+def test_dry_run_downloads_nothing(mnistgan: Cli) -> None:
+    keys = ("data.dataset=kmnist", "--budget", "12s", "--dry-run")
+    result = mnistgan("train", "--config", "mlp", *keys)
+    assert_refused(result, "--budget: kmnist can be measured only when it is downloaded")
+
+
 def test_dry_run_trains_no_judge(mnistgan: Cli, ticking: None) -> None:
     write_set(Path("mine"), 600)
     keys = ("data.dataset=./mine", "output.evaluate_every_epochs=1")

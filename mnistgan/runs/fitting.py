@@ -123,8 +123,14 @@ def fit(
     """Measure a copy of a training at step 0, and find the number of steps that fit into `budget`.
 
     Writes only temporary files, and a judge if the run needs one that must be trained. Raises
-    ConfigError if no step fits, and the errors of `build_trainer` and of `Session.prepare`.
+    ConfigError if no step fits or a dry run lacks the data, and the errors of `build_trainer` and
+    of `Session.prepare`.
     """
+    if dataset.is_placeholder:
+        raise ConfigError(
+            f"--budget: {config.data.dataset} can be measured only when it is downloaded, which "
+            "--dry-run does not do; leave out --dry-run"
+        )
     access.announce(f"measuring the training for --budget {budget.text}")
     costs = measure(budget, config, dataset, device, access)
     output, per_epoch = config.output, steps_per_epoch(config, len(dataset.images))
