@@ -16,6 +16,7 @@ from PIL import Image
 
 from mnistgan.config import presets
 from mnistgan.data import DATASETS, Access, Loaded, Split, load_shipped
+from mnistgan.runs import fitting
 
 REPOSITORY = Path(__file__).parent.parent
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
@@ -89,6 +90,7 @@ def small_programs(monkeypatch: pytest.MonkeyPatch, small_mnist: None) -> None:
             config[section] = {**config.get(section, {}), **keys}
         Path(f"configs/{name}.yaml").write_text(yaml.safe_dump(config))
     shutil.copy("configs/mlp.yaml", "my.yaml")
+    monkeypatch.setattr(fitting, "MOST_SECONDS", 0.1)
     small = {path.stem: path.absolute() for path in Path("configs").glob("*.yaml")}
     monkeypatch.setattr(sys.modules["mnistgan.config.presets"], "presets", lambda: small)
     for index, letter in enumerate("ab" * 15):

@@ -18,6 +18,7 @@ from mnistgan.cli.key_options import TrainCommand
 from mnistgan.cli.options import SEED, DeviceOption, PluginOption
 from mnistgan.errors import CommandLineError
 from mnistgan.plugins import load_plugins
+from mnistgan.runs.budget import parse_budget
 from mnistgan.runs.events import Finished
 from mnistgan.signals import StopRequest
 from mnistgan.terminal import console
@@ -50,6 +51,14 @@ def train(
     seed: Annotated[
         int | None,
         typer.Option(help="Seed of the training. Wins over training.seed.", **SEED),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Train for this time, such as 90s, 5m or 2h: measure the speed first, then set "
+            "training.steps.",
+        ),
     ] = None,
     name: Annotated[
         str | None,
@@ -126,10 +135,19 @@ def train(
 
     mnistgan train --config mlp training.epochs=5 data.batch_size=64
 
+    mnistgan train --config best --budget 5m
+
     mnistgan train --resume exp1 training.epochs=40
     """
+    limit = None if budget is None else parse_budget(budget)
     words = list(overrides or [])
-    beside = {"--config": config, "--name": name, "--seed": seed, "--from": start}
+    beside = {
+        "--config": config,
+        "--name": name,
+        "--seed": seed,
+        "--from": start,
+        "--budget": budget,
+    }
     refused = [option for option, value in beside.items() if value is not None]
     if resume is not None and refused:
         raise CommandLineError(
@@ -150,7 +168,8 @@ def train(
         access = DataAccess(offline, dry_run, announce, progress)
         if resume is None:
             words += [] if seed is None else [f"training.seed={seed}"]
-            opening = partial(new_run, "fast" if config is None else config, name=name, start=start)
+            source = "fast" if config is None else config
+            opening = partial(new_run, source, name=name, start=start, budget=limit)
         else:
             opening = partial(resumed_run, resume)
         session = open_together(

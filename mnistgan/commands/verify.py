@@ -35,6 +35,7 @@ FACTS = {
     "precision": "training.precision",
     "compile": "training.compile",
     "epochs": "training.epochs",
+    "steps": "training.steps",
     "seed": "training.seed",
     "plugins": "plugins",
 }
@@ -184,4 +185,4 @@ def _in_words(key: str, value: Any) -> str:
         return ", ".join(plugins) or "none"
     if key == "device":  # `cuda` and `cuda:1` are the same kind of device
         value = str(value).partition(":")[0]
-    return str(value)[:MAX_SHOWN]
+    return "null" if value is None else str(value)[:MAX_SHOWN]

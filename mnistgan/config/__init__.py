@@ -7,6 +7,7 @@ from mnistgan.config.rules import Rule
 from mnistgan.config.schema import (
     MAX_CLASSES,
     MAX_EPOCHS,
+    MAX_STEPS,
     RESUMABLE_KEYS,
     STDDEV_GROUP,
     AugmentConfig,
@@ -25,6 +26,7 @@ from mnistgan.config.suggestions import did_you_mean
 __all__ = [
     "MAX_CLASSES",
     "MAX_EPOCHS",
+    "MAX_STEPS",
     "RESUMABLE_KEYS",
     "STDDEV_GROUP",
     "AugmentConfig",

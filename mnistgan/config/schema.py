@@ -21,6 +21,7 @@ MAX_CLASSES = 1_000
 STDDEV_GROUP = 4
 """Number of neighboring images in a batch that model.minibatch_stddev compares"""
 MAX_EPOCHS = 1_000_000
+MAX_STEPS = 10**12
 MAX_THREADS = 1024
 THREADS_SCHEMA: dict[str, Any] = {
     "anyOf": [{"enum": ["auto"]}, {"type": "integer", "minimum": 1, "maximum": MAX_THREADS}]
@@ -112,7 +113,7 @@ class AugmentConfig(Section):
     """Shift images by up to this many pixels in each direction."""
     instance_noise: float = Field(0.0, ge=0, le=10)
     """Initial standard deviation of Gaussian noise on pixels in [-1, 1]. It decreases linearly to
-    0 over training.epochs."""
+    0 over training.epochs or training.steps."""
 
 
 class OptimizerConfig(Section):
@@ -129,9 +130,11 @@ class OptimizerConfig(Section):
     arguments: dict[str, Argument] = {}
     """Further arguments of the optimizer, such as `momentum`."""
     schedule: Schedule = "constant"
-    """How the learning rates change over training.epochs: constant, or decreasing to 0."""
+    """How the learning rates change over training.epochs or training.steps: constant, or decreasing
+    to 0."""
     decay_from: float = Field(0.0, ge=0, lt=1)
-    """Fraction of training.epochs after which the learning rates start to decrease."""
+    """Fraction of training.epochs or training.steps after which the learning rates start to
+    decrease."""
 
 
 class TrainingConfig(Section):
@@ -139,6 +142,9 @@ class TrainingConfig(Section):
 
     epochs: int = Field(20, ge=1, le=MAX_EPOCHS)
     """Number of passes of D over the data. Schedules span this length."""
+    steps: int | None = Field(None, ge=1, le=MAX_STEPS)
+    """Number of updates of G, in place of training.epochs. Schedules span this length. null:
+    training.epochs decides."""
     max_steps: int | None = Field(None, ge=1)
     """Stop early after this many updates of G. null: no early stop."""
     n_critic: int = Field(1, ge=1, le=100)
@@ -156,6 +162,11 @@ class TrainingConfig(Section):
     threads: Annotated[int | Literal["auto"], WithJsonSchema(THREADS_SCHEMA)] = "auto"
     """Number of CPU threads of torch. auto: as many as the process has cores. If several training
     runs share a machine, divide the cores among them: otherwise all are far slower."""
+
+    @property
+    def length_key(self) -> str:
+        """The key that sets the length of the training and of its schedules."""
+        return "training.epochs" if self.steps is None else "training.steps"
 
     @field_validator("threads", mode="plain")
     @classmethod
@@ -215,6 +226,7 @@ RESUMABLE_KEYS = (
     "data.dataset",
     "data.root",
     "training.epochs",
+    "training.steps",
     "training.max_steps",
     "output.sample_every_epochs",
     "output.log_every_steps",

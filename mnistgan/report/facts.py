@@ -152,10 +152,11 @@ class RunFacts:
             words.append(str(self.folder.config))
         else:
             words.append(Path(str(self.info["config"])).stem)
+            unused = {"training.epochs"} - {self.config.training.length_key}
             words += [
                 f"{setting.key}={setting.value}"
                 for setting in self.settings
-                if setting.preset is not None
+                if setting.preset is not None and setting.key not in unused
             ]
         if isinstance(start, dict):
             words += ["--from", str(start.get("source"))]
@@ -179,11 +180,15 @@ class RunFacts:
         """How far the training is, in one sentence."""
         config = self.config.training
         took = f", which took {in_words(self.seconds)}" if self.seconds else ""
-        done = f"{_number(self.epoch)} of {config.epochs} epochs ({self.steps:,} steps)"
+        epochs, steps = _number(self.epoch), f"{self.steps:,}"
+        if config.steps is None:
+            done = f"{epochs} of {config.epochs} epochs ({steps} steps)"
+            whole = f"{steps} steps, {epochs} of {config.epochs} epochs"
+        else:
+            done = whole = f"{steps} of {config.steps:,} steps ({epochs} epochs)"
         resume = f"mnistgan train --resume {quote(str(self.folder.path))}"
         return {
-            "finished": f"The training finished after {self.steps:,} steps, "
-            f"{_number(self.epoch)} of {config.epochs} epochs{took}.",
+            "finished": f"The training finished after {whole}{took}.",
             "training": f"The training is running: {done} so far.",
             "stopped": f"The training stopped after {done}; {resume} continues it.",
             "new": "The training has not written any metrics yet.",

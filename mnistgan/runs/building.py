@@ -24,7 +24,7 @@ from mnistgan.runs.events import Length
 from mnistgan.training.losses import LOSS_RULES
 from mnistgan.training.memory import training_bytes
 from mnistgan.training.optimizers import OPTIMIZER_RULES
-from mnistgan.training.trainer import Trainer, steps_per_epoch
+from mnistgan.training.trainer import Trainer, scheduled_steps, steps_per_epoch
 from mnistgan.training.workers import ALONE, Workers
 
 RUN_RULES = (*DATASET_RULES, *ARCHITECTURE_RULES, *LOSS_RULES, *OPTIMIZER_RULES)
@@ -57,10 +57,10 @@ class DataAccess:
 
 
 def length_of(config: Config, images: int) -> Length:
-    """`training.epochs` in steps for a number of images, limited by `training.max_steps`."""
-    per_epoch = steps_per_epoch(config, images)
-    steps = config.training.epochs * per_epoch
-    return Length(min(steps, config.training.max_steps or steps), per_epoch)
+    """The steps for a number of images that schedules span, limited by `training.max_steps`."""
+    steps = scheduled_steps(config, images)
+    limited = min(steps, config.training.max_steps or steps)
+    return Length(limited, steps_per_epoch(config, images))
 
 
 def resolve(config: Config, dataset: Dataset, device: torch.device) -> Config:

@@ -94,6 +94,7 @@ def describe_session(config: Config, trainer: Trainer, plugins: Sequence[Plugin]
         "cpu_capability": cpu_capability(),
         "threads": torch.get_num_threads(),
         "epochs": config.training.epochs,
+        "steps": config.training.steps,
         "precision": config.training.precision,
         "compile": config.training.compile,
         "plugins": record(plugins),

@@ -24,6 +24,12 @@ class Length(NamedTuple):
     def epochs(self) -> float:
         return self.total_steps / self.steps_per_epoch
 
+    def multiples(self, every_epochs: float | None) -> int:
+        """How many multiples of `every_epochs` are reached; 0 if it is None."""
+        if every_epochs is None:
+            return 0
+        return int(Fraction(self.total_steps, self.steps_per_epoch) / Fraction(str(every_epochs)))
+
 
 @dataclass(frozen=True)
 class TrainingSummary:
@@ -48,11 +54,13 @@ class TrainingSummary:
     backend: str | None
     """The backend of torch.distributed, or None for a single process"""
     binding_key: str
-    """The configuration key that limits the length: training.epochs or training.max_steps"""
+    """The configuration key that limits the length: training.epochs, .steps or .max_steps"""
     notes: tuple[str, ...]
     """Warnings to print before the progress display"""
     classes: tuple[str, ...]
     """Names of the classes that occur in the images"""
+    budget: str | None
+    """What was measured for `--budget`, in words"""
 
     @property
     def is_finished(self) -> bool:
@@ -93,10 +101,11 @@ class Progress:
         """The multiple of `every_epochs` that this step is the first to reach, or None."""
         if every_epochs is None:
             return None
-        every, per_epoch = Fraction(str(every_epochs)), self.length.steps_per_epoch
-        reached = int(Fraction(self.step, per_epoch) / every)
-        before = int(Fraction(self.step - 1, per_epoch) / every)
-        return float(reached * every) if reached > before else None
+        before, reached = (
+            Length(step, self.length.steps_per_epoch).multiples(every_epochs)
+            for step in (self.step - 1, self.step)
+        )
+        return float(reached * Fraction(str(every_epochs))) if reached > before else None
 
     def is_milestone(self, count: int) -> bool:
         """Whether this step is one of up to `count` steps that are denser at the beginning.

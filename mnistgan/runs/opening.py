@@ -20,11 +20,20 @@ from mnistgan.config import (
 )
 from mnistgan.data import Dataset
 from mnistgan.devices import resolve_device
-from mnistgan.errors import CheckpointError, ConfigError, DeviceError, RunError
+from mnistgan.errors import (
+    CheckpointError,
+    CommandLineError,
+    ConfigError,
+    DeviceError,
+    OverrideError,
+    RunError,
+)
 from mnistgan.evaluation.build import obstacle
 from mnistgan.plugins import Plugin, check_loaded, recorded
+from mnistgan.runs.budget import Budget
 from mnistgan.runs.building import RUN_RULES, DataAccess, build_trainer, length_of, resolve
 from mnistgan.runs.description import best_in
+from mnistgan.runs.fitting import fit, with_steps
 from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.session import Session, written_at
 from mnistgan.runs.sessions import recorded_sessions
@@ -33,6 +42,7 @@ from mnistgan.runs.tensorboard import check_tensorboard
 from mnistgan.training.trainer import Trainer
 from mnistgan.training.workers import ALONE, Workers, is_launched
 
+LENGTH_KEYS = ("training.epochs", "training.steps", "training.max_steps")
 MNIST_IMAGES = 60_000
 """Number of images that training.epochs of the presets was chosen for"""
 
@@ -47,22 +57,31 @@ def new_run(
     access: DataAccess,
     plugins: tuple[Plugin, ...] = (),
     start: str | None = None,
+    budget: Budget | None = None,
     workers: Workers = ALONE,
 ) -> Session:
     """Check a configuration, load its data and build its networks. Writes no run.
 
     `source` is a YAML file or the name of a preset. `start` names a generator whose weights the run
-    starts from. Raises ConfigError, DataError, DeviceError, CheckpointError, MissingExtraError, and
+    starts from. `budget` decides training.steps: a copy of the training is measured for it. Raises
+    ConfigError, CommandLineError, DataError, DeviceError, CheckpointError, MissingExtraError, and
     RunError if the name is taken or there is no such generator.
     """
     _check_launch(workers)
+    if budget is not None:
+        _check_budget(overrides, workers)
     config = load_config(source, overrides, RUN_RULES)
+    _check_length_key(config, overrides)
     check_tensorboard(config)
     RunFolder.next_path(runs, name)
     target = resolve_device(device)
     dataset = access.load(config)
     _check_judge(config, dataset, access)
     config = resolve(config, dataset, target)
+    fitted = None if budget is None else fit(budget, config, dataset, target, access)
+    if fitted is not None:
+        config = with_steps(config, fitted.steps)
+    # The trainer sets all random states, so the measurement has no effect on the run.
     trainer = build_trainer(config, dataset, target, workers)
     started = None if start is None else start_from(trainer, start, runs)
     notes = (*_few_steps(config, dataset), *(() if started is None else started.notes))
@@ -78,6 +97,7 @@ def new_run(
         start=started,
         plugins=plugins,
         workers=workers,
+        budget=None if fitted is None else fitted.text,
     )
 
 
@@ -109,6 +129,7 @@ def resumed_run(
     stored = folder.read_config()
     origin = str(folder.config)
     config = apply_overrides(stored.to_mapping(), overrides, origin, RUN_RULES)
+    _check_length_key(config, overrides)
     check_tensorboard(config)
     folder.read_metrics()
     target = resolve_device(device)
@@ -214,6 +235,27 @@ def _text_in(folder: RunFolder, info: dict[str, Any], section: str, key: str) ->
     return value
 
 
+def _check_budget(overrides: Sequence[str], workers: Workers) -> None:
+    """Raise CommandLineError if `--budget` is given with another length or several processes."""
+    given = [key for key in parse_overrides(overrides) if key in LENGTH_KEYS]
+    if given:
+        raise CommandLineError(f"--budget: sets training.steps; leave out {', '.join(given)}")
+    if workers.count > 1:
+        raise CommandLineError(
+            f"--budget: measures one process, but {workers.count} train this run; set "
+            "training.steps instead"
+        )
+
+
+def _check_length_key(config: Config, overrides: Sequence[str]) -> None:
+    """Raise OverrideError if training.epochs is overridden although training.steps is set."""
+    if config.training.steps is not None and "training.epochs" in parse_overrides(overrides):
+        raise OverrideError(
+            f"command line: training.epochs: has no effect beside training.steps="
+            f"{config.training.steps}; set training.steps to another number or to null"
+        )
+
+
 def _check_judge(config: Config, dataset: Dataset, access: DataAccess) -> None:
     """Raise ConfigError if a run is to score itself but no judge can be trained on own pictures."""
     if config.output.evaluate_every_epochs is None or not dataset.preparation:
@@ -229,7 +271,7 @@ def _few_steps(config: Config, dataset: Dataset) -> tuple[str, ...]:
     """Warn if a training on own pictures is much shorter than the same epochs of MNIST."""
     images, epochs = len(dataset.images), config.training.epochs
     steps = length_of(config, images).total_steps
-    is_chosen = steps == config.training.max_steps
+    is_chosen = steps in (config.training.steps, config.training.max_steps)
     if not dataset.preparation or is_chosen or 2 * images >= MNIST_IMAGES:
         return ()
     longer = min(MAX_EPOCHS, round(epochs * MNIST_IMAGES / images))
@@ -279,9 +321,10 @@ def _check_end(config: Config, dataset: Dataset, step: int, folder: RunFolder) -
     """Raise ConfigError if the training would end before the step that the run has reached."""
     end = length_of(config, len(dataset.images)).total_steps
     if end < step:
+        key = config.training.length_key
         raise ConfigError(
-            f"{folder.path}: is already at step {step:,}; expected training.epochs and "
-            f"training.max_steps to end it later, got {end:,} steps"
+            f"{folder.path}: is already at step {step:,}; expected {key} and training.max_steps to "
+            f"end it later, got {end:,} steps"
         )
 
 
@@ -327,15 +370,18 @@ def _other_processes(folder: RunFolder, workers: Workers) -> list[str]:
 
 
 def _rescheduled(before: Config, now: Config) -> list[str]:
-    """Warn if a schedule changes because training.epochs changed."""
+    """Warn if a schedule changes because the length that it spans changed."""
     schedules = {
         "the learning rates decrease": now.optimizer.schedule != "constant",
         "the instance noise decreases": now.augment.instance_noise > 0,
     }
-    if before.training.epochs == now.training.epochs or not any(schedules.values()):
+    lengths = before.training, now.training
+    key = "epochs" if all(length.steps is None for length in lengths) else "steps"
+    old, new = (getattr(length, key) or "null" for length in lengths)
+    if old == new or not any(schedules.values()):
         return []
     what = " and ".join(words for words, applies in schedules.items() if applies)
     return [
-        f"{what} over training.epochs, which changed from {before.training.epochs} to "
-        f"{now.training.epochs}: the result differs from that of an uninterrupted run"
+        f"{what} over training.{key}, which changed from {old} to {new}: the result differs from "
+        "that of an uninterrupted run"
     ]

@@ -69,6 +69,16 @@ images are not used."""
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """A run folder that is ready for the next step, and the tasks that write to it."""
+
+    info: dict[str, Any]
+    """The contents of run.json"""
+    board: Board
+    tasks: Sequence[Task]
+
+
+@dataclass(frozen=True)
 class Session:
     """A training run that is checked and built in memory. `run` writes the run folder."""
 
@@ -92,6 +102,8 @@ class Session:
     """The file whose weights a new run starts from, or None"""
     plugins: tuple[Plugin, ...] = ()
     workers: Workers = ALONE
+    budget: str | None = None
+    """What was measured for `--budget`, in words"""
 
     @property
     def length(self) -> Length:
@@ -109,7 +121,7 @@ class Session:
 
     def summary(self) -> TrainingSummary:
         """Plan of the session as plain values."""
-        epochs = self.config.training.epochs * self.length.steps_per_epoch
+        scheduled = self.trainer.scheduled_steps
         return TrainingSummary(
             config=self.config,
             length=self.length,
@@ -121,13 +133,14 @@ class Session:
             g_parameters=parameter_count(self.trainer.generator),
             d_parameters=parameter_count(self.trainer.discriminator),
             device=str(self.trainer.device),
-            binding_key="training.epochs"
-            if self.length.total_steps == epochs
+            binding_key=self.config.training.length_key
+            if self.length.total_steps == scheduled
             else "training.max_steps",
             notes=self.notes,
             processes=self.workers.count,
             backend=self.workers.backend,
             classes=tuple(self.dataset.class_names[label] for label in self.sampler().classes),
+            budget=self.budget,
         )
 
     def run(
@@ -170,7 +183,11 @@ class Session:
                     f"the saved files are intact. Try: mnistgan train --resume {folder.path}"
                 ) from None
 
-    def _train(self, folder: RunFolder, stop: Callable[[], bool], preview: bool) -> Iterator[Event]:
+    def prepare(self, folder: RunFolder, preview: bool = False) -> Generator[Event, None, Prepared]:
+        """Write what belongs in the run folder before the next step. May train a judge first.
+
+        Raises DataError if a judge is needed and cannot be trained, and OSError if writing fails.
+        """
         board = Board()
         scorer = yield from self._scorer(board)
         if scorer and scorer.judge_sha256 == self.best.judge_sha256:
@@ -190,14 +207,18 @@ class Session:
                 folder, self.config, self.trainer.step, self.measured_step, self.length
             )
             drawing.append(WriteEvents(path, folder, board, pictures))
-        tasks = self._tasks(folder, board, scorer, drawing, preview)
-        yield from run(self.trainer, self.length, tasks, stop)
+        return Prepared(info, board, self._tasks(folder, board, scorer, drawing, preview))
+
+    def _train(self, folder: RunFolder, stop: Callable[[], bool], preview: bool) -> Iterator[Event]:
+        ready = yield from self.prepare(folder, preview)
+        yield from run(self.trainer, self.length, ready.tasks, stop)
         folder.check_in_place()
         step = self.trainer.step
         complete = step == self.length.total_steps
-        info["sessions"][-1]["end_step"] = step
-        folder.write_info(info)
-        distance = board.best.distance if math.isfinite(board.best.distance) else None
+        ready.info["sessions"][-1]["end_step"] = step
+        folder.write_info(ready.info)
+        best = ready.board.best.distance
+        distance = best if math.isfinite(best) else None
         yield Finished(folder.path, step, complete, folder.sample_grids()[-1][1], distance)
 
     def _follow(self, stop: Callable[[], bool]) -> Iterator[Event]:
@@ -230,7 +251,7 @@ class Session:
             *([scorer] if scorer else []),
             CheckHealth(check, trainer, config.output.log_every_steps, board),
             metrics,
-            KeepBest(folder, board, state),
+            *([KeepBest(folder, board, state)] if scorer else []),
             *([ShowPreview(check, board)] if preview else []),
             *drawing,
             SaveCheckpoint(folder, config.output, state),
@@ -245,7 +266,7 @@ class Session:
         """The diagnosis of this training. It uses a judge if one is at hand."""
         real = self.dataset.images, self.dataset.labels
         return HealthCheck(
-            self.sampler(), self.trainer.device, self.config, real, self._known_reference(), board
+            self.sampler(), self.trainer.device, self.config, real, self.reference_at_hand(), board
         )
 
     def _pictures(self, folder: RunFolder) -> DrawPictures:
@@ -291,7 +312,7 @@ class Session:
             board,
         )
 
-    def _known_reference(self) -> Reference | None:
+    def reference_at_hand(self) -> Reference | None:
         """The reference for the diagnosis, or None if no judge of this data set is at hand."""
         name = self.config.data.dataset
         access = replace(self.access, offline=True)

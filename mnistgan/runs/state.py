@@ -27,6 +27,8 @@ def state_of(run: RunFolder, config: Config, metrics: Sequence[MetricsRecord], s
     if not metrics:
         return "stopped" if steps else "new"
     last, training = metrics[-1], config.training
-    # Metrics round the epoch to six digits.
-    over = round(last.epoch, 5) >= training.epochs
+    if training.steps is None:
+        over = round(last.epoch, 5) >= training.epochs  # metrics round the epoch to six digits
+    else:
+        over = last.step >= training.steps
     return "finished" if over or last.step == training.max_steps else "stopped"

@@ -302,7 +302,7 @@ class CheckHealth:
     ) -> None:
         self.check = check
         self.trainer = trainer
-        self.every_steps = log_every_steps * math.ceil(HEALTH_STEPS / log_every_steps)
+        self.every_steps = diagnosis_interval(log_every_steps)
         self.board = board
 
     def due(self, progress: Progress) -> bool:
@@ -313,6 +313,11 @@ class CheckHealth:
         text = self.check.diagnose(progress, self.check.samples(), self.trainer.means())
         self.board.health = Health(progress.step, text)
         yield from ()
+
+
+def diagnosis_interval(log_every_steps: int) -> int:
+    """The steps between two diagnoses: the first multiple that is at least HEALTH_STEPS."""
+    return log_every_steps * math.ceil(HEALTH_STEPS / log_every_steps)
 
 
 class ShowPreview:

@@ -191,6 +191,8 @@ def plan_table(summary: TrainingSummary) -> Table:
         f"{config.training.precision}"
         f"{', compiled' if config.training.compile == 'on' else ''}, seed {config.training.seed}",
     }
+    if summary.budget is not None:
+        rows["budget"] = summary.budget
     if summary.processes > 1:
         rows["processes"] = (
             f"{summary.processes} ({summary.backend}), each with "

@@ -74,7 +74,7 @@ class Trainer:
         )
         self.noise_rng = torch.Generator(device).manual_seed(seed)
         self.random = BatchRandom(self.noise_rng, workers)
-        self.scheduled_steps = config.training.epochs * steps_per_epoch(config, len(images))
+        self.scheduled_steps = scheduled_steps(config, len(images))
         self.step = 0
         self.window = Window()
 
@@ -272,6 +272,11 @@ class Trainer:
 def steps_per_epoch(config: Config, images: int) -> int:
     """ceil(images / (batch size * n_critic)): the steps in which D sees each image once."""
     return math.ceil(images / (config.data.batch_size * config.training.n_critic))
+
+
+def scheduled_steps(config: Config, images: int) -> int:
+    """The steps that schedules span: `training.steps`, or `training.epochs` in steps."""
+    return config.training.steps or config.training.epochs * steps_per_epoch(config, images)
 
 
 def _minimize(loss: Tensor, optimizer: torch.optim.Optimizer, workers: Workers) -> None:
