@@ -39,6 +39,15 @@ def real_number(least: float, most: float) -> Callable[[str], float]:
     return parse
 
 
+def duration(value: str) -> float:
+    """A parser of durations such as 90s, 20m or 2h. Returns seconds."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smh])", value)
+    seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    if seconds <= 0:
+        raise typer.BadParameter(f"expected a time such as 90s, 20m or 2h, got {value}")
+    return seconds
+
+
 def _number(kind: Callable[[str], float], value: str) -> float | None:
     try:
         return kind(value)
