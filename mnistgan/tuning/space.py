@@ -71,7 +71,7 @@ class Range:
     def probes(self) -> list[str]:
         """Values that show whether the range is allowed: its ends, and some between them."""
         if not self.whole:
-            return [repr(self.low), repr(self.high)]
+            return [_shown(self.low), _shown(self.high)]
         middle = (self.low + self.high) // 2
         return [repr(n) for n in dict.fromkeys((self.low, self.low + 1, middle, self.high))]
 

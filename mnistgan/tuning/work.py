@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from optuna import Trial
+from optuna import Trial, TrialPruned
 from optuna.samplers import TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -96,18 +96,26 @@ class Worker:
             if taken(trials) >= slots and not waits:
                 return False
 
+            problems: list[Exception] = []
+
             def objective(trial: Trial) -> float:
                 held.enter_context(self.storage.hold(study, trial.number))
                 claim.close()  # from now on, other processes may claim trials
-                return _in_slot(study, slots, trial, run)
+                return _in_slot(study, slots, trial, run, problems)
 
-            study.optimize(
-                objective,
-                n_trials=1,
-                catch=(TrialFailedError,),
-                callbacks=[_requeue_stopped],
-                gc_after_trial=True,
-            )
+            try:
+                study.optimize(
+                    objective,
+                    n_trials=1,
+                    catch=(TrialFailedError,),
+                    callbacks=[_requeue_stopped],
+                    gc_after_trial=True,
+                )
+            except AssertionError as error:
+                # Optuna asserts that a trial has ended, even if the storage raised an error.
+                raise (error.__context__ or error) from None
+        for problem in problems:
+            raise problem
         return True
 
     def _search(self, study: Study, trial: Trial, slot: int) -> float:
@@ -203,9 +211,17 @@ def run_name(number: int, seed: int | None = None) -> str:
 
 
 def _in_slot(
-    study: Study, slots: int, trial: Trial, run: Callable[[Study, Trial, int], float]
+    study: Study,
+    slots: int,
+    trial: Trial,
+    run: Callable[[Study, Trial, int], float],
+    problems: list[Exception],
 ) -> float:
-    """Run a trial, unless other processes have taken all slots at the same moment."""
+    """Run a trial, unless other processes have taken all slots at the same moment.
+
+    An error that ends the study, such as a full disk, is added to `problems`, and the trial counts
+    as stopped.
+    """
     slot = slot_of(trial.number, study.get_trials(deepcopy=False))
     if slot >= slots:
         trial.set_user_attr(SURPLUS, True)
@@ -213,11 +229,17 @@ def _in_slot(
     trial.set_user_attr(REASON, "")  # a repeated trial has that of its first attempt
     try:
         return run(study, trial, slot)
-    except TrialFailedError as error:
-        trial.set_user_attr(REASON, str(error))
-        if isinstance(error, TrialStoppedError):
-            trial.set_user_attr(STOPPED, trial.number)
+    except TrialPruned:
         raise
+    except TrialFailedError as error:
+        failure = error
+    except Exception as error:
+        problems.append(error)
+        failure = TrialStoppedError(error)
+    trial.set_user_attr(REASON, str(failure))
+    if isinstance(failure, TrialStoppedError):
+        trial.set_user_attr(STOPPED, trial.number)
+    raise failure
 
 
 def _requeue_stopped(study: Study, trial: FrozenTrial) -> None:
