@@ -12,6 +12,7 @@ from typing import Any
 import processes
 import pytest
 import torch
+from database import started_postgres
 from helpers import TINY, Cli, assert_refused
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from processes import LimitFileSize, Program
@@ -20,7 +21,7 @@ from mnistgan.config import find_config, load_config, presets
 from mnistgan.runs import session, tasks
 from mnistgan.runs.folder import RunFolder, runs_in
 from mnistgan.runs.loop import run as run_loop
-from mnistgan.tuning import slots, work
+from mnistgan.tuning import slots, storage, work
 from mnistgan.tuning.jobs import JobFailedError, run_jobs
 from mnistgan.tuning.overview import TrialRow
 from mnistgan.tuning.space import Choice, Range, read_space
@@ -35,14 +36,14 @@ def tune(mnistgan: Cli, *args: object, study: str = "s", words: tuple[str, ...] 
     return mnistgan("tune", "--config", "mlp", "--study", study, *args, *SMALL, *words)
 
 
-def trials(name: str = "s") -> list[FrozenTrial]:
-    study = stored_study(open_storage(Path("runs/s"), None), name)
+def trials(name: str = "s", url: str | None = None) -> list[FrozenTrial]:
+    study = stored_study(open_storage(Path("runs/s"), url), name)
     assert study is not None
     return study.get_trials()
 
 
-def rows() -> tuple[TrialRow, ...]:
-    found = overview(open_storage(Path("runs/s"), None), "s", None)
+def rows(url: str | None = None) -> tuple[TrialRow, ...]:
+    found = overview(open_storage(Path("runs/s"), url), "s", None)
     assert found is not None
     return found.rows
 
@@ -382,6 +383,7 @@ class FewSamples:
     def __call__(self) -> None:
         tasks.EVALUATION_SAMPLES = 128
         session.REFERENCE_IMAGES = 500
+        storage.HEARTBEAT_SECONDS = 1
         if self.hang_at is None:
             return
         from mnistgan.training.trainer import Trainer
@@ -417,16 +419,24 @@ def wait_until(reached: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def has_run(number: int) -> bool:
-    return RunFolder(Path(f"runs/s/trial-{number:03d}")).metrics.exists()
+def has_run(number: int, runs: str = "runs") -> bool:
+    return RunFolder(Path(f"{runs}/s/trial-{number:03d}")).metrics.exists()
 
 
-def assert_complete(count: int) -> None:
+def assert_complete(count: int, url: str | None = None) -> None:
     """Check that `count` trials are complete, each with its own values, and no more."""
-    found = rows()
+    found = rows(url)
     assert [row.state for row in found] == ["complete"] * count
     assert len({row.values["optimizer.lr"] for row in found}) == count
-    assert not [trial for trial in trials() if not trial.state.is_finished()]
+    assert not [trial for trial in trials(url=url) if not trial.state.is_finished()]
+
+
+def assert_first_is_repeated_once(found: list[FrozenTrial]) -> None:
+    lost, *others = found
+    assert lost.state == TrialState.FAIL
+    (again,) = [trial for trial in others if "failed_trial" in trial.system_attrs]
+    assert again.system_attrs["failed_trial"] == 0
+    assert again.params == lost.params
 
 
 def test_killed_process_loses_no_trial_and_none_counts_twice() -> None:
@@ -437,12 +447,8 @@ def test_killed_process_loses_no_trial_and_none_counts_twice() -> None:
     first.kill()
     assert second.wait() == 0, second.stderr.read_text()
     assert_complete(4)
-    lost, *others = trials()
-    assert lost.state == TrialState.FAIL
-    (again,) = [trial for trial in others if "failed_trial" in trial.system_attrs]
-    assert again.system_attrs["failed_trial"] == 0
-    assert again.params == lost.params
-    assert len(others) == 4
+    assert_first_is_repeated_once(trials())
+    assert len(trials()) == 5
 
 
 def test_trial_that_is_killed_twice_is_not_repeated_again() -> None:
@@ -506,3 +512,47 @@ def test_problem_of_a_job_is_reported_once() -> None:
 def test_killed_jobs_are_counted() -> None:
     codes = run_jobs(os.abort, (), 2, stops=lambda: False, show=lambda: None)
     assert codes == [-signal.SIGABRT] * 2
+
+
+# Databases
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL server. Without one, the tests are skipped."""
+    with started_postgres() as url:
+        yield url
+
+
+def test_killed_process_loses_no_trial_in_postgresql(postgres: str, mnistgan: Cli) -> None:
+    """Two processes that share no folder."""
+    args = ("--trials", 4, "--storage", postgres)
+    first = start(*args, "--runs", "a", prepare=FewSamples(hang_at=8))
+    second = start(*args, "--runs", "b")
+    wait_until(lambda: any(has_run(number, "a") for number in range(4)))
+    first.kill()
+    assert second.wait() == 0, second.stderr.read_text()
+    assert_complete(4, postgres)
+    assert len(trials(url=postgres)) == 5
+    (lost,) = [trial for trial in trials(url=postgres) if trial.state == TrialState.FAIL]
+    assert [run.path.name for run in runs_in(Path("a/s"))] == [f"trial-{lost.number:03d}"]
+    assert len(runs_in(Path("b/s"))) == 4
+    shown = mnistgan("tune", "--show", "s", "--storage", postgres)
+    assert "4 trials ended (4 complete, 0 pruned, 0 failed)" in shown.stdout
+    assert Path("b/s/best.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "words", "exit_code"),
+    [
+        ("nonsense", ("expected an address such as postgresql://",), 2),
+        ("postgresql://me:secret@localhost:1/x", ("postgresql+psycopg://me:***@localhost:1/x",), 1),
+    ],
+)
+def test_unusable_database_reports_one_line(
+    mnistgan: Cli, url: str, words: tuple[str, ...], exit_code: int
+) -> None:
+    refused = tune(mnistgan, "--storage", url)
+    assert_refused(refused, "--storage", *words, exit_code=exit_code)
+    assert "secret" not in refused.stderr
+    assert refused.stderr.count("\n") == 1

@@ -24,6 +24,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from mnistgan.errors import CommandLineError, RunError
 from mnistgan.extras import require
@@ -165,6 +166,8 @@ class Database:
                 partial(
                     RDBStorage,
                     address.render_as_string(hide_password=False),
+                    # A connection that idles during a trial may be closed by the server.
+                    engine_kwargs={"poolclass": NullPool},
                     heartbeat_interval=HEARTBEAT_SECONDS,
                     heartbeat_stale_trial_callback=partial(requeue, times=1),
                 )
