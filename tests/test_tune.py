@@ -1,11 +1,12 @@
 """`tune`: what is searched, the trials, studies that several processes share."""
 
+import io
 import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ from database import started_postgres
 from helpers import TINY, Cli, assert_refused
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from processes import LimitFileSize, Program
+from rich.console import Console
+from rich.text import Text
 
 from mnistgan.config import find_config, load_config, presets
 from mnistgan.runs import session, tasks
 from mnistgan.runs.folder import RunFolder, runs_in
 from mnistgan.runs.loop import run as run_loop
+from mnistgan.terminal import study
 from mnistgan.tuning import slots, storage, work
 from mnistgan.tuning.jobs import JobFailedError, run_jobs
-from mnistgan.tuning.overview import TrialRow
+from mnistgan.tuning.overview import Confirmed, StudyOverview, TrialRow, best_of
 from mnistgan.tuning.space import Choice, Range, read_space
 from mnistgan.tuning.storage import Journal, JournalLock, open_storage, stored_study
 from mnistgan.tuning.watching import overview
@@ -37,9 +41,9 @@ def tune(mnistgan: Cli, *args: object, study: str = "s", words: tuple[str, ...] 
 
 
 def trials(name: str = "s", url: str | None = None) -> list[FrozenTrial]:
-    study = stored_study(open_storage(Path("runs/s"), url), name)
-    assert study is not None
-    return study.get_trials()
+    found = stored_study(open_storage(Path("runs/s"), url), name)
+    assert found is not None
+    return found.get_trials()
 
 
 def rows(url: str | None = None) -> tuple[TrialRow, ...]:
@@ -334,6 +338,62 @@ def test_wrong_timeout_reports_one_line(mnistgan: Cli, time: str) -> None:
 def test_missing_extra_reports_one_line(mnistgan: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mnistgan.extras.find_spec", lambda name: None)
     assert_refused(mnistgan("tune", "--dry-run"), "mnistgan tune: needs optuna. Try: pip install")
+
+
+# What is shown
+
+
+def row(
+    number: int, state: str, score: float | None = None, share: float = 1.0, seconds: float = 60
+) -> TrialRow:
+    return TrialRow(number, state, score, share, {"optimizer.lr": "1e-3"}, "", seconds)
+
+
+def shown_study(
+    rows: tuple[TrialRow, ...], *confirmed: Confirmed, slots: int = 40
+) -> StudyOverview:
+    best = best_of(rows, confirmed)
+    return StudyOverview("s", slots, ("optimizer.lr",), rows, (), confirmed, best)
+
+
+def test_best_trial_is_the_one_with_the_lowest_mean_once_all_are_confirmed() -> None:
+    found = (row(0, "complete", 2.0), row(1, "complete", 1.0), row(2, "pruned", 0.5))
+    good = Confirmed(0, 2.0, (1.5, 2.5, 2.0), 3)
+    lucky = Confirmed(1, 1.0, (4.0, 6.0, 5.0), 3)
+    assert best_of(found, ()) == 1
+    assert best_of(found, (good, replace(lucky, scores=(4.0,)))) == 1
+    assert best_of(found, (good, lucky)) == 0
+    assert best_of(found[2:], ()) is None
+    assert lucky.mean == 5.0
+    assert lucky.deviation == 1.0
+
+
+def test_time_left_follows_from_the_trials_that_have_ended() -> None:
+    assert shown_study((row(0, "running"),)).seconds_left is None
+    half_done = (row(0, "complete", 1.0, seconds=50), row(1, "pruned", 1.0, seconds=30))
+    assert shown_study(half_done, slots=4).seconds_left == 80
+    two_run = (*half_done, row(2, "running", seconds=10), row(3, "running", seconds=1000))
+    assert shown_study(two_run, slots=6).seconds_left == (4 * 40 - 10 - 40) / 2
+    assert shown_study(half_done, slots=2).seconds_left == 0
+
+
+def test_live_table_shows_running_and_best_trials_if_not_all_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, width=90, height=14)
+    monkeypatch.setattr(study, "messages", screen)
+    monkeypatch.setattr(study, "redraws", lambda: True)
+    ended = tuple(row(number, "complete", 50.0 - number) for number in range(30))
+    found = shown_study((*ended, row(30, "running", 7.0, share=0.5)))
+    with study.study_progress(lambda: found, quiet=False) as update:
+        update()
+        assert isinstance(screen.file, io.StringIO)
+        text = " ".join(Text.from_ansi(screen.file.getvalue()).plain.split())
+    assert "* 29 complete 21.000" in text
+    assert "30 running 7.000 at 50%" in text
+    assert " 0 complete" not in text
+    assert "30 of 40 trials ended (30 complete, 0 pruned, 0 failed)" in text
+    assert "best: trial 29 (21.000) 9:00 left" in text
 
 
 # Which trials count

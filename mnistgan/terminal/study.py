@@ -52,11 +52,11 @@ class StudyProgress:
 
 
 class LiveStudy(StudyProgress):
-    """A table that stays in place."""
+    """A table that stays in place, until the report of the study replaces it."""
 
     def __init__(self, read: Callable[[], StudyOverview]) -> None:
         super().__init__(read)
-        self.live = Live(_fitting(read()), console=messages, auto_refresh=False)
+        self.live = Live(_fitting(read()), console=messages, auto_refresh=False, transient=True)
 
     def show(self, found: StudyOverview) -> None:
         self.live.update(_fitting(found), refresh=True)
