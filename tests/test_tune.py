@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ from mnistgan.tuning.jobs import JobFailedError, run_jobs
 from mnistgan.tuning.overview import Confirmed, StudyOverview, TrialRow, best_of
 from mnistgan.tuning.space import Choice, Range, read_space
 from mnistgan.tuning.storage import Journal, JournalLock, open_storage, stored_study
-from mnistgan.tuning.watching import overview
+from mnistgan.tuning.watching import KILLED, overview
 
 SPACE = ("optimizer.lr=log:1e-4..1e-2", "loss.r1=0..1")
 SMALL = (*TINY, "training.seed=5")
@@ -223,6 +224,17 @@ def test_study_with_another_space_is_refused_with_the_difference(mnistgan: Cli) 
     assert_refused(tune(mnistgan, words=(*SPACE, "loss.r2=1")), "loss.r2 is 0.0 there and 1.0 here")
     threads = (*SPACE, "training.threads=1", "output.log_every_steps=3")
     assert tune(mnistgan, "--trials", 1, words=threads).exit_code == 0
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_scores_of_another_judge_are_refused(mnistgan: Cli) -> None:
+    tune(mnistgan, "--trials", 1)
+    joined = stored_study(open_storage(Path("runs/s"), None), "s")
+    assert joined is not None
+    joined.set_user_attr("judge", "0" * 64)
+    refused = tune(mnistgan, "--quiet", "--trials", 2)
+    assert_refused(refused, "study s: was scored by the judge 000000000000")
+    assert [row.state for row in rows()] == ["complete", "waiting"]
 
 
 @pytest.mark.usefixtures("few_samples")
@@ -550,17 +562,18 @@ def test_incomplete_last_line_of_a_journal_is_removed() -> None:
             assert log.read_text() == kept
 
 
-def test_ctrl_c_stops_all_jobs_and_their_trials_are_repeated_later() -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_stops_all_jobs_and_their_trials_are_repeated_later(jobs: int) -> None:
     endless = ("training.max_steps=null", "output.checkpoint_every_seconds=1")
-    program = start("--trials", 2, "--jobs", 2, *endless)
-    wait_until(lambda: has_run(0) and has_run(1))
+    program = start("--trials", 2, "--jobs", jobs, *endless)
+    wait_until(lambda: all(has_run(number) for number in range(jobs)))
     os.kill(program.pid, signal.SIGINT)
     assert program.wait() == 130, program.stderr.read_text()
-    assert [row.state for row in rows()] == ["waiting", "waiting"]
-    assert [trial.user_attrs["reason"] for trial in trials()[:2]] == ["stopped by the user"] * 2
-    for number in (0, 1):
+    assert [row.state for row in rows()] == ["waiting"] * jobs
+    for number, trial in enumerate(trials()[:jobs]):
+        assert trial.user_attrs["reason"] == "stopped by the user"
         (entry,) = RunFolder(Path(f"runs/s/trial-{number:03d}")).read_info()["sessions"]
-        assert entry["threads"] == max(1, torch.get_num_threads() // 2)
+        assert entry["threads"] == max(1, torch.get_num_threads() // jobs)
         assert entry["end_step"] > 0
 
 
@@ -572,6 +585,30 @@ def test_problem_of_a_job_is_reported_once() -> None:
 def test_killed_jobs_are_counted() -> None:
     codes = run_jobs(os.abort, (), 2, stops=lambda: False, show=lambda: None)
     assert codes == [-signal.SIGABRT] * 2
+
+
+@pytest.mark.long
+def test_processes_killed_at_any_time_lose_no_trial() -> None:
+    """Two processes at a time, each killed after a random time, until the study is complete."""
+    moments = random.Random(0)
+    for _ in range(12):
+        programs = [start("--trials", 12) for _ in range(2)]
+        time.sleep(moments.uniform(0, 12))
+        for program in programs:
+            program.kill()
+    last = start("--trials", 12)
+    assert last.wait() == 0, last.stderr.read_text()
+    found = rows()
+    assert len(found) == 12
+    attempts: dict[int, int] = {}
+    for trial in trials():
+        assert trial.state.is_finished()
+        first = trial.system_attrs.get("failed_trial", trial.number)
+        attempts[first] = attempts.get(first, 0) + 1
+    assert len(attempts) == 12
+    # Only a trial that was killed twice has no score.
+    assert {row.reason for row in found if row.state == "failed"} <= {KILLED}
+    assert max(attempts.values()) == 2
 
 
 # Databases
