@@ -1,5 +1,6 @@
 """Errors that a user can cause. The command line prints the message and exits with its code."""
 
+import sys
 from collections.abc import Sequence
 
 
@@ -90,3 +91,9 @@ class MissingPluginError(PluginError):
         super().__init__(message)
         self.plugins = plugins
         """File names of the missing plugins"""
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether Python, a device or the CPU is out of memory. torch has no error type for the CPU."""
+    device_error = getattr(sys.modules.get("torch"), "OutOfMemoryError", ())
+    return isinstance(error, (MemoryError, device_error)) or "DefaultCPUAllocator: " in str(error)

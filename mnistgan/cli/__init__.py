@@ -5,6 +5,7 @@ Each module imports its command inside a function, so that `--help` does not imp
 
 # In the order in which --help lists the commands.
 from mnistgan.cli import train  # isort: skip
+from mnistgan.cli import tune  # isort: skip
 from mnistgan.cli import sample  # isort: skip
 from mnistgan.cli import interpolate  # isort: skip
 from mnistgan.cli import evaluate  # isort: skip
@@ -31,5 +32,6 @@ __all__ = [
     "report",
     "sample",
     "train",
+    "tune",
     "verify",
 ]

@@ -8,7 +8,12 @@ import typer
 from typer.core import TyperGroup
 
 from mnistgan import __version__
-from mnistgan.errors import MissingPluginError, MnistganError, ReportedElsewhereError
+from mnistgan.errors import (
+    MissingPluginError,
+    MnistganError,
+    ReportedElsewhereError,
+    lacks_memory,
+)
 from mnistgan.terminal import console
 
 
@@ -34,16 +39,10 @@ class Group(TyperGroup):
             place = f"{error.filename}: " if error.filename else ""
             console.error(f"{place}{error.strerror}")
         except (MemoryError, RuntimeError) as error:
-            if not _lacks_memory(error):
+            if not lacks_memory(error):
                 raise
             console.error("not enough memory; reduce data.batch_size, model.width or --n")
         sys.exit(1)
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Whether Python, a device or the CPU is out of memory. torch has no error type for the CPU."""
-    device_error = getattr(sys.modules.get("torch"), "OutOfMemoryError", ())
-    return isinstance(error, (MemoryError, device_error)) or "DefaultCPUAllocator: " in str(error)
 
 
 app = typer.Typer(

@@ -12,7 +12,7 @@ from mnistgan.errors import CommandLineError
 SYNONYMS = {"learning_rate": "optimizer.lr", "batchsize": "data.batch_size"}
 
 
-class TrainCommand(TyperCommand):
+class KeyCommand(TyperCommand):
     """A command with KEY=VALUE arguments."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -23,19 +23,19 @@ class TrainCommand(TyperCommand):
                 rest = args[index + 1 :]
                 if not equals and rest and not rest[0].startswith("-"):
                     value, *rest = rest
-                _suggest_key(option, value, args[:index], rest, known)
+                _suggest_key(ctx.info_name, option, value, args[:index], rest, known)
         return super().parse_args(ctx, args)
 
 
 def _suggest_key(
-    option: str, value: str, before: list[str], after: list[str], known: list[str]
+    name: str, option: str, value: str, before: list[str], after: list[str], known: list[str]
 ) -> None:
     """Raise CommandLineError if an unknown option is nearer to a key than to a known option."""
     key = _key(option)
     near = difflib.get_close_matches(option, known, n=1, cutoff=0.8)
     if key is None or near:
         return
-    words = shlex.join(["mnistgan", "train", *before, f"{key}={value or '...'}", *after])
+    words = shlex.join(["mnistgan", name, *before, f"{key}={value or '...'}", *after])
     raise CommandLineError(f"{option}: is a key of the configuration. Try: {words}")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mnistgan.cli.completion import complete_checkpoint
+from mnistgan.durations import seconds_in
 from mnistgan.errors import CommandLineError
 
 MAX_SEED = 2**63 - 1
@@ -37,6 +38,14 @@ def real_number(least: float, most: float) -> Callable[[str], float]:
         return number
 
     return parse
+
+
+def duration(value: str) -> float:
+    """A parser of durations such as 90s, 20m or 2h. Returns seconds."""
+    seconds = seconds_in(value) or 0.0
+    if seconds <= 0:
+        raise typer.BadParameter(f"expected a time such as 90s, 20m or 2h, got {value}")
+    return seconds
 
 
 def _number(kind: Callable[[str], float], value: str) -> float | None:

@@ -14,7 +14,7 @@ from mnistgan.cli.completion import (
     complete_preset,
     complete_run,
 )
-from mnistgan.cli.key_options import TrainCommand
+from mnistgan.cli.key_options import KeyCommand
 from mnistgan.cli.options import SEED, DeviceOption, PluginOption
 from mnistgan.errors import CommandLineError
 from mnistgan.plugins import load_plugins
@@ -29,7 +29,7 @@ RUN, DISPLAY = "Run", "Display"
 """Panels of the help"""
 
 
-@app.command(cls=TrainCommand)
+@app.command(cls=KeyCommand)
 def train(
     overrides: Annotated[
         list[str] | None,

@@ -117,7 +117,7 @@ class RunFolder:
             names = (path.name for path in runs.glob("exp*"))
             taken = [int(match[1]) for name in names if (match := NUMBERED.fullmatch(name))]
             return runs / f"exp{max(taken, default=0) + 1}"
-        if problem := _name_problem(name):
+        if problem := name_problem(name):
             raise RunNameError(f"--name {name!r}: {problem}")
         if os.path.lexists(runs / name):
             raise RunError(
@@ -375,7 +375,7 @@ def find_checkpoint(given: str | None, runs: Path) -> Path:
     raise RunError(f"{given}: there is no such run or checkpoint; {_known_runs(runs)}")
 
 
-def _name_problem(name: str) -> str | None:
+def name_problem(name: str) -> str | None:
     """Why `name` is not allowed for a new folder, or None if it is allowed."""
     if not name:
         return "is empty"

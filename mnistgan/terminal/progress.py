@@ -64,20 +64,20 @@ def training_progress(
     """
     if quiet:
         yield TrainingProgress(summary)
-    elif _redraws():
-        with _cursor_restored(), LiveProgress(summary, preview) as progress:
+    elif redraws():
+        with cursor_restored(), LiveProgress(summary, preview) as progress:
             yield progress
     else:
         yield PlainProgress(summary)
 
 
-def _redraws() -> bool:
+def redraws() -> bool:
     """Whether stderr is a terminal on which bars can stay in place."""
     return messages.is_terminal and not messages.is_dumb_terminal
 
 
 @contextmanager
-def _cursor_restored() -> Iterator[None]:
+def cursor_restored() -> Iterator[None]:
     """Restore the cursor that the bars hide, even if a signal ends the program inside the block."""
     atexit.register(_show_cursor)
     try:
@@ -328,10 +328,10 @@ def decoding_bar(quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
     Without a terminal, it is one line. With `quiet`, nothing is shown.
     """
-    live = _redraws() and not quiet
+    live = redraws() and not quiet
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with (
-        _cursor_restored() if live else nullcontext(),
+        cursor_restored() if live else nullcontext(),
         Progress(*columns, console=messages, transient=True, disable=not live) as bars,
     ):
 
@@ -355,9 +355,9 @@ def follow_work(work: "Iterable[Working | Result]", quiet: bool = False) -> "Res
     from mnistgan.evaluation.measuring import Working
 
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
-    live = _redraws() and not quiet
+    live = redraws() and not quiet
     with (
-        _cursor_restored() if live else nullcontext(),
+        cursor_restored() if live else nullcontext(),
         Progress(*columns, console=messages, transient=True, disable=not live) as bars,
     ):
         tasks: dict[str, TaskID] = {}
