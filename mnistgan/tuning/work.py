@@ -120,6 +120,12 @@ class Worker:
 
     def _search(self, study: Study, trial: Trial, slot: int) -> float:
         """Run a trial of the search. Its values depend only on its number and earlier trials."""
+        name = run_name(trial.number)
+        if (self.setting.folder / name).exists():
+            raise RunError(
+                f"{self.setting.folder / name}: exists, but is not of this study; choose another "
+                "--study, or delete the folder"
+            )
         study.sampler = TPESampler(seed=trial.number)
         words = [f"{key}={value}" for key, value in self.space.suggest(trial).items()]
 
@@ -128,7 +134,7 @@ class Worker:
             trial.report(record.frechet_distance or 0.0, number)
             return trial.should_prune()
 
-        return self._run(words, run_name(trial.number), report)
+        return self._run(words, name, report)
 
     def _confirm(self, search: Study) -> None:
         """Repeat the best trials. A trial that was chosen once stays chosen."""
