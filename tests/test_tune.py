@@ -435,6 +435,8 @@ def test_repeated_trials_keep_their_slot_and_surplus_trials_have_none() -> None:
     assert slots.taken(found) == 3
     assert [slots.slot_of(number, found) for number in (0, 2, 3, 4)] == [0, 1, 0, 2]
     assert [trial.number for trial in slots.latest_attempts(found)] == [3, 2, 4]
+    assert [number for number in (0, 2, 3, 4) if slots.is_surplus(number, found, 2)] == [4]
+    assert not slots.is_surplus(5, [*found, attempt(5, first=4)], 2)
 
 
 @pytest.mark.usefixtures("few_samples")

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mnistgan.errors import OutputError, RunError
 from mnistgan.runs.metrics import MetricsRecord
-from mnistgan.tuning.slots import SURPLUS, latest_attempts, slot_of, taken
+from mnistgan.tuning.slots import SURPLUS, is_surplus, latest_attempts, slot_of, taken
 from mnistgan.tuning.space import Space
 from mnistgan.tuning.storage import Storage, join_study, naming_database, requeue
 from mnistgan.tuning.trial import Setting, TrialFailedError, TrialStoppedError, run_trial
@@ -228,13 +228,13 @@ def _in_slot(
     An error that ends the study, such as a full disk, is added to `problems`, and the trial counts
     as stopped.
     """
-    slot = slot_of(trial.number, study.get_trials(deepcopy=False))
-    if slot >= slots:
+    trials = study.get_trials(deepcopy=False)
+    if is_surplus(trial.number, trials, slots):
         trial.set_user_attr(SURPLUS, True)
         raise TrialFailedError
     trial.set_user_attr(REASON, "")  # a repeated trial has that of its first attempt
     try:
-        return run(study, trial, slot)
+        return run(study, trial, slot_of(trial.number, trials))
     except TrialPruned:
         raise
     except TrialFailedError as error:
