@@ -143,16 +143,18 @@ class Worker:
         with self.storage.exclusive():
             chosen = list(dict.fromkeys([*chosen_trials(repeats), *best]))
             repeats.set_user_attr(CHOSEN, chosen)
-        originals = {trial.number: trial for trial in search.get_trials(deepcopy=False)}
 
         def repeat(study: Study, trial: Trial, slot: int) -> float:
-            number, seed = chosen[slot // SEEDS], self._seed(slot)
+            # Another process may have chosen more trials in the meantime.
+            number, seed = chosen_trials(study)[slot // SEEDS], self._seed(slot)
             trial.set_user_attr(TRIAL, number)
             trial.set_user_attr(SEED, seed)
             name = run_name(number, seed)
             if (self.setting.folder / name).exists():  # of a process that was killed or stopped
                 name = f"{name}-{trial.number}"
-            words = [*words_of(originals[number]), f"training.seed={seed}"]
+            trials = search.get_trials(deepcopy=False)
+            original = next(found for found in trials if found.number == number)
+            words = [*words_of(original), f"training.seed={seed}"]
             return self._run(words, name, lambda count, record: False)
 
         self._fill(repeats, SEEDS * len(chosen), repeat)
