@@ -242,7 +242,7 @@ def test_diverging_trial_fails_with_its_reason_and_the_study_goes_on(mnistgan: C
     words = ("optimizer.lr=1e-3,1", "optimizer.name=sgd", "loss.adversarial=lsgan", "loss.r1=1e5")
     done = tune(mnistgan, "--trials", 4, words=words)
     assert done.exit_code == 0, done.stderr
-    reasons = {row.values["optimizer.lr"]: row.reason for row in rows()}
+    reasons = {row.values["optimizer.lr"]: row.remark for row in rows()}
     assert "not finite" in reasons["1"]
     assert reasons["1e-3"] == ""
 
@@ -262,7 +262,7 @@ def test_trial_without_memory_fails_and_the_study_goes_on(
 
     monkeypatch.setattr(session, "run", once_without_memory)
     assert tune(mnistgan, "--trials", 2).exit_code == 0
-    assert [(row.state, row.reason) for row in rows()] == [
+    assert [(row.state, row.remark) for row in rows()] == [
         ("failed", "not enough memory"),
         ("complete", ""),
     ]
@@ -325,6 +325,15 @@ def test_folder_of_a_run_is_no_study(mnistgan: Cli) -> None:
 
 
 @pytest.mark.usefixtures("few_samples")
+def test_run_of_another_study_is_not_touched(mnistgan: Cli) -> None:
+    tune(mnistgan, "--trials", 1)
+    Path("runs/s/trial-001").mkdir()
+    refused = tune(mnistgan, "--quiet", "--trials", 2)
+    assert_refused(refused, "runs/s/trial-001: exists, but is not of this study")
+    assert not list(Path("runs/s/trial-001").iterdir())
+
+
+@pytest.mark.usefixtures("few_samples")
 def test_timeout_stops_the_running_trial_which_is_repeated_later(mnistgan: Cli) -> None:
     endless = [word for word in SMALL if not word.startswith("training.max_steps")]
     args = ("--config", "mlp", "--study", "s", "--trials", 1, *endless, *SPACE)
@@ -337,7 +346,7 @@ def test_timeout_stops_the_running_trial_which_is_repeated_later(mnistgan: Cli) 
     assert first.user_attrs["reason"] == "stopped by --timeout"
     assert waiting.state == TrialState.WAITING
     assert waiting.params == first.params
-    assert [row.state for row in rows()] == ["waiting"]
+    assert [(row.state, row.remark) for row in rows()] == [("waiting", "repeats trial 0")]
 
 
 @pytest.mark.parametrize("time", ["2", "h", "-1s", "0s", "2d", "1e999h"])
@@ -426,6 +435,8 @@ def test_repeated_trials_keep_their_slot_and_surplus_trials_have_none() -> None:
     assert slots.taken(found) == 3
     assert [slots.slot_of(number, found) for number in (0, 2, 3, 4)] == [0, 1, 0, 2]
     assert [trial.number for trial in slots.latest_attempts(found)] == [3, 2, 4]
+    assert [number for number in (0, 2, 3, 4) if slots.is_surplus(number, found, 2)] == [4]
+    assert not slots.is_surplus(5, [*found, attempt(5, first=4)], 2)
 
 
 @pytest.mark.usefixtures("few_samples")
@@ -529,7 +540,7 @@ def test_trial_that_is_killed_twice_is_not_repeated_again() -> None:
         wait_until(lambda: has_run(number))  # noqa: B023
         program.kill()
     assert start("--trials", 1).wait() == 0
-    assert [(row.number, row.state, row.reason) for row in rows()] == [
+    assert [(row.number, row.state, row.remark) for row in rows()] == [
         (1, "failed", "its process was killed")
     ]
     assert not Path("runs/s/best.yaml").exists()
@@ -607,7 +618,7 @@ def test_processes_killed_at_any_time_lose_no_trial() -> None:
         attempts[first] = attempts.get(first, 0) + 1
     assert len(attempts) == 12
     # Only a trial that was killed twice has no score.
-    assert {row.reason for row in found if row.state == "failed"} <= {KILLED}
+    assert {row.remark for row in found if row.state == "failed"} <= {KILLED}
     assert max(attempts.values()) == 2
 
 

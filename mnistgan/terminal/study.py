@@ -26,7 +26,7 @@ ORDER = ("running", "waiting", "complete", "pruned", "failed")
 """In a small terminal, trials in these states come first"""
 OTHER_LINES = 8
 """Lines of a live table that are no trials"""
-MAX_REASON = 60
+MAX_REMARK = 60
 
 
 class StudyProgress:
@@ -97,7 +97,7 @@ def study_table(found: StudyOverview, rows: Sequence[TrialRow] | None = None) ->
             _score(row),
             *(plain(_short(row.values.get(key, ""))) for key in found.keys),
             clock(row.seconds) if row.seconds else "",
-            plain(row.reason[:MAX_REASON]),
+            plain(row.remark[:MAX_REMARK]),
             style=STYLES.get(row.state),
         )
     return table
@@ -186,7 +186,7 @@ def _ended(found: StudyOverview) -> dict[str, str]:
     kinds = {"trial": found.rows, "repetition": found.repeats}
     return {
         f"{kind} {row.number}": "  ".join(
-            filter(None, (f"{kind} {row.number} {row.state}", _score(row), row.reason))
+            filter(None, (f"{kind} {row.number} {row.state}", _score(row), row.remark))
         )
         for kind, rows in kinds.items()
         for row in rows

@@ -18,8 +18,8 @@ class TrialRow:
     """The share of its length at which the score was measured, 0..1"""
     values: dict[str, str]
     """The searched keys and their values; empty before the trial starts"""
-    reason: str
-    """Why the trial failed; "" if it did not"""
+    remark: str
+    """Why the trial failed, or which trial it repeats; else """ ""
     seconds: float
     """How long the trial ran, or has been running"""
 

@@ -27,10 +27,16 @@ def taken(trials: Sequence[FrozenTrial]) -> int:
 
 def slot_of(number: int, trials: Sequence[FrozenTrial]) -> int:
     """The slot of the trial with this number, from 0."""
-    (original,) = (
-        trial.system_attrs.get(FAILED_TRIAL, number) for trial in trials if trial.number == number
-    )
+    original = _first_attempt(number, trials)
     return sum(first < original for first in _first_attempts(trials))
+
+
+def is_surplus(number: int, trials: Sequence[FrozenTrial], slots: int) -> bool:
+    """Whether a trial was started although other trials have taken all slots.
+
+    A repeated trial never is, because another process may want more slots than this one.
+    """
+    return _first_attempt(number, trials) == number and slot_of(number, trials) >= slots
 
 
 def latest_attempts(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -40,6 +46,12 @@ def latest_attempts(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         for trial in sorted(counted(trials), key=lambda trial: trial.number)
     }
     return [last[original] for original in sorted(last)]
+
+
+def _first_attempt(number: int, trials: Sequence[FrozenTrial]) -> int:
+    """The number of the first attempt of a trial."""
+    attrs = next(trial.system_attrs for trial in trials if trial.number == number)
+    return int(attrs.get(FAILED_TRIAL, number))
 
 
 def _first_attempts(trials: Sequence[FrozenTrial]) -> list[int]:

@@ -33,6 +33,8 @@ JOURNAL = "journal.log"
 HEARTBEAT_SECONDS = 60
 """How often a running trial reports to a database; it is lost after twice this time"""
 DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
+MAX_DIFFERENCES = 6
+"""Number of differences between two spaces that a message names"""
 SCORES = 4
 """Number of scores of a trial: at each quarter of its own length"""
 STARTUP_TRIALS = 5
@@ -260,12 +262,12 @@ def pruner(prunes: bool) -> BasePruner:
 
 
 def _differences(known: Mapping[str, Any], own: Mapping[str, str]) -> list[str]:
-    keys = dict.fromkeys([*known, *own])
+    keys = [key for key in dict.fromkeys([*known, *own]) if known.get(key) != own.get(key)]
+    more = len(keys) - MAX_DIFFERENCES
     return [
         f"{key} is {known.get(key, 'not set')} there and {own.get(key, 'not set')} here"
-        for key in keys
-        if known.get(key) != own.get(key)
-    ]
+        for key in keys[:MAX_DIFFERENCES]
+    ] + ([f"and {more} more"] if more > 0 else [])
 
 
 def _drop_incomplete_line(path: Path) -> None:

@@ -6,7 +6,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from mnistgan.tuning.overview import Confirmed, StudyOverview, TrialRow, best_of
-from mnistgan.tuning.slots import latest_attempts
+from mnistgan.tuning.slots import FAILED_TRIAL, latest_attempts
 from mnistgan.tuning.storage import SCORES, Storage, stored_study
 from mnistgan.tuning.work import (
     REASON,
@@ -69,16 +69,22 @@ def _confirmed(study: Study, repeats: Study, again: list[FrozenTrial]) -> tuple[
 def _row(trial: FrozenTrial) -> TrialRow:
     steps, state = trial.intermediate_values, STATES[trial.state]
     last = trial.last_step
-    failed = trial.state == TrialState.FAIL
     return TrialRow(
         number=trial.number,
         state=state,
         score=trial.value if trial.value is not None else steps.get(last) if last else None,
         share=1.0 if trial.state == TrialState.COMPLETE else (last or 0) / SCORES,
         values={key: as_text(value) for key, value in trial.params.items()},
-        reason=(trial.user_attrs.get(REASON) or KILLED) if failed else "",
+        remark=_remark(trial),
         seconds=_seconds(trial),
     )
+
+
+def _remark(trial: FrozenTrial) -> str:
+    if trial.state == TrialState.FAIL:
+        return trial.user_attrs.get(REASON) or KILLED
+    first = trial.system_attrs.get(FAILED_TRIAL)
+    return "" if first is None else f"repeats trial {first}"
 
 
 def _seconds(trial: FrozenTrial) -> float:

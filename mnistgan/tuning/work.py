@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mnistgan.errors import OutputError, RunError
 from mnistgan.runs.metrics import MetricsRecord
-from mnistgan.tuning.slots import SURPLUS, latest_attempts, slot_of, taken
+from mnistgan.tuning.slots import SURPLUS, is_surplus, latest_attempts, slot_of, taken
 from mnistgan.tuning.space import Space
 from mnistgan.tuning.storage import Storage, join_study, naming_database, requeue
 from mnistgan.tuning.trial import Setting, TrialFailedError, TrialStoppedError, run_trial
@@ -120,6 +120,12 @@ class Worker:
 
     def _search(self, study: Study, trial: Trial, slot: int) -> float:
         """Run a trial of the search. Its values depend only on its number and earlier trials."""
+        name = run_name(trial.number)
+        if (self.setting.folder / name).exists():
+            raise RunError(
+                f"{self.setting.folder / name}: exists, but is not of this study; choose another "
+                "--study, or delete the folder"
+            )
         study.sampler = TPESampler(seed=trial.number)
         words = [f"{key}={value}" for key, value in self.space.suggest(trial).items()]
 
@@ -128,7 +134,7 @@ class Worker:
             trial.report(record.frechet_distance or 0.0, number)
             return trial.should_prune()
 
-        return self._run(words, run_name(trial.number), report)
+        return self._run(words, name, report)
 
     def _confirm(self, search: Study) -> None:
         """Repeat the best trials. A trial that was chosen once stays chosen."""
@@ -137,16 +143,18 @@ class Worker:
         with self.storage.exclusive():
             chosen = list(dict.fromkeys([*chosen_trials(repeats), *best]))
             repeats.set_user_attr(CHOSEN, chosen)
-        originals = {trial.number: trial for trial in search.get_trials(deepcopy=False)}
 
         def repeat(study: Study, trial: Trial, slot: int) -> float:
-            number, seed = chosen[slot // SEEDS], self._seed(slot)
+            # Another process may have chosen more trials in the meantime.
+            number, seed = chosen_trials(study)[slot // SEEDS], self._seed(slot)
             trial.set_user_attr(TRIAL, number)
             trial.set_user_attr(SEED, seed)
             name = run_name(number, seed)
             if (self.setting.folder / name).exists():  # of a process that was killed or stopped
                 name = f"{name}-{trial.number}"
-            words = [*words_of(originals[number]), f"training.seed={seed}"]
+            trials = search.get_trials(deepcopy=False)
+            original = next(found for found in trials if found.number == number)
+            words = [*words_of(original), f"training.seed={seed}"]
             return self._run(words, name, lambda count, record: False)
 
         self._fill(repeats, SEEDS * len(chosen), repeat)
@@ -222,13 +230,13 @@ def _in_slot(
     An error that ends the study, such as a full disk, is added to `problems`, and the trial counts
     as stopped.
     """
-    slot = slot_of(trial.number, study.get_trials(deepcopy=False))
-    if slot >= slots:
+    trials = study.get_trials(deepcopy=False)
+    if is_surplus(trial.number, trials, slots):
         trial.set_user_attr(SURPLUS, True)
         raise TrialFailedError
     trial.set_user_attr(REASON, "")  # a repeated trial has that of its first attempt
     try:
-        return run(study, trial, slot)
+        return run(study, trial, slot_of(trial.number, trials))
     except TrialPruned:
         raise
     except TrialFailedError as error:
