@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -458,6 +459,17 @@ def test_names_are_escaped_in_the_page(mnistgan: Cli, run: Path) -> None:
     assert "&lt;script&gt;alert(1)&lt;" in page
     assert "<script>alert" not in page
     assert "<b>judge" not in page
+
+
+def test_text_that_utf8_cannot_encode_is_replaced(mnistgan: Cli, run: Path) -> None:
+    other = made_like(run, os.fsdecode(b"bad\xff"), loss__adversarial="hinge")
+    score(other, judge="\ud800")
+    for suffix in ("html", "png", "json"):
+        result = mnistgan("report", run, other, "--out", f"compare.{suffix}")
+        assert result.exit_code == 0, result.stderr
+    assert json.loads(Path("compare.json").read_text())["groups"][1]["label"] == "bad?"
+    assert "bad?" in Path("compare.html").read_text()
+    assert mnistgan("report", run, other).exit_code == 0
 
 
 def test_the_picture_opens(mnistgan: Cli, three: list[Path]) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import shlex
 from io import BytesIO
@@ -16,9 +17,10 @@ from helpers import TINY, Cli, assert_refused, train_tiny
 from PIL import Image
 
 from mnistgan.models import ARCHITECTURES
-from mnistgan.report.charts import Series, draw_chart
+from mnistgan.report import playable
+from mnistgan.report.charts import MAX_POINTS, Series, draw_chart
 from mnistgan.report.facts import read_facts
-from mnistgan.report.page import MAX_GRIDS
+from mnistgan.report.page import MAX_GRIDS, MAX_PERIODS
 from mnistgan.runs.folder import RunFolder
 
 EXAMPLES = Path(__file__).parent.parent / "docs/examples"
@@ -78,6 +80,33 @@ def test_page_has_the_facts_of_the_run(mnistgan: Cli) -> None:
 
 def test_repeated_command_trains_the_same_run(mnistgan: Cli) -> None:
     run = train_tiny("optimizer.betas=[0.25, 0.5]", "model.conditional=true", config="lsgan")
+    words = read_facts(RunFolder(run)).command
+    assert mnistgan(*shlex.split(words)[1:], "--name", "again").exit_code == 0
+    configs = [Path(path, "config.yaml").read_text() for path in (run, "runs/again")]
+    assert configs[0] == configs[1]
+
+
+def change_metrics(run: Path, *changes: dict[str, Any]) -> None:
+    """Replace the metrics by copies of their last line with these changes."""
+    path = RunFolder(run).metrics
+    record = json.loads(path.read_text().splitlines()[-1])
+    path.write_text("".join(f"{json.dumps({**record, **change})}\n" for change in changes))
+
+
+def write_pictures(folder: Path, names: list[str], channels: int = 3) -> Path:
+    """Twelve random pictures for each class."""
+    rng = np.random.default_rng(0)
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for index in range(12):
+            pixels = rng.integers(0, 256, (28, 28, channels), np.uint8).squeeze()
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+    return folder
+
+
+def test_path_with_special_characters_is_quoted_in_the_command(mnistgan: Cli) -> None:
+    folder = write_pictures(Path("my #1: pictures"), ["a", "b"])
+    run = train_tiny(f"data.dataset='./{folder}/'", "training.epochs=100")
     words = read_facts(RunFolder(run)).command
     assert mnistgan(*shlex.split(words)[1:], "--name", "again").exit_code == 0
     configs = [Path(path, "config.yaml").read_text() for path in (run, "runs/again")]
@@ -189,6 +218,16 @@ def test_no_model_leaves_out_the_generator_without_a_warning(mnistgan: Cli) -> N
     assert 'id="weights"' not in page
 
 
+def test_too_large_generator_is_left_out_and_the_page_says_why(
+    mnistgan: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_tiny()
+    monkeypatch.setattr(playable, "MAX_BYTES", 1_000)
+    page = report(mnistgan)
+    assert "expected at most 1,000" in page
+    assert data_of(page)["model"] is None
+
+
 @pytest.mark.usefixtures("clean_tables")
 def test_architecture_of_a_plugin_needs_the_plugin(mnistgan: Cli) -> None:
     plugin = EXAMPLES / "resize_conv.py"
@@ -197,6 +236,7 @@ def test_architecture_of_a_plugin_needs_the_plugin(mnistgan: Cli) -> None:
     del ARCHITECTURES.data["resize-conv"]  # as in a new process
     page = report(mnistgan, "run")
     assert "was made with the plugin resize_conv.py" in page
+    assert "--plugin resize_conv.py" in page  # in the command that trains it again
     assert data_of(page)["model"] is None
 
 
@@ -220,6 +260,62 @@ def test_damaged_files_of_a_run_report_one_line(mnistgan: Cli) -> None:
     run.metrics.write_text(good)
     run.sample_grids()[0][1].write_bytes(b"no picture")
     assert_refused(mnistgan("report", "tiny"), "epoch_000.png")
+
+
+def test_picture_too_large_for_a_page_reports_one_line(mnistgan: Cli) -> None:
+    run = RunFolder(train_tiny())
+    Image.new("L", (20_000, 30)).save(run.sample_grids()[0][1])
+    assert_refused(mnistgan("report", "tiny"), "epoch_000.png: is too large", "20,000 x 30")
+
+
+@pytest.mark.parametrize("distance", [0.0, -1.0, 5e-324])
+def test_distance_without_a_usable_logarithm_is_left_out(mnistgan: Cli, distance: float) -> None:
+    run = train_tiny()
+    change_metrics(run, {"frechet_distance": distance})
+    assert "Fréchet distance to training" not in report(mnistgan)
+    change_metrics(run, {"frechet_distance": distance}, {"frechet_distance": 2.0})
+    assert "Fréchet distance to training" in report(mnistgan)
+
+
+def test_impossible_steps_and_speeds_do_not_count_as_time(mnistgan: Cli) -> None:
+    run = train_tiny()
+    change_metrics(
+        run,
+        {"step": 100, "images_per_second": 10.0},
+        {"step": 50, "images_per_second": 0.01},
+        {"step": 60, "images_per_second": 5e-324},
+    )
+    assert read_facts(RunFolder(run)).seconds == pytest.approx(100 * 16 / 10)
+    report(mnistgan)
+
+
+def test_only_the_latest_diagnoses_are_listed(mnistgan: Cli) -> None:
+    run = train_tiny()
+    changes = ({"step": i, "health": f"kind {i}: text {i}."} for i in range(1, MAX_PERIODS + 8))
+    change_metrics(run, *changes)
+    page = report(mnistgan)
+    assert f"The latest {MAX_PERIODS} of {MAX_PERIODS + 7} periods." in page
+    assert "text 7." not in page
+    assert page.count("text 8.") == 1
+
+
+def test_text_that_utf8_cannot_encode_is_replaced(mnistgan: Cli) -> None:
+    run = train_tiny()
+    append_evaluation(run, verdict="lone \ud800 surrogate")
+    named = run.with_name(os.fsdecode(b"bad\xff"))
+    run.rename(named)
+    assert mnistgan("report", named).exit_code == 0
+    page = (named / "report.html").read_text(encoding="utf-8")
+    assert "lone ? surrogate" in page
+    assert "<h1>bad?</h1>" in page
+
+
+def test_letters_are_written_by_their_names(mnistgan: Cli) -> None:
+    folder = write_pictures(Path("letters"), ["a", "b", "c"])
+    train_tiny(f"data.dataset=./{folder}/", "model.conditional=true", "training.epochs=100")
+    model = data_of(report(mnistgan))["model"]
+    assert model["writes"] == {"a": 0, "b": 1, "c": 2}
+    assert model["text"] == "abc"
 
 
 def test_unusual_evaluation_is_not_shown(mnistgan: Cli) -> None:
@@ -261,6 +357,23 @@ def test_chart_places_lines_and_ticks_by_value() -> None:
     two = next(tick for tick in chart.y_ticks if tick.text == "2")
     assert two.at == pytest.approx(50)
     assert [tick.text for tick in chart.x_ticks] == ["0", "2", "4", "6", "8", "10"]
+
+
+def test_line_of_one_value_is_a_dot() -> None:
+    chart = draw_chart("loss", [Series("D", 0, [2.0], [1.0])])
+    assert [line.dots for line in chart.lines] == [((100.0, 50.0),)]
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_long_lines_are_thinned(is_sparse: bool) -> None:
+    epochs = [float(epoch) for epoch in range(3 * MAX_POINTS)]
+    chart = draw_chart("loss", [Series("D", 0, epochs, epochs, is_sparse=is_sparse)])
+    assert len(chart.lines) == (1 if is_sparse else 2)
+    for line in chart.lines:
+        points = line.points.split()
+        assert len(points) == MAX_POINTS
+        assert float(points[0].split(",")[0]) == pytest.approx(0, abs=1)
+        assert float(points[-1].split(",")[0]) == pytest.approx(1000)
 
 
 def test_logarithmic_chart_has_decades() -> None:
