@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+from importlib.resources import files
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -565,6 +566,139 @@ def test_page_fits_the_screen_in_both_color_schemes(
     dark = open_page(chromium, conditional_page, look, width=width, color_scheme="dark")
     assert light[0] == dark[0] == width
     assert light[1] != dark[1]
+
+
+def test_long_names_fit_a_phone(chromium: Chromium, mnistgan: Cli) -> None:
+    names = ["W" * 40, "<img src=x onerror=alert(1)>", "quote\"'"]
+    folder = write_pictures(Path("long"), names)
+    words = (f"data.dataset=./{folder}/", "model.conditional=true", "training.epochs=100")
+    run = train_tiny(*words, name="n" * 255)
+    append_evaluation(run, judge="J" * 300)
+    report(mnistgan, "n" * 255, "--out", "page.html")
+
+    def look(tab: Any) -> tuple[int, list[str]]:
+        shown = tab.locator(".choice").all_inner_texts()
+        return tab.evaluate("document.documentElement.scrollWidth"), shown
+
+    width, shown = open_page(chromium, Path("page.html"), look, width=375)
+    assert width == 375
+    assert sorted(shown) == sorted(names)
+
+
+def test_colors_have_contrast() -> None:
+    """4.5 for texts and 3 for lines and borders (WCAG 2.2, 1.4.3 and 1.4.11)."""
+
+    def luminance(color: str) -> float:
+        shares = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+        return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+    style = files("mnistgan.report").joinpath("style.css").read_text(encoding="utf-8")
+    schemes = re.findall(r":root {(.*?)}", style, re.DOTALL)
+    assert len(schemes) == 2
+    for scheme in schemes:
+        colors = {name: luminance(color) for name, color in re.findall(r"--(\w+): (#\w+)", scheme)}
+        wanted = dict.fromkeys(("ink", "soft", "accent", "best"), 4.5)
+        wanted |= dict.fromkeys(("edge", *(f"c{index}" for index in range(8))), 3.0)
+        for name, least in wanted.items():
+            dark, light = sorted((colors[name], colors["card"]))
+            assert (light + 0.05) / (dark + 0.05) >= least, name
+
+
+def test_sliders_have_fixed_names_and_say_their_values(
+    chromium: Chromium, conditional_page: Path
+) -> None:
+    def look(tab: Any) -> tuple[str, list[str]]:
+        ids = ("truncation", "temperature", "grid-slider")
+        values = [tab.locator(f"#{name}").get_attribute("aria-valuetext") for name in ids]
+        return tab.get_by_role("slider", name="Temperature", exact=True).get_attribute("id"), values
+
+    name, values = open_page(chromium, conditional_page, look)
+    assert name == "temperature"
+    assert values == ["off", "1.00", "epoch 0.003"]
+
+
+def test_keys_of_the_browser_are_left_to_it(chromium: Chromium, conditional_page: Path) -> None:
+    script = """([id, altKey]) => !document.getElementById(id).dispatchEvent(
+        new KeyboardEvent("keydown", {key: "ArrowLeft", altKey, cancelable: true}))"""
+    for control in ("pad", "readout"):
+        used = open_page(
+            chromium,
+            conditional_page,
+            lambda tab, control=control: [  # type: ignore[misc]
+                tab.evaluate(script, [control, alt]) for alt in (False, True)
+            ],
+        )
+        assert used == [True, False]
+
+
+def test_only_a_drag_from_the_map_moves_the_point(
+    chromium: Chromium, conditional_page: Path
+) -> None:
+    def drag(tab: Any) -> list[str]:
+        box = tab.locator("#pad").bounding_box()
+        inside, outside = (box["x"] + 20, box["y"] + 20), (box["x"] - 10, box["y"] + 20)
+        positions = []
+        for button, path in (("right", (inside, inside)), ("left", (outside, inside))):
+            tab.mouse.move(*path[0])
+            tab.mouse.down(button=button)
+            tab.mouse.move(*path[1])
+            tab.mouse.up(button=button)
+            positions.append(tab.locator("#position").inner_text())
+        tab.mouse.down()
+        positions.append(tab.locator("#position").inner_text())
+        return positions
+
+    right, from_outside, from_inside = open_page(chromium, conditional_page, drag)
+    assert right == from_outside == "Noise 0, position 0.00, 0.00"
+    assert from_inside != right
+
+
+def test_reset_ends_the_walk(chromium: Chromium, conditional_page: Path) -> None:
+    def reset(tab: Any) -> tuple[str, str]:
+        tab.locator("#walk").click()
+        tab.wait_for_timeout(100)
+        tab.locator("#reset").click()
+        tab.wait_for_timeout(100)
+        pressed = tab.locator("#walk").get_attribute("aria-pressed")
+        return pressed, tab.locator("#position").inner_text()
+
+    assert open_page(chromium, conditional_page, reset) == (
+        "false",
+        "Noise 0, position 0.00, 0.00",
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 8])
+def test_axes_of_the_map_are_orthogonal_to_the_noise(
+    chromium: Chromium, conditional_page: Path, size: int
+) -> None:
+    script = """size => {
+        const latent = new Latent(size, []);
+        latent.renew(5);
+        const moved = {third: 0, temperature: 1, truncation: null, shifts: []};
+        return [latent.noise, ...latent.axes, latent.at(1, 0, moved)].map(v => [...v]);
+    }"""
+    found = open_page(chromium, conditional_page, lambda tab: tab.evaluate(script, size))
+    *vectors, edge = np.array(found)
+    products = np.array(vectors) @ np.array(vectors).T
+    assert np.abs(products - np.diag(np.diag(products))).max() < 1e-9
+    lengths = np.sqrt(np.diag(products))[1:]
+    assert lengths == pytest.approx([1.0] * min(3, size - 1) + [0.0] * max(0, 4 - size))
+    assert np.linalg.norm(edge) == pytest.approx(np.linalg.norm(vectors[0]))
+    if size > 1:
+        angle = np.arccos(edge @ vectors[0] / (np.linalg.norm(edge) * np.linalg.norm(vectors[0])))
+        assert np.degrees(angle) == pytest.approx(45)
+
+
+def test_temperature_that_is_no_multiple_of_a_step_is_kept(
+    chromium: Chromium, mnistgan: Cli
+) -> None:
+    train_tiny("model.temperature=0.3337")
+    report(mnistgan)
+    page = Path("runs/tiny/report.html")
+    value = open_page(chromium, page, lambda tab: tab.locator("#temperature").input_value())
+    assert float(value) == pytest.approx(0.3337)
 
 
 def test_every_control_is_reached_by_the_keyboard_and_has_a_name(

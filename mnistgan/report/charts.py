@@ -86,14 +86,12 @@ def draw_chart(title: str, series: Sequence[Series], *, log: bool = False) -> Ch
 
     lines, bands = [], []
     for one, curve in zip(series, curves, strict=True):
-        if one.low:
-            outline = _points(
-                np.concatenate([x(one.epochs), x(one.epochs)[::-1]]),
-                np.concatenate([y(one.low), y(one.high)[::-1]]),
-            )
-            bands.append(Line(one.label, one.color, "band", outline))
         keep = [*thinned(len(one.epochs), MAX_POINTS)]
         xs, ys = x(one.epochs)[keep], y(one.values)[keep]
+        if one.low:
+            edges = y(one.low)[keep], y(one.high)[keep][::-1]
+            outline = _points(np.concatenate([xs, xs[::-1]]), np.concatenate(edges))
+            bands.append(Line(one.label, one.color, "band", outline))
         # A line of one point is invisible.
         dots = _dots(xs, ys) if one.is_sparse or len(keep) == 1 else ()
         kind = _kind(one) if one.is_sparse or one.is_mean else "thin"

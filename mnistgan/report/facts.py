@@ -238,11 +238,11 @@ def shown_epoch(epoch: float) -> str:
 
 
 def in_words(seconds: float) -> str:
-    """A duration such as `40 seconds`, `12 minutes` or `3.5 hours`."""
+    """A duration such as `1 second`, `12 minutes` or `3.5 hours`."""
     units = (("hours", 3600.0, 2.0), ("minutes", 60.0, 2.0), ("seconds", 1.0, 0.0))
     unit, length, _ = next(unit for unit in units if seconds >= unit[1] * unit[2])
-    amount = seconds / length
-    return f"{amount:.1f} {unit}" if unit == "hours" else f"{amount:.0f} {unit}"
+    amount = f"{seconds / length:.1f}" if unit == "hours" else f"{seconds / length:.0f}"
+    return f"{amount} {unit.removesuffix('s') if amount == '1' else unit}"
 
 
 def in_yaml(value: Any) -> str:
