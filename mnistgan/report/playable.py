@@ -12,8 +12,8 @@ from mnistgan.selection import GAPS
 TEXT_LENGTH = 10
 """Number of characters of the first text"""
 DECIMALS = 6
-MAX_BYTES = 2**26
-"""Maximum size of the weights: a page of 90 MB, which browsers still open"""
+MAX_BYTES = 2**25
+"""Maximum size of the weights: a page of 45 MB, which a browser opens in several seconds"""
 
 
 @dataclass(frozen=True)
