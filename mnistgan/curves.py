@@ -1,4 +1,4 @@
-"""Curves of a training: means over windows, limits without outliers, and formatted numbers."""
+"""Curves of a training: labels, means over windows, limits without outliers, formatted numbers."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -7,6 +7,12 @@ from statistics import fmean
 
 import numpy as np
 
+OUTPUT_LABELS: dict[str | None, str] = {
+    "probability": "D's probability that an image is real",
+    "logit": "D's mean logit",
+    None: "D's mean output",
+}
+"""What D's outputs are, by `d_output` in run.json; None if it is unknown"""
 OUTLIER_DISTANCE = 3
 """A value is an outlier if it lies this many interquartile ranges outside the quartiles (Tukey
 1977)"""

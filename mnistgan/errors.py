@@ -61,7 +61,7 @@ class MissingExtraError(MnistganError):
 
 
 class ConversionError(MnistganError):
-    """A generator has a part that only torch can compute, or a weight too large for float16."""
+    """A generator has a part that only torch can compute, or is too large for a page."""
 
 
 class NonFiniteError(MnistganError):

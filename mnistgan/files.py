@@ -196,6 +196,12 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def to_bytes(text: str) -> bytes:
+    """A text in UTF-8, with a question mark for what UTF-8 cannot encode: names of files may hold
+    any bytes, and JSON any code points."""
+    return text.encode(errors="replace")
+
+
 def temporary_target(path: Path) -> Path | None:
     """The file that the temporary file `path` belongs to, or None if the name is not temporary."""
     match = TEMPORARY.fullmatch(path.name)

@@ -94,11 +94,14 @@ def strongest_directions(layers: Layers, count: int = 5) -> Tensor:
     layer for fixed classes, including its batch normalization (Shen and Zhou 2021). The
     largest component of each in absolute value is positive.
 
-    Returns (min(count, z_dim), z_dim), of unit length and orthogonal.
+    Returns (min(count, z_dim, outputs of the layer), z_dim), of unit length and orthogonal.
     """
     weight = layers.tensor(layers.operations[0]["weight"])
     a = weight.flatten(0, -2)[:, : layers.z_dim]
-    directions = torch.linalg.eigh(a.T @ a).eigenvectors.T.flip(0)[:count]
+    if len(a) < layers.z_dim:  # the same vectors, from the smaller matrix
+        directions = torch.linalg.svd(a, full_matrices=False).Vh[:count]
+    else:
+        directions = torch.linalg.eigh(a.T @ a).eigenvectors.T.flip(0)[:count]
     largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
     signed: Tensor = directions * largest.sign()
     return signed.float()

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from helpers import Cli, assert_refused, picture, train_tiny
 from PIL import Image
 
 from mnistgan.images import to_grid, to_picture, to_uint8
+from mnistgan.report import comparison_figure
 from mnistgan.report.comparison import Comparison, compare_groups, group_runs
 from mnistgan.report.facts import RunFacts, read_facts
 from mnistgan.report.overlay import Panel, overlay
@@ -419,9 +421,8 @@ def test_strips_say_what_they_do_not_share(run: Path) -> None:
     assert list(found.classes) == []
     notes = [strip.note for strip in found.strips]
     assert notes == [
-        "Its noise is multiplied by the temperature 1.",
-        "Its z has 16 dimensions instead of 8: other noise. "
-        "Its noise is multiplied by the temperature 1.",
+        "",
+        "Its z_dim is 16 instead of 8: other noise.",
         "Its noise is multiplied by the temperature 1.5.",
     ]
 
@@ -460,6 +461,17 @@ def test_names_are_escaped_in_the_page(mnistgan: Cli, run: Path) -> None:
     assert "<b>judge" not in page
 
 
+def test_text_that_utf8_cannot_encode_is_replaced(mnistgan: Cli, run: Path) -> None:
+    other = made_like(run, os.fsdecode(b"bad\xff"), loss__adversarial="hinge")
+    score(other, judge="\ud800")
+    for suffix in ("html", "png", "json"):
+        result = mnistgan("report", run, other, "--out", f"compare.{suffix}")
+        assert result.exit_code == 0, result.stderr
+    assert json.loads(Path("compare.json").read_text())["groups"][1]["label"] == "bad?"
+    assert "bad?" in Path("compare.html").read_text()
+    assert mnistgan("report", run, other).exit_code == 0
+
+
 def test_the_picture_opens(mnistgan: Cli, three: list[Path]) -> None:
     others = [
         made_like(three[0], name, model__z_dim=z) for name, z in (("$x_$ 実験", 16), ("_x", 24))
@@ -469,6 +481,16 @@ def test_the_picture_opens(mnistgan: Cli, three: list[Path]) -> None:
     width, height = picture("compare.png").size
     assert width == 1500
     assert 1500 < height < 6000
+
+
+def test_too_many_runs_for_a_picture_report_one_line(
+    mnistgan: Cli, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_like(run, "other")
+    monkeypatch.setattr(comparison_figure, "MAX_PIXELS", 1_000)
+    refused = mnistgan("report", run, "other", "--out", "compare.png")
+    assert_refused(refused, "a picture of 2 runs", "Try: --out NAME.html")
+    assert not Path("compare.png").exists()
 
 
 @pytest.mark.parametrize("second", ["tiny", "runs/tiny", "runs/../runs/tiny/"])
@@ -508,12 +530,14 @@ def test_other_files_and_options_report_one_line(mnistgan: Cli, run: Path) -> No
 def test_page_opens_in_a_browser_and_fits_the_screen(
     mnistgan: Cli, run: Path, chromium: Chromium, width: int
 ) -> None:
-    shutil.copytree(run, "other")
-    assert mnistgan("report", run, "other", "--out", "compare.html").exit_code == 0
-    shown = open_page(
-        chromium,
-        Path("compare.html"),
-        lambda page: page.evaluate("document.documentElement.scrollWidth"),
-        width=width,
-    )
-    assert shown == width
+    other = made_like(run, "x" * 255, training__seed=1)
+    score(other, judge="J" * 300)
+    assert mnistgan("report", run, other, "--out", "compare.html").exit_code == 0
+
+    def look(page: Any) -> tuple[int, float]:
+        header = page.locator(".comparison th[scope=col]").first.bounding_box()
+        return page.evaluate("document.documentElement.scrollWidth"), header["x"] + header["width"]
+
+    page_width, header_end = open_page(chromium, Path("compare.html"), look, width=width)
+    assert page_width == width
+    assert header_end <= width

@@ -2,8 +2,10 @@
 
 import base64
 import json
+import os
 import re
 import shlex
+from importlib.resources import files
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -16,9 +18,10 @@ from helpers import TINY, Cli, assert_refused, train_tiny
 from PIL import Image
 
 from mnistgan.models import ARCHITECTURES
-from mnistgan.report.charts import Series, draw_chart
+from mnistgan.report import playable
+from mnistgan.report.charts import MAX_POINTS, Series, draw_chart
 from mnistgan.report.facts import read_facts
-from mnistgan.report.page import MAX_GRIDS
+from mnistgan.report.page import MAX_GRIDS, MAX_PERIODS
 from mnistgan.runs.folder import RunFolder
 
 EXAMPLES = Path(__file__).parent.parent / "docs/examples"
@@ -78,6 +81,33 @@ def test_page_has_the_facts_of_the_run(mnistgan: Cli) -> None:
 
 def test_repeated_command_trains_the_same_run(mnistgan: Cli) -> None:
     run = train_tiny("optimizer.betas=[0.25, 0.5]", "model.conditional=true", config="lsgan")
+    words = read_facts(RunFolder(run)).command
+    assert mnistgan(*shlex.split(words)[1:], "--name", "again").exit_code == 0
+    configs = [Path(path, "config.yaml").read_text() for path in (run, "runs/again")]
+    assert configs[0] == configs[1]
+
+
+def change_metrics(run: Path, *changes: dict[str, Any]) -> None:
+    """Replace the metrics by copies of their last line with these changes."""
+    path = RunFolder(run).metrics
+    record = json.loads(path.read_text().splitlines()[-1])
+    path.write_text("".join(f"{json.dumps({**record, **change})}\n" for change in changes))
+
+
+def write_pictures(folder: Path, names: list[str], channels: int = 3) -> Path:
+    """Twelve random pictures for each class."""
+    rng = np.random.default_rng(0)
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for index in range(12):
+            pixels = rng.integers(0, 256, (28, 28, channels), np.uint8).squeeze()
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+    return folder
+
+
+def test_path_with_special_characters_is_quoted_in_the_command(mnistgan: Cli) -> None:
+    folder = write_pictures(Path("my #1: pictures"), ["a", "b"])
+    run = train_tiny(f"data.dataset='./{folder}/'", "training.epochs=100")
     words = read_facts(RunFolder(run)).command
     assert mnistgan(*shlex.split(words)[1:], "--name", "again").exit_code == 0
     configs = [Path(path, "config.yaml").read_text() for path in (run, "runs/again")]
@@ -189,6 +219,16 @@ def test_no_model_leaves_out_the_generator_without_a_warning(mnistgan: Cli) -> N
     assert 'id="weights"' not in page
 
 
+def test_too_large_generator_is_left_out_and_the_page_says_why(
+    mnistgan: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_tiny()
+    monkeypatch.setattr(playable, "MAX_BYTES", 1_000)
+    page = report(mnistgan)
+    assert "expected at most 1,000" in page
+    assert data_of(page)["model"] is None
+
+
 @pytest.mark.usefixtures("clean_tables")
 def test_architecture_of_a_plugin_needs_the_plugin(mnistgan: Cli) -> None:
     plugin = EXAMPLES / "resize_conv.py"
@@ -197,6 +237,7 @@ def test_architecture_of_a_plugin_needs_the_plugin(mnistgan: Cli) -> None:
     del ARCHITECTURES.data["resize-conv"]  # as in a new process
     page = report(mnistgan, "run")
     assert "was made with the plugin resize_conv.py" in page
+    assert "--plugin resize_conv.py" in page  # in the command that trains it again
     assert data_of(page)["model"] is None
 
 
@@ -220,6 +261,62 @@ def test_damaged_files_of_a_run_report_one_line(mnistgan: Cli) -> None:
     run.metrics.write_text(good)
     run.sample_grids()[0][1].write_bytes(b"no picture")
     assert_refused(mnistgan("report", "tiny"), "epoch_000.png")
+
+
+def test_picture_too_large_for_a_page_reports_one_line(mnistgan: Cli) -> None:
+    run = RunFolder(train_tiny())
+    Image.new("L", (20_000, 30)).save(run.sample_grids()[0][1])
+    assert_refused(mnistgan("report", "tiny"), "epoch_000.png: is too large", "20,000 x 30")
+
+
+@pytest.mark.parametrize("distance", [0.0, -1.0, 5e-324])
+def test_distance_without_a_usable_logarithm_is_left_out(mnistgan: Cli, distance: float) -> None:
+    run = train_tiny()
+    change_metrics(run, {"frechet_distance": distance})
+    assert "Fréchet distance to training" not in report(mnistgan)
+    change_metrics(run, {"frechet_distance": distance}, {"frechet_distance": 2.0})
+    assert "Fréchet distance to training" in report(mnistgan)
+
+
+def test_impossible_steps_and_speeds_do_not_count_as_time(mnistgan: Cli) -> None:
+    run = train_tiny()
+    change_metrics(
+        run,
+        {"step": 100, "images_per_second": 10.0},
+        {"step": 50, "images_per_second": 0.01},
+        {"step": 60, "images_per_second": 5e-324},
+    )
+    assert read_facts(RunFolder(run)).seconds == pytest.approx(100 * 16 / 10)
+    report(mnistgan)
+
+
+def test_only_the_latest_diagnoses_are_listed(mnistgan: Cli) -> None:
+    run = train_tiny()
+    changes = ({"step": i, "health": f"kind {i}: text {i}."} for i in range(1, MAX_PERIODS + 8))
+    change_metrics(run, *changes)
+    page = report(mnistgan)
+    assert f"The latest {MAX_PERIODS} of {MAX_PERIODS + 7} periods." in page
+    assert "text 7." not in page
+    assert page.count("text 8.") == 1
+
+
+def test_text_that_utf8_cannot_encode_is_replaced(mnistgan: Cli) -> None:
+    run = train_tiny()
+    append_evaluation(run, verdict="lone \ud800 surrogate")
+    named = run.with_name(os.fsdecode(b"bad\xff"))
+    run.rename(named)
+    assert mnistgan("report", named).exit_code == 0
+    page = (named / "report.html").read_text(encoding="utf-8")
+    assert "lone ? surrogate" in page
+    assert "<h1>bad?</h1>" in page
+
+
+def test_letters_are_written_by_their_names(mnistgan: Cli) -> None:
+    folder = write_pictures(Path("letters"), ["a", "b", "c"])
+    train_tiny(f"data.dataset=./{folder}/", "model.conditional=true", "training.epochs=100")
+    model = data_of(report(mnistgan))["model"]
+    assert model["writes"] == {"a": 0, "b": 1, "c": 2}
+    assert model["text"] == "abc"
 
 
 def test_unusual_evaluation_is_not_shown(mnistgan: Cli) -> None:
@@ -261,6 +358,23 @@ def test_chart_places_lines_and_ticks_by_value() -> None:
     two = next(tick for tick in chart.y_ticks if tick.text == "2")
     assert two.at == pytest.approx(50)
     assert [tick.text for tick in chart.x_ticks] == ["0", "2", "4", "6", "8", "10"]
+
+
+def test_line_of_one_value_is_a_dot() -> None:
+    chart = draw_chart("loss", [Series("D", 0, [2.0], [1.0])])
+    assert [line.dots for line in chart.lines] == [((100.0, 50.0),)]
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_long_lines_are_thinned(is_sparse: bool) -> None:
+    epochs = [float(epoch) for epoch in range(3 * MAX_POINTS)]
+    chart = draw_chart("loss", [Series("D", 0, epochs, epochs, is_sparse=is_sparse)])
+    assert len(chart.lines) == (1 if is_sparse else 2)
+    for line in chart.lines:
+        points = line.points.split()
+        assert len(points) == MAX_POINTS
+        assert float(points[0].split(",")[0]) == pytest.approx(0, abs=1)
+        assert float(points[-1].split(",")[0]) == pytest.approx(1000)
 
 
 def test_logarithmic_chart_has_decades() -> None:
@@ -452,6 +566,139 @@ def test_page_fits_the_screen_in_both_color_schemes(
     dark = open_page(chromium, conditional_page, look, width=width, color_scheme="dark")
     assert light[0] == dark[0] == width
     assert light[1] != dark[1]
+
+
+def test_long_names_fit_a_phone(chromium: Chromium, mnistgan: Cli) -> None:
+    names = ["W" * 40, "<img src=x onerror=alert(1)>", "quote\"'"]
+    folder = write_pictures(Path("long"), names)
+    words = (f"data.dataset=./{folder}/", "model.conditional=true", "training.epochs=100")
+    run = train_tiny(*words, name="n" * 255)
+    append_evaluation(run, judge="J" * 300)
+    report(mnistgan, "n" * 255, "--out", "page.html")
+
+    def look(tab: Any) -> tuple[int, list[str]]:
+        shown = tab.locator(".choice").all_inner_texts()
+        return tab.evaluate("document.documentElement.scrollWidth"), shown
+
+    width, shown = open_page(chromium, Path("page.html"), look, width=375)
+    assert width == 375
+    assert sorted(shown) == sorted(names)
+
+
+def test_colors_have_contrast() -> None:
+    """4.5 for texts and 3 for lines and borders (WCAG 2.2, 1.4.3 and 1.4.11)."""
+
+    def luminance(color: str) -> float:
+        shares = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+        return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+    style = files("mnistgan.report").joinpath("style.css").read_text(encoding="utf-8")
+    schemes = re.findall(r":root {(.*?)}", style, re.DOTALL)
+    assert len(schemes) == 2
+    for scheme in schemes:
+        colors = {name: luminance(color) for name, color in re.findall(r"--(\w+): (#\w+)", scheme)}
+        wanted = dict.fromkeys(("ink", "soft", "accent", "best"), 4.5)
+        wanted |= dict.fromkeys(("edge", *(f"c{index}" for index in range(8))), 3.0)
+        for name, least in wanted.items():
+            dark, light = sorted((colors[name], colors["card"]))
+            assert (light + 0.05) / (dark + 0.05) >= least, name
+
+
+def test_sliders_have_fixed_names_and_say_their_values(
+    chromium: Chromium, conditional_page: Path
+) -> None:
+    def look(tab: Any) -> tuple[str, list[str]]:
+        ids = ("truncation", "temperature", "grid-slider")
+        values = [tab.locator(f"#{name}").get_attribute("aria-valuetext") for name in ids]
+        return tab.get_by_role("slider", name="Temperature", exact=True).get_attribute("id"), values
+
+    name, values = open_page(chromium, conditional_page, look)
+    assert name == "temperature"
+    assert values == ["off", "1.00", "epoch 0.003"]
+
+
+def test_keys_of_the_browser_are_left_to_it(chromium: Chromium, conditional_page: Path) -> None:
+    script = """([id, altKey]) => !document.getElementById(id).dispatchEvent(
+        new KeyboardEvent("keydown", {key: "ArrowLeft", altKey, cancelable: true}))"""
+    for control in ("pad", "readout"):
+        used = open_page(
+            chromium,
+            conditional_page,
+            lambda tab, control=control: [  # type: ignore[misc]
+                tab.evaluate(script, [control, alt]) for alt in (False, True)
+            ],
+        )
+        assert used == [True, False]
+
+
+def test_only_a_drag_from_the_map_moves_the_point(
+    chromium: Chromium, conditional_page: Path
+) -> None:
+    def drag(tab: Any) -> list[str]:
+        box = tab.locator("#pad").bounding_box()
+        inside, outside = (box["x"] + 20, box["y"] + 20), (box["x"] - 10, box["y"] + 20)
+        positions = []
+        for button, path in (("right", (inside, inside)), ("left", (outside, inside))):
+            tab.mouse.move(*path[0])
+            tab.mouse.down(button=button)
+            tab.mouse.move(*path[1])
+            tab.mouse.up(button=button)
+            positions.append(tab.locator("#position").inner_text())
+        tab.mouse.down()
+        positions.append(tab.locator("#position").inner_text())
+        return positions
+
+    right, from_outside, from_inside = open_page(chromium, conditional_page, drag)
+    assert right == from_outside == "Noise 0, position 0.00, 0.00"
+    assert from_inside != right
+
+
+def test_reset_ends_the_walk(chromium: Chromium, conditional_page: Path) -> None:
+    def reset(tab: Any) -> tuple[str, str]:
+        tab.locator("#walk").click()
+        tab.wait_for_timeout(100)
+        tab.locator("#reset").click()
+        tab.wait_for_timeout(100)
+        pressed = tab.locator("#walk").get_attribute("aria-pressed")
+        return pressed, tab.locator("#position").inner_text()
+
+    assert open_page(chromium, conditional_page, reset) == (
+        "false",
+        "Noise 0, position 0.00, 0.00",
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 8])
+def test_axes_of_the_map_are_orthogonal_to_the_noise(
+    chromium: Chromium, conditional_page: Path, size: int
+) -> None:
+    script = """size => {
+        const latent = new Latent(size, []);
+        latent.renew(5);
+        const moved = {third: 0, temperature: 1, truncation: null, shifts: []};
+        return [latent.noise, ...latent.axes, latent.at(1, 0, moved)].map(v => [...v]);
+    }"""
+    found = open_page(chromium, conditional_page, lambda tab: tab.evaluate(script, size))
+    *vectors, edge = np.array(found)
+    products = np.array(vectors) @ np.array(vectors).T
+    assert np.abs(products - np.diag(np.diag(products))).max() < 1e-9
+    lengths = np.sqrt(np.diag(products))[1:]
+    assert lengths == pytest.approx([1.0] * min(3, size - 1) + [0.0] * max(0, 4 - size))
+    assert np.linalg.norm(edge) == pytest.approx(np.linalg.norm(vectors[0]))
+    if size > 1:
+        angle = np.arccos(edge @ vectors[0] / (np.linalg.norm(edge) * np.linalg.norm(vectors[0])))
+        assert np.degrees(angle) == pytest.approx(45)
+
+
+def test_temperature_that_is_no_multiple_of_a_step_is_kept(
+    chromium: Chromium, mnistgan: Cli
+) -> None:
+    train_tiny("model.temperature=0.3337")
+    report(mnistgan)
+    page = Path("runs/tiny/report.html")
+    value = open_page(chromium, page, lambda tab: tab.locator("#temperature").input_value())
+    assert float(value) == pytest.approx(0.3337)
 
 
 def test_every_control_is_reached_by_the_keyboard_and_has_a_name(

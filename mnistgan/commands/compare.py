@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mnistgan.errors import RunError
-from mnistgan.files import atomic_write
+from mnistgan.files import atomic_write, to_bytes
 from mnistgan.report.comparison import Comparison, compare_groups, group_runs
 from mnistgan.report.comparison_figure import comparison_picture
 from mnistgan.report.comparison_page import comparison_page
@@ -53,11 +53,11 @@ def _open(given: Sequence[str], runs: Path) -> list[RunFolder]:
 
 
 def _json(comparison: Comparison, _: Sequence[Sequence[RunFacts]]) -> bytes:
-    return (json.dumps(asdict(comparison), indent=2, ensure_ascii=False) + "\n").encode()
+    return to_bytes(json.dumps(asdict(comparison), indent=2, ensure_ascii=False) + "\n")
 
 
 def _html(comparison: Comparison, facts: Sequence[Sequence[RunFacts]]) -> bytes:
-    return comparison_page(comparison, facts).encode()
+    return to_bytes(comparison_page(comparison, facts))
 
 
 WRITERS: dict[str, Callable[[Comparison, Sequence[Sequence[RunFacts]]], bytes]] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistgan.colors import BLUE, GRAY, ORANGE, RUN_COLORS
-from mnistgan.curves import plain_number, to_curve
+from mnistgan.curves import OUTPUT_LABELS, plain_number, to_curve
 from mnistgan.errors import RunError
 from mnistgan.files import atomic_write
 from mnistgan.plot_style import THICK, THIN, plot_style, printable
@@ -25,12 +25,6 @@ METADATA: dict[str, dict[str, Any]] = {
 }
 """Metadata by suffix. Without the dates that matplotlib adds, the same plot gives the same bytes"""
 SUFFIXES = tuple(METADATA)
-OUTPUT_LABELS: dict[str | None, str] = {
-    "probability": "D's probability that an image is real",
-    "logit": "D's mean logit",
-    None: "D's mean output",
-}
-"""Axis label by `d_output` in run.json; None if it is unknown"""
 MAX_JUDGES = 8
 """Maximum number of judges whose scores are shown: the latest ones"""
 

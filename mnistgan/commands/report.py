@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnistgan.errors import MnistganError
-from mnistgan.files import atomic_write
+from mnistgan.files import atomic_write, to_bytes
 from mnistgan.report.facts import RunFacts, read_facts
 from mnistgan.report.page import run_page
 from mnistgan.report.playable import Playable, playable
@@ -34,7 +34,7 @@ def report(given: str, *, runs: Path, out: str | None, force: bool, with_model: 
     model, no_model = _model(run, with_model)
     page = run_page(run, model, no_model)
     with atomic_write(target) as file:
-        file.write(page.encode())
+        file.write(to_bytes(page))
     return Reported(folder.path, target, no_model)
 
 

@@ -15,7 +15,7 @@ EXTENT = 1000
 MARGIN = 0.05
 """Free share of the height above and below the lines"""
 MAX_POINTS = 1000
-"""Maximum number of points of a thin line; a screen has few more pixels"""
+"""Maximum number of points of a line; a screen has few more pixels"""
 
 
 @dataclass(frozen=True)
@@ -86,23 +86,19 @@ def draw_chart(title: str, series: Sequence[Series], *, log: bool = False) -> Ch
 
     lines, bands = [], []
     for one, curve in zip(series, curves, strict=True):
-        if one.low:
-            outline = _points(
-                np.concatenate([x(one.epochs), x(one.epochs)[::-1]]),
-                np.concatenate([y(one.low), y(one.high)[::-1]]),
-            )
-            bands.append(Line(one.label, one.color, "band", outline))
-        if one.is_sparse or one.is_mean:
-            dots = zip(x(one.epochs) * 100, y(one.values) * 100, strict=True)
-            points = _points(x(one.epochs), y(one.values))
-            rounded = tuple((round(a, 2), round(b, 2)) for a, b in dots) if one.is_sparse else ()
-            lines.append(Line(one.label, one.color, _kind(one), points, rounded))
-            continue
         keep = [*thinned(len(one.epochs), MAX_POINTS)]
-        thin = _points(x(one.epochs)[keep], y(one.values)[keep])
-        lines.append(Line(one.label, one.color, "thin", thin))
-        if len(curve.means) > 1:
-            thick = _points(x(curve.mean_epochs), y(curve.means))
+        xs, ys = x(one.epochs)[keep], y(one.values)[keep]
+        if one.low:
+            edges = y(one.low)[keep], y(one.high)[keep][::-1]
+            outline = _points(np.concatenate([xs, xs[::-1]]), np.concatenate(edges))
+            bands.append(Line(one.label, one.color, "band", outline))
+        # A line of one point is invisible.
+        dots = _dots(xs, ys) if one.is_sparse or len(keep) == 1 else ()
+        kind = _kind(one) if one.is_sparse or one.is_mean else "thin"
+        lines.append(Line(one.label, one.color, kind, _points(xs, ys), dots))
+        if kind == "thin" and len(curve.means) > 1:
+            keep = [*thinned(len(curve.means), MAX_POINTS)]
+            thick = _points(x(curve.mean_epochs)[keep], y(curve.means)[keep])
             lines.append(Line(one.label, one.color, _kind(one), thick))
     return Chart(
         title,
@@ -160,5 +156,9 @@ def _points(xs: np.ndarray, ys: np.ndarray) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)
 
 
+def _dots(xs: np.ndarray, ys: np.ndarray) -> tuple[tuple[float, float], ...]:
+    return tuple((_percent(x), _percent(y)) for x, y in zip(xs, ys, strict=True))
+
+
 def _percent(share: float) -> float:
-    return round(100 * share, 2)
+    return round(100 * float(share), 2)

@@ -17,7 +17,6 @@ from pydantic import BaseModel, Field, StrictInt
 from mnistgan.config import flatten
 from mnistgan.evaluation.scores import SCORES, Row, shown_scores
 from mnistgan.report.facts import MAX_SHOWN, RunFacts, in_yaml
-from mnistgan.runs.sessions import recorded_sessions
 
 SCHEMA = 1
 NOT_COMPARED = ("training.seed", "data.root")
@@ -233,7 +232,6 @@ def spread_of(values: Sequence[float]) -> Spread | None:
 
 def _conditions(run: RunFacts) -> dict[str, str]:
     """The keys of the configuration, and the facts of run.json, that affect a training."""
-    session = next(iter(recorded_sessions(run.info)[-1:]), {})
     start = run.info.get("from")
     keys = {
         key: in_yaml(value)
@@ -243,8 +241,8 @@ def _conditions(run: RunFacts) -> dict[str, str]:
     facts = {
         "training images (SHA-256)": (_training_images(run) or "not recorded")[:12],
         "started from": start.get("source") if isinstance(start, dict) else "random weights",
-        "device": session.get("device_name", "not recorded"),
-        "processes": session.get("processes", 1),
+        "device": run.session.get("device_name", "not recorded"),
+        "processes": run.session.get("processes", 1),
     }
     return keys | {key: str(value)[:MAX_SHOWN] for key, value in facts.items()}
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnistgan.colors import GRAY, RUN_COLORS
 from mnistgan.curves import plain_number
+from mnistgan.errors import OutputError
 from mnistgan.plot_style import THICK, plot_style, printable
 from mnistgan.report.charts import limits
 from mnistgan.report.comparison import Comparison
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
 DPI = 150
+MAX_PIXELS = 2**16 - 1
+"""Maximum width and height that matplotlib draws"""
 NAME, GROUP, REAL, BETTER = 2.3, 1.7, 0.9, 0.7
 """Widths of the columns of the table in inches: names, each group, real images, better"""
 LINE = 0.25
@@ -46,7 +49,10 @@ RULE: dict[str, Any] = {"color": "#e5e7eb", "linewidth": 0.8}
 
 
 def comparison_picture(comparison: Comparison, facts: Sequence[Sequence[RunFacts]]) -> bytes:
-    """A comparison as a PNG file. facts: the runs of each group"""
+    """A comparison as a PNG file. facts: the runs of each group
+
+    Raises OutputError if there are too many runs for a picture.
+    """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -60,6 +66,11 @@ def comparison_picture(comparison: Comparison, facts: Sequence[Sequence[RunFacts
         PANEL * math.ceil(len(panels) / 2) + 2 * LINE,
         (STRIP + GAP) * len(strips.strips) + 2 * LINE + MARGIN,
     )
+    if max(width, sum(heights)) * DPI > MAX_PIXELS:
+        raise OutputError(
+            f"a picture of {len(strips.strips)} runs: would be larger than {MAX_PIXELS:,} pixels; "
+            "expected fewer runs or another file. Try: --out NAME.html"
+        )
     contents = io.BytesIO()
     with plot_style():
         layout = ConstrainedLayoutEngine(w_pad=MARGIN / 2)

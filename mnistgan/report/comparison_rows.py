@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from mnistgan.report.comparison import Comparison, Group, GroupScore, Ranking, Spread
-from mnistgan.report.facts import in_words
+from mnistgan.report.facts import in_words, shown_epoch
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,7 @@ TRAINING: dict[str, Callable[[Group], str]] = {
     "runs": lambda group: _distinct(run.label for run in group.runs),
     "seed": lambda group: _distinct(str(run.seed) for run in group.runs),
     "state": _states,
-    "epoch": lambda group: _distinct(
-        f"{run.epoch:.2f}".rstrip("0").rstrip(".") for run in group.runs
-    ),
+    "epoch": lambda group: _distinct(shown_epoch(run.epoch) for run in group.runs),
     "time": lambda group: _spread(group.seconds, in_words),
     "images/s": lambda group: _spread(group.images_per_second, "{:,.0f}".format),
 }

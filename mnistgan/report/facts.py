@@ -1,5 +1,6 @@
 """What a report says about one run, read from the small files of its folder."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,10 @@ from shlex import quote
 from typing import Any, NamedTuple
 
 from mnistgan.config import Config, find_config, flatten, load_config, presets
+from mnistgan.config.yaml_text import parse_yaml
+from mnistgan.curves import plain_number
 from mnistgan.errors import ConfigError
+from mnistgan.plugins import recorded
 from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.metrics import MetricsRecord
 from mnistgan.runs.sessions import recorded_sessions
@@ -31,6 +35,10 @@ SESSION_FACTS = {
 """Keys of a session in run.json, and their names in the report"""
 MAX_SHOWN = 80
 """Maximum length of a value from run.json in the report"""
+SLOWEST = 1e-6
+"""Images per second; slower lines of metrics, of a damaged file, do not count"""
+LEAST_DISTANCE = 1e-9
+"""Smaller Fréchet distances, of a damaged file, have no place on a logarithmic axis"""
 
 
 class Period(NamedTuple):
@@ -86,9 +94,9 @@ class RunFacts:
         images = self.config.data.batch_size
         steps = [0, *(record.step for record in self.records)]
         return sum(
-            (record.step - before) * images / record.images_per_second
+            max(0, record.step - before) * images / record.images_per_second
             for before, record in zip(steps, self.records, strict=False)
-            if record.images_per_second > 0
+            if record.images_per_second >= SLOWEST
         )
 
     @property
@@ -108,13 +116,17 @@ class RunFacts:
         return f"{self.config.data.dataset}: {counted}SHA-256 {_short(known.get('sha256'), 16)}"
 
     @property
+    def session(self) -> Mapping[str, Any]:
+        """What run.json says about the last session; empty without one."""
+        return next(iter(recorded_sessions(self.info)[-1:]), {})
+
+    @property
     def environment(self) -> list[tuple[str, str]]:
         """Versions and machine of the last session, by name."""
-        session = next(iter(recorded_sessions(dict(self.info))[-1:]), {})
         return [
-            (name, _short(session[key]))
+            (name, _short(self.session[key]))
             for key, name in SESSION_FACTS.items()
-            if session.get(key) not in (None, "")
+            if self.session.get(key) not in (None, "")
         ]
 
     @cached_property
@@ -160,6 +172,8 @@ class RunFacts:
             ]
         if isinstance(start, dict):
             words += ["--from", str(start.get("source"))]
+        for plugin in recorded(self.session.get("plugins")):
+            words += ["--plugin", plugin.name]
         return " ".join(quote(word) for word in words)
 
     @property
@@ -171,16 +185,17 @@ class RunFacts:
 
     @property
     def scored(self) -> list[MetricsRecord]:
-        """The lines of metrics with a Fréchet distance by the latest judge."""
-        lines = [record for record in self.records if record.frechet_distance is not None]
-        return [line for line in lines if line.judge_sha256 == lines[-1].judge_sha256]
+        """The lines of metrics with a usable Fréchet distance, by any judge."""
+        return [
+            record for record in self.records if (record.frechet_distance or 0) >= LEAST_DISTANCE
+        ]
 
     @property
     def progress(self) -> str:
         """How far the training is, in one sentence."""
         config = self.config.training
         took = f", which took {in_words(self.seconds)}" if self.seconds else ""
-        epochs, steps = _number(self.epoch), f"{self.steps:,}"
+        epochs, steps = shown_epoch(self.epoch), f"{self.steps:,}"
         if config.steps is None:
             done = f"{epochs} of {config.epochs} epochs ({steps} steps)"
             whole = f"{steps} steps, {epochs} of {config.epochs} epochs"
@@ -222,12 +237,17 @@ def read_facts(folder: RunFolder) -> RunFacts:
     return RunFacts(folder, config, info, records, folder.read_evaluations(), state, steps)
 
 
+def shown_epoch(epoch: float) -> str:
+    """An epoch with at most three decimals."""
+    return plain_number(round(epoch, 3))
+
+
 def in_words(seconds: float) -> str:
-    """A duration such as `40 seconds`, `12 minutes` or `3.5 hours`."""
+    """A duration such as `1 second`, `12 minutes` or `3.5 hours`."""
     units = (("hours", 3600.0, 2.0), ("minutes", 60.0, 2.0), ("seconds", 1.0, 0.0))
     unit, length, _ = next(unit for unit in units if seconds >= unit[1] * unit[2])
-    amount = seconds / length
-    return f"{amount:.1f} {unit}" if unit == "hours" else f"{amount:.0f} {unit}"
+    amount = f"{seconds / length:.1f}" if unit == "hours" else f"{seconds / length:.0f}"
+    return f"{amount} {unit.removesuffix('s') if amount == '1' else unit}"
 
 
 def in_yaml(value: Any) -> str:
@@ -238,7 +258,16 @@ def in_yaml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(in_yaml, value))}]"
-    return str(value)
+    text = str(value)
+    return text if _is_plain(text) else json.dumps(text, ensure_ascii=False)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether YAML reads a text without quotes as itself: not so `./a #1/`."""
+    try:
+        return bool(parse_yaml(text.encode(errors="surrogateescape"), "") == text)
+    except ConfigError:
+        return False
 
 
 def _is_changed(value: Any, usual: Any) -> bool:
@@ -253,7 +282,3 @@ def _period(group: Sequence[MetricsRecord]) -> Period:
 def _short(value: object, length: int = MAX_SHOWN) -> str:
     text = str(value)
     return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
-def _number(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")

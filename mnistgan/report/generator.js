@@ -1,7 +1,7 @@
 // The controls of the generator: they choose z and the weights of the classes, and draw images.
 
 const SIDE = 28;
-const REACH = 1;            // the edge of the map: a vector as long as z, so 45 degrees away from it
+const REACH = 1;            // the edge of the map: a vector as long as z added to z, so 45 degrees away
 const SLOW_MILLISECONDS = 1000; // a map that takes longer shows fewer images
 const PAUSE_MILLISECONDS = 120; // after the last change, before the map is drawn again
 
@@ -25,10 +25,21 @@ function norm(vector) {
   return Math.hypot(...vector);
 }
 
-function unit(size, random) {
-  const vector = Float64Array.from({ length: size }, () => normal(random));
-  const total = norm(vector);
-  return vector.map((value) => value / total);
+function product(a, b) {
+  return a.reduce((sum, value, i) => sum + value * b[i], 0);
+}
+
+// A random vector of length 1 that is orthogonal to the others, which are orthogonal to each other
+// (Gram and Schmidt). Zeros if there is no such vector, as z has too few dimensions.
+function orthogonal(others, size, random) {
+  if (others.length >= size) return new Float64Array(size);
+  const drawn = Float64Array.from({ length: size }, () => normal(random));
+  const rest = others.reduce((vector, other) => {
+    const share = product(vector, other) / product(other, other);
+    return vector.map((value, i) => value - share * other[i]);
+  }, drawn);
+  const total = norm(rest);
+  return rest.map((value) => value / total);
 }
 
 // The latent vectors that a page can reach: a plane (and a third direction) through one noise vector.
@@ -43,7 +54,8 @@ class Latent {
     const random = randomNumbers(seed);
     this.seed = seed;
     this.noise = noise ?? Float64Array.from({ length: this.size }, () => normal(random));
-    this.axes = [0, 1, 2].map(() => unit(this.size, random));
+    this.axes = [];
+    for (let i = 0; i < 3; i++) this.axes.push(orthogonal([this.noise, ...this.axes], this.size, random));
   }
 
   // z at the position (x, y) of the map. Moving keeps the length of the noise, because G has been
@@ -142,6 +154,7 @@ function showGenerator(model, network) {
       unknown === undefined ? "" : `The generator has no class ${unknown}.`;
     const line = element("line"), drawn = marks.filter((mark) => mark in model.writes);
     line.width = Math.max(1, marks.length) * SIDE;
+    line.style.width = `min(100%, ${5 * Math.max(1, marks.length)}rem)`;
     if (!drawn.length) return;
     const z = latent.at(point.x, point.y, settings());
     const values = draw(drawn.map(() => z), drawn.map((mark) => {
@@ -177,7 +190,9 @@ function showGenerator(model, network) {
   function showValues() {
     for (const input of document.querySelectorAll("#generator input[type=range]")) {
       const isOff = input.id === "truncation" && input.value === input.max;
-      element(`${input.id}-value`).textContent = isOff ? "off" : Number(input.value).toFixed(2);
+      const text = isOff ? "off" : Number(input.value).toFixed(2);
+      element(`${input.id}-value`).textContent = text;
+      input.setAttribute("aria-valuetext", text);
     }
   }
 
@@ -192,6 +207,7 @@ function showGenerator(model, network) {
   function toggleWalk(walking) {
     walkedSince = walking ? performance.now() : null;
     element("walk").setAttribute("aria-pressed", String(walking));
+    element("position").setAttribute("aria-live", walking ? "off" : "polite");
     if (walking) requestAnimationFrame(step);
   }
 
@@ -213,14 +229,17 @@ function showGenerator(model, network) {
     moveTo(2 * (event.clientX - box.left) / box.width - 1, 2 * (event.clientY - box.top) / box.height - 1);
   };
   pad.addEventListener("pointerdown", (event) => {
+    if (!event.isPrimary || event.button !== 0) return; // a second finger zooms
     toggleWalk(false);
     pad.setPointerCapture(event.pointerId);
     follow(event);
   });
-  pad.addEventListener("pointermove", (event) => { if (event.buttons) follow(event); });
+  pad.addEventListener("pointermove", (event) => {
+    if (pad.hasPointerCapture(event.pointerId)) follow(event);
+  });
   pad.addEventListener("keydown", (event) => {
     const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    if (!move) return;
+    if (!move || event.altKey || event.ctrlKey || event.metaKey) return; // those are the browser's
     event.preventDefault();
     toggleWalk(false);
     const stride = event.shiftKey ? 0.25 : 0.05;
@@ -234,6 +253,7 @@ function showGenerator(model, network) {
   element("walk").addEventListener("click", () => toggleWalk(walkedSince === null));
   element("save").addEventListener("click", save);
   element("reset").addEventListener("click", () => {
+    toggleWalk(false);
     for (const input of document.querySelectorAll("#generator input[type=range]")) input.value = input.defaultValue;
     showValues();
     moveTo(0, 0);

@@ -56,9 +56,7 @@ def overlay(groups: Sequence[Sequence[RunFacts]], labels: Sequence[str]) -> list
     outputs = dict.fromkeys(_output(run) for run in runs)
     longest = max((run.epoch for run in runs), default=0)
     width = max(longest / WINDOWS, 1e-9)
-    judges = dict.fromkeys(
-        record.judge_sha256 for run in runs for record in run.records if record.frechet_distance
-    )
+    judges = dict.fromkeys(record.judge_sha256 for run in runs for record in run.scored)
     wanted = [
         *(
             (f"{name} ({loss})", quantity, _with_loss(loss), False)
@@ -100,11 +98,7 @@ def _with_output(output: str) -> Records:
 
 
 def _with_judge(judge: str | None) -> Records:
-    return lambda run: [
-        record
-        for record in run.records
-        if (record.frechet_distance or 0) > 0 and record.judge_sha256 == judge
-    ]
+    return lambda run: [record for record in run.scored if record.judge_sha256 == judge]
 
 
 def _output(run: RunFacts) -> str:

@@ -13,11 +13,12 @@ from markupsafe import Markup
 from PIL import Image
 
 from mnistgan import __version__
-from mnistgan.curves import plain_number, thinned
+from mnistgan.curves import OUTPUT_LABELS, thinned
+from mnistgan.errors import DataError
 from mnistgan.evaluation.scores import ShownScore, shown_scores
 from mnistgan.pictures import read_png
 from mnistgan.report.charts import Chart, Series, draw_chart
-from mnistgan.report.facts import RunFacts
+from mnistgan.report.facts import RunFacts, shown_epoch
 from mnistgan.report.playable import Playable
 from mnistgan.runs.metrics import MetricsRecord
 
@@ -25,6 +26,10 @@ MAX_GRIDS = 32
 """Maximum number of grids in a page: 0.5 MB"""
 MAX_LINES = 2_000
 """Maximum number of lines of metrics whose values a page has: 0.2 MB"""
+MAX_PERIODS = 100
+"""Maximum number of periods of the same diagnosis in a page: the latest ones"""
+MAX_SIDE = 16_383
+"""Maximum width and height of a WebP picture"""
 QUALITY = 80
 """Quality of the grids as WebP, which takes half the room of PNG"""
 SCRIPTS = ("network.js", "generator.js", "training.js", "main.js")
@@ -39,11 +44,6 @@ NAMES = {
     "frechet_distance": "Fréchet",
 }
 """Quantities of a line of metrics, and their names in the page"""
-OUTPUTS = {
-    "probability": "D’s probability that an image is real",
-    "logit": "D’s mean logit",
-}
-"""Title of the chart of D's outputs by `d_output` in run.json"""
 
 
 def run_page(run: RunFacts, model: Playable | None, no_model: str) -> str:
@@ -76,17 +76,14 @@ def run_page(run: RunFacts, model: Playable | None, no_model: str) -> str:
         grids=data["grids"],
         grids_left_out=len(grids) - len(shown),
         lines_left_out=len(run.records) - len(lines),
+        periods=run.health[-MAX_PERIODS:],
+        periods_left_out=max(0, len(run.health) - MAX_PERIODS),
         scores=scores,
         no_scores=no_scores,
         scored_how=_scored_how(run),
         nearest=_picture_source(run.folder.nearest) if run.folder.nearest.is_file() else None,
         changed=sum(setting.preset is not None for setting in run.settings),
     )
-
-
-def shown_epoch(epoch: float) -> str:
-    """An epoch with at most three decimals."""
-    return plain_number(round(epoch, 3))
 
 
 def render(template: str, scripts: Iterable[str], data: dict[str, Any], **values: Any) -> str:
@@ -130,16 +127,18 @@ def _charts(run: RunFacts) -> Iterable[Chart]:
         ],
     )
     yield draw_chart(
-        OUTPUTS.get(str(run.info.get("d_output")), "D’s mean output"),
+        OUTPUT_LABELS.get(str(run.info.get("d_output")), OUTPUT_LABELS[None]),
         [
             _series("D(x), real images", 0, records, "d_real"),
             _series("D(G(z)), generated images", 1, records, "d_fake"),
         ],
     )
     if run.scored:
+        judge = run.scored[-1].judge_sha256
+        latest = [record for record in run.scored if record.judge_sha256 == judge]
         yield draw_chart(
             "Fréchet distance to training images (few samples)",
-            [_series("Fréchet distance", 2, run.scored, "frechet_distance", is_sparse=True)],
+            [_series("Fréchet distance", 2, latest, "frechet_distance", is_sparse=True)],
             log=True,
         )
 
@@ -187,8 +186,14 @@ def _grouped(value: object) -> str:
 
 
 def _picture_source(path: Path) -> str:
-    """A picture of a run as a data URI. Raises DataError if it is damaged."""
-    return embedded(read_png(path), quality=QUALITY)
+    """A picture of a run as a data URI. Raises DataError if it is damaged or too large."""
+    picture = read_png(path)
+    if max(picture.size) > MAX_SIDE:
+        raise DataError(
+            f"{path}: is too large for a page; expected at most {MAX_SIDE:,} pixels in each "
+            f"direction, got {picture.width:,} x {picture.height:,}"
+        )
+    return embedded(picture, quality=QUALITY)
 
 
 def embedded(picture: Image.Image, **options: Any) -> str:

@@ -100,10 +100,10 @@ def _differences(
     """What a strip does not share with the others, in sentences."""
     sampler, first = opened.sampler, generators[0].sampler
     if sampler.z_dim != first.z_dim:
-        yield f"Its z has {sampler.z_dim} dimensions instead of {first.z_dim}: other noise."
-    if len({one.sampler.temperature for one in generators}) > 1:
+        yield f"Its z_dim is {sampler.z_dim} instead of {first.z_dim}: other noise."
+    if sampler.temperature != 1 and len({one.sampler.temperature for one in generators}) > 1:
         yield f"Its noise is multiplied by the temperature {sampler.temperature:g}."
     if classes and not opened.config.model.conditional:
         yield "It is unconditional: its columns have no class."
     elif classes and not _shares(opened, classes):
-        yield f"It has other classes: {', '.join(_classes(opened))}."
+        yield f"It has other classes: {', '.join(dict.fromkeys(_classes(opened)))}."

@@ -21,7 +21,9 @@ function showTraining({ lines, names, grids }) {
     if (!slider) return;
     slider.value = index;
     document.getElementById("grid").src = grids[index].src;
-    document.getElementById("grid-value").textContent = `epoch ${grids[index].label}`;
+    const text = `epoch ${grids[index].label}`;
+    document.getElementById("grid-slider-value").textContent = text;
+    slider.setAttribute("aria-valuetext", text);
   }
 
   function showLine(index) {
@@ -66,7 +68,7 @@ function showTraining({ lines, names, grids }) {
       ArrowLeft: shown - 1, ArrowRight: shown + 1, ArrowDown: shown - 1, ArrowUp: shown + 1,
       PageDown: shown - 20, PageUp: shown + 20, Home: 0, End: last,
     }[event.key];
-    if (wanted === undefined) return;
+    if (wanted === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     moveTo(wanted);
   });
