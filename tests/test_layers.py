@@ -334,6 +334,19 @@ def test_there_are_no_more_directions_than_components_of_z() -> None:
     assert directions.shape == (2, 2)
 
 
+def test_directions_of_a_long_z_are_those_that_the_few_outputs_see() -> None:
+    torch.manual_seed(0)
+    first = nn.Linear(40, 3)
+    tail = (nn.ReLU(), nn.Linear(3, 784), TO_IMAGE)
+    directions = strongest_directions(to_layers(opened(Small(0, first, *tail), 40)))
+    a = first.weight.detach().half().double()
+    values, vectors = torch.linalg.eigh(a.T @ a)
+    assert directions.shape == (3, 40)
+    assert (values[:-3].abs() < 1e-9).all()
+    overlap = (directions.double() * vectors.T.flip(0)[:3]).sum(dim=1).abs()
+    assert overlap.tolist() == pytest.approx([1.0] * 3, abs=1e-5)
+
+
 @pytest.mark.parametrize("classes", [0, 10])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", [*ARCHITECTURES, "varied"])
