@@ -80,7 +80,7 @@ def small_mnist(clean_tables: None, quick_scores: None) -> Iterator[None]:
 
 
 @pytest.fixture
-def small_programs(monkeypatch: pytest.MonkeyPatch, small_mnist: None) -> None:
+def small_programs(monkeypatch: pytest.MonkeyPatch, small_mnist: None, few_samples: None) -> None:
     """Make the presets and MNIST small, and copy what the commands name."""
     shutil.copytree(REPOSITORY / "docs", "docs")
     Path("configs").mkdir()
