@@ -17,6 +17,7 @@ from browser import Chromium, open_page
 from helpers import TINY, Cli, assert_refused, train_tiny
 from PIL import Image
 
+from mnistgan.commands.report import report as write_report
 from mnistgan.models import ARCHITECTURES
 from mnistgan.report import playable
 from mnistgan.report.charts import MAX_POINTS, Series, draw_chart
@@ -401,11 +402,14 @@ def pixels(tab: Any, canvas: str = "image") -> np.ndarray:
     return np.array(values).reshape(height, width, 4)[..., 0]
 
 
-@pytest.fixture
-def conditional_page(mnistgan: Cli) -> Path:
-    run = train_tiny("model.conditional=true", "model.width=0.25", config="hinge")
-    append_evaluation(run)
-    report(mnistgan)
+@pytest.fixture(scope="module")
+def conditional_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page that the tests only look at, so that they can share it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("shared"))
+        run = train_tiny("model.conditional=true", "model.width=0.25", config="hinge").absolute()
+        append_evaluation(run)
+        write_report(str(run), runs=run.parent, out=None, force=False, with_model=True)
     return run / "report.html"
 
 
@@ -417,7 +421,8 @@ def test_image_in_the_page_is_that_of_sample(
         return pixels(tab)
 
     shown = open_page(chromium, conditional_page, seven)
-    assert mnistgan("sample", "tiny", "--digit", "7", "--n", "1", "--out", "7.npz").exit_code == 0
+    run = conditional_page.parent
+    assert mnistgan("sample", run, "--digit", "7", "--n", "1", "--out", "7.npz").exit_code == 0
     drawn = np.load("7.npz")["images"].reshape(28, 28).astype(int)
     assert np.abs(shown - drawn).max() <= 2
     assert drawn.std() > 5

@@ -546,6 +546,7 @@ def test_trial_that_is_killed_twice_is_not_repeated_again() -> None:
     assert not Path("runs/s/best.yaml").exists()
 
 
+@pytest.mark.long  # the tests with a killed process share a study too
 def test_two_processes_share_the_trials() -> None:
     programs = [start("--trials", 6) for _ in range(2)]
     for program in programs:
@@ -573,7 +574,7 @@ def test_incomplete_last_line_of_a_journal_is_removed() -> None:
             assert log.read_text() == kept
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_ctrl_c_stops_all_jobs_and_their_trials_are_repeated_later(jobs: int) -> None:
     endless = ("training.max_steps=null", "output.checkpoint_every_seconds=1")
     program = start("--trials", 2, "--jobs", jobs, *endless)
