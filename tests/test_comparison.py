@@ -277,7 +277,7 @@ def test_runs_without_metrics_and_checkpoint_are_compared(mnistgan: Cli, run: Pa
         result = mnistgan("report", run, new, "--out", f"compare.{suffix}")
         assert result.exit_code == 0, result.stderr
     page = unescape(Path("compare.html").read_text())
-    assert "There is no checkpoint yet" in page
+    assert "The run has no checkpoint yet" in page
     assert f"new has not been scored; mnistgan evaluate {new} does it." in page
     assert compared(run, new).groups[1].seconds is None
     assert "no metrics yet" in mnistgan("report", run, new).stdout

@@ -205,7 +205,7 @@ def test_damaged_checkpoint_leaves_out_the_generator_and_says_why(mnistgan: Cli)
     run = RunFolder(train_tiny())
     run.latest.write_bytes(run.latest.read_bytes()[:-100])
     page = report(mnistgan)
-    assert "The generator cannot run in this page. runs/tiny/latest.pt" in page
+    assert "The generator cannot be used. runs/tiny/latest.pt" in page
     assert data_of(page)["model"] is None
 
 

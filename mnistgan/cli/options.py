@@ -108,6 +108,7 @@ RunsOption = Annotated[
 DeviceOption = Annotated[
     str, typer.Option(metavar="NAME", help="Device to compute on: auto, cpu, cuda, cuda:N or mps.")
 ]
+OfflineOption = Annotated[bool, typer.Option("--offline", metavar="", help="Do not download data.")]
 PluginOption = Annotated[
     list[Path] | None,
     typer.Option(

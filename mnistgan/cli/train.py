@@ -15,7 +15,7 @@ from mnistgan.cli.completion import (
     complete_run,
 )
 from mnistgan.cli.key_options import KeyCommand
-from mnistgan.cli.options import SEED, DeviceOption, PluginOption
+from mnistgan.cli.options import SEED, DeviceOption, OfflineOption, PluginOption
 from mnistgan.errors import CommandLineError
 from mnistgan.plugins import load_plugins
 from mnistgan.runs.budget import parse_budget
@@ -125,9 +125,7 @@ def train(
             rich_help_panel=DISPLAY,
         ),
     ] = False,
-    offline: Annotated[
-        bool, typer.Option("--offline", metavar="", help="Do not download data.")
-    ] = False,
+    offline: OfflineOption = False,
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
 ) -> None:

@@ -10,7 +10,14 @@ import typer
 from mnistgan.cli.app import app
 from mnistgan.cli.completion import complete_override, complete_preset
 from mnistgan.cli.key_options import KeyCommand
-from mnistgan.cli.options import DeviceOption, PluginOption, RunsOption, duration, whole_number
+from mnistgan.cli.options import (
+    DeviceOption,
+    OfflineOption,
+    PluginOption,
+    RunsOption,
+    duration,
+    whole_number,
+)
 from mnistgan.errors import CommandLineError
 from mnistgan.extras import require
 from mnistgan.signals import StopRequest
@@ -111,9 +118,7 @@ def tune(
             "--quiet", "-q", metavar="", help="Print only errors and the path of best.yaml."
         ),
     ] = False,
-    offline: Annotated[
-        bool, typer.Option("--offline", metavar="", help="Do not download data.")
-    ] = False,
+    offline: OfflineOption = False,
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
 ) -> None:
@@ -143,18 +148,18 @@ def tune(
     from mnistgan.commands.tune import Request, open_study
 
     request = Request(
-        study,
-        runs,
-        config,
-        tuple(overrides or ()),
-        trials,
-        confirm,
-        storage,
-        jobs,
-        None if timeout is None else time.time() + timeout,
-        device,
-        offline,
-        tuple(plugin or ()),
+        study=study,
+        runs=runs,
+        source=config,
+        words=tuple(overrides or ()),
+        trials=trials,
+        confirm=confirm,
+        storage=storage,
+        jobs=jobs,
+        ends_at=None if timeout is None else time.time() + timeout,
+        device=device,
+        offline=offline,
+        plugins=tuple(plugin or ()),
     )
     tuning = open_study(request, (lambda text: None) if quiet else console.note)
     if not quiet:

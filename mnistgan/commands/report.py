@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnistgan.errors import MnistganError
+from mnistgan.errors import ConversionError
 from mnistgan.files import atomic_write, to_bytes
 from mnistgan.report.facts import RunFacts, read_facts
+from mnistgan.report.latest import latest_generator
 from mnistgan.report.page import run_page
 from mnistgan.report.playable import Playable, playable
 from mnistgan.runs.folder import RunFolder, check_output
-from mnistgan.sampling import open_generator
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,10 @@ def _model(run: RunFacts, wanted: bool) -> tuple[Playable | None, str]:
     """The generator of the latest checkpoint, or None and the reason."""
     if not wanted:
         return None, "The page was written without the generator (--no-model)."
-    if not run.folder.latest.is_file():
-        return None, "The run has no checkpoint yet, so there is no generator to run."
+    opened = latest_generator(run)
+    if isinstance(opened, str):
+        return None, opened
     try:
-        return playable(open_generator(run.folder.latest, "cpu"), run.name), ""
-    except MnistganError as error:
+        return playable(opened, run.name), ""
+    except ConversionError as error:
         return None, f"The generator cannot run in this page. {error}"

@@ -17,27 +17,16 @@ from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.metrics import JUDGED, TIMINGS, MetricsRecord
 from mnistgan.runs.opening import repeated_run
 from mnistgan.runs.session import Session
-from mnistgan.runs.sessions import recorded_sessions, sessions_between
+from mnistgan.runs.sessions import NAMES, recorded_sessions, sessions_between
 from mnistgan.runs.tasks import measured
 
 NOT_COMPARED = TIMINGS | JUDGED | {"step"}
 """Keys of a line that are not compared. The step says which lines belong together."""
 HASH = "weights_sha256"
-FACTS = {
-    "mnistgan": "mnistgan",
-    "torch": "torch",
-    "device": "device",
-    "device_name": "processor",
-    "cpu": "CPU",
-    "cpu_capability": "CPU instructions",
-    "threads": "threads",
-    "processes": "processes",
-    "precision": "training.precision",
-    "compile": "training.compile",
-    "epochs": "training.epochs",
-    "steps": "training.steps",
-    "seed": "training.seed",
-    "plugins": "plugins",
+HARMLESS = ("python", "platform")
+"""Keys of a session that do not change the bits of a training"""
+FACTS = {key: name for key, name in NAMES.items() if key not in HARMLESS} | {
+    "seed": "training.seed"
 }
 """What may change the bits of a training: keys of run.json and of its sessions, and their names in
 a message"""

@@ -16,23 +16,14 @@ from mnistgan.errors import ConfigError
 from mnistgan.plugins import recorded
 from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.metrics import MetricsRecord
-from mnistgan.runs.sessions import recorded_sessions
+from mnistgan.runs.sessions import NAMES, recorded_sessions
 from mnistgan.runs.state import state_of, steps_taken
 
-SESSION_FACTS = {
-    "mnistgan": "mnistgan",
-    "torch": "torch",
-    "python": "Python",
-    "platform": "system",
-    "device": "device",
-    "device_name": "processor",
-    "cpu": "CPU",
-    "cpu_capability": "CPU instructions",
-    "threads": "threads per process",
-    "processes": "processes",
-    "precision": "precision",
-}
-"""Keys of a session in run.json, and their names in the report"""
+ENVIRONMENT = (
+    *("mnistgan", "torch", "python", "platform", "device", "device_name", "cpu"),
+    *("cpu_capability", "threads", "processes", "precision"),
+)
+"""Keys of a session in run.json that the report shows"""
 MAX_SHOWN = 80
 """Maximum length of a value from run.json in the report"""
 SLOWEST = 1e-6
@@ -88,7 +79,7 @@ class RunFacts:
         """The epoch of the last line of metrics."""
         return self.records[-1].epoch if self.records else 0.0
 
-    @property
+    @cached_property
     def seconds(self) -> float:
         """The time that the steps of all lines of metrics took."""
         images = self.config.data.batch_size
@@ -124,8 +115,8 @@ class RunFacts:
     def environment(self) -> list[tuple[str, str]]:
         """Versions and machine of the last session, by name."""
         return [
-            (name, _short(self.session[key]))
-            for key, name in SESSION_FACTS.items()
+            (NAMES[key], _short(self.session[key]))
+            for key in ENVIRONMENT
             if self.session.get(key) not in (None, "")
         ]
 
@@ -176,7 +167,7 @@ class RunFacts:
             words += ["--plugin", plugin.name]
         return " ".join(quote(word) for word in words)
 
-    @property
+    @cached_property
     def health(self) -> list[Period]:
         """The history of the diagnoses, in periods of the same kind."""
         diagnosed = [record for record in self.records if record.health]

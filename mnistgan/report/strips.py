@@ -7,11 +7,11 @@ from itertools import cycle, islice
 import torch
 from PIL import Image
 
-from mnistgan.errors import MnistganError
 from mnistgan.images import to_grid, to_picture, to_uint8
 from mnistgan.report.comparison import Group
 from mnistgan.report.facts import RunFacts
-from mnistgan.sampling import OpenedGenerator, draw, open_generator
+from mnistgan.report.latest import latest_generator
+from mnistgan.sampling import OpenedGenerator, draw
 
 COLUMNS = 10
 """Number of images of a strip"""
@@ -44,7 +44,7 @@ def draw_strips(groups: Sequence[Group], facts: Sequence[Sequence[RunFacts]]) ->
     that of the first generator. Conditional generators have the classes of the first one, by name.
     """
     opened = {
-        (index, run.label): _open(of_run)
+        (index, run.label): latest_generator(of_run)
         for index, (group, of_group) in enumerate(zip(groups, facts, strict=True))
         for run, of_run in zip(group.runs, of_group, strict=True)
     }
@@ -57,16 +57,6 @@ def draw_strips(groups: Sequence[Group], facts: Sequence[Sequence[RunFacts]]) ->
         for (index, label), one in opened.items()
     ]
     return Strips(classes, strips)
-
-
-def _open(run: RunFacts) -> OpenedGenerator | str:
-    """The generator of the latest checkpoint, or why there is none."""
-    if not run.folder.latest.is_file():
-        return "There is no checkpoint yet, so there are no samples."
-    try:
-        return open_generator(run.folder.latest, "cpu")
-    except MnistganError as error:
-        return f"The generator cannot be used. {error}"
 
 
 def _classes(opened: OpenedGenerator) -> list[str]:

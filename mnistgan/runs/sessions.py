@@ -3,6 +3,25 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+NAMES = {
+    "mnistgan": "mnistgan",
+    "torch": "torch",
+    "python": "Python",
+    "platform": "system",
+    "device": "device",
+    "device_name": "processor",
+    "cpu": "CPU",
+    "cpu_capability": "CPU instructions",
+    "threads": "threads",
+    "processes": "processes",
+    "precision": "training.precision",
+    "compile": "training.compile",
+    "epochs": "training.epochs",
+    "steps": "training.steps",
+    "plugins": "plugins",
+}
+"""Keys of a session in run.json, and their names for people"""
+
 
 def recorded_sessions(info: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The sessions in run.json that say at which step they started. Other entries are ignored."""

@@ -80,8 +80,8 @@ def study_progress(read: Callable[[], StudyOverview], quiet: bool) -> Iterator[C
         progress.show(read())
 
 
-def study_table(found: StudyOverview, rows: Sequence[TrialRow] | None = None) -> Table:
-    """The trials of a study, one per row."""
+def study_table(found: StudyOverview, rows: Sequence[TrialRow]) -> Table:
+    """Trials of a study, one per row."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("trial", justify="right")
     table.add_column("state")
@@ -90,7 +90,7 @@ def study_table(found: StudyOverview, rows: Sequence[TrialRow] | None = None) ->
         table.add_column(plain(key.rpartition(".")[2]), overflow="fold")
     table.add_column("time", justify="right")
     table.add_column("", overflow="fold")
-    for row in found.rows if rows is None else rows:
+    for row in rows:
         table.add_row(
             f"{'* ' * (row.number == found.best)}{row.number}",
             row.state,
@@ -103,9 +103,15 @@ def study_table(found: StudyOverview, rows: Sequence[TrialRow] | None = None) ->
     return table
 
 
-def study_report(found: StudyOverview) -> list[RenderableType]:
-    """The whole study: the table, the best trial, and how the best trials did with other seeds."""
-    parts: list[RenderableType] = [study_table(found), plain(_progress(found))]
+def study_report(
+    found: StudyOverview, rows: Sequence[TrialRow] | None = None
+) -> list[RenderableType]:
+    """The table, the best trial, and the scores of the best trials with other seeds.
+
+    rows: the trials of the table; None for all
+    """
+    table = study_table(found, found.rows if rows is None else rows)
+    parts: list[RenderableType] = [table, plain(_progress(found))]
     if found.confirmed:
         parts += [_confirmed_table(found.confirmed)]
     return parts
@@ -124,13 +130,7 @@ def _fitting(found: StudyOverview) -> RenderableType:
     """The part of the table that fits on the terminal."""
     room = max(3, messages.height - OTHER_LINES - 2 * len(found.confirmed))
     first = sorted(found.rows, key=_importance)[:room]
-    parts: list[RenderableType] = [
-        study_table(found, sorted(first, key=lambda row: row.number)),
-        plain(_progress(found)),
-    ]
-    if found.confirmed:
-        parts += [_confirmed_table(found.confirmed)]
-    return Group(*parts)
+    return Group(*study_report(found, sorted(first, key=lambda row: row.number)))
 
 
 def _importance(row: TrialRow) -> tuple[int, float]:

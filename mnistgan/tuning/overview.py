@@ -19,7 +19,7 @@ class TrialRow:
     values: dict[str, str]
     """The searched keys and their values; empty before the trial starts"""
     remark: str
-    """Why the trial failed, or which trial it repeats; else """ ""
+    """Why the trial failed, or which trial it repeats; otherwise empty"""
     seconds: float
     """How long the trial ran, or has been running"""
 
@@ -84,11 +84,12 @@ class StudyOverview:
 
 def best_of(rows: Sequence[TrialRow], confirmed: Sequence[Confirmed]) -> int | None:
     """The number of the best trial; see StudyOverview."""
-    means = {entry.mean: entry.number for entry in confirmed if entry.is_done}
-    if confirmed and len(means) == len(confirmed):
-        return means[min(mean for mean in means if mean is not None)]
-    scores = {row.score: row.number for row in rows if row.state == "complete"}
-    return scores[min(score for score in scores if score is not None)] if scores else None
+    if confirmed and all(entry.is_done for entry in confirmed):
+        return min((fmean(entry.scores), entry.number) for entry in confirmed)[1]
+    scores = [
+        (row.score, row.number) for row in rows if row.state == "complete" and row.score is not None
+    ]
+    return min(scores)[1] if scores else None
 
 
 def _seconds_left(rows: Sequence[TrialRow], slots: int) -> float | None:
