@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mnistgan.commands.evaluate import Evaluated, SampleFile, evaluate_source
+from mnistgan.commands.evaluate import Evaluated, evaluate_source
 from mnistgan.commands.evaluate import evaluate as evaluate_target
 from mnistgan.config import Config
 from mnistgan.data import check_samples
@@ -20,6 +20,7 @@ from mnistgan.runs.events import Event, Finished
 from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.metrics import MetricsRecord
 from mnistgan.runs.opening import new_run
+from mnistgan.samples import SampleFile
 
 __all__ = ["Generator", "Picture", "Run", "evaluate", "load", "train"]
 

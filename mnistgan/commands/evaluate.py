@@ -1,6 +1,5 @@
 """Score the images of a generator, or images written by any program."""
 
-import hashlib
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -18,9 +17,7 @@ from mnistgan.data import (
     DatasetEntry,
     Split,
     dataset_entry,
-    default_dataset,
     is_sample_file,
-    read_samples,
 )
 from mnistgan.devices import resolve_device
 from mnistgan.errors import DataError
@@ -39,7 +36,7 @@ from mnistgan.evaluation.measuring import (
 from mnistgan.evaluation.neighbours import Neighbours, nearest_neighbours, real_distances
 from mnistgan.evaluation.panel import draw_panel, nearest_pairs
 from mnistgan.evaluation.reference import SHIPPED_JUDGES
-from mnistgan.evaluation.result import Evaluation, Origin, Yardstick
+from mnistgan.evaluation.result import Evaluation, Yardstick
 from mnistgan.evaluation.scores import (
     Scorer,
     Scores,
@@ -50,13 +47,12 @@ from mnistgan.evaluation.scores import (
 )
 from mnistgan.evaluation.verdicts import Measured, verdict, verdict_without_judge
 from mnistgan.files import atomic_write
-from mnistgan.images import to_grid, to_uint8, write_png
+from mnistgan.images import to_grid, write_png
 from mnistgan.runs.folder import RunFolder, check_output, find_checkpoint, is_run
-from mnistgan.sampling import BLOCK, OpenedGenerator, generate, open_generator
+from mnistgan.samples import FEWEST, SampleFile, Samples, TrainedGenerator
+from mnistgan.sampling import open_generator
 
 Load = Callable[[Split], Dataset]
-FEWEST = 100
-"""Minimum number of samples; with fewer, the distances are meaningless"""
 ENOUGH = 5_000
 """Below this number, the Fréchet distance is biased upwards and `evaluate` warns"""
 ENOUGH_TEST = 1_000
@@ -75,100 +71,6 @@ class Evaluated:
     notes: tuple[str, ...]
     written: Path | None
     """The file that the result was appended to"""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """The images to score, and their source."""
-
-    images: Tensor
-    """(N, C, 28, 28) uint8"""
-    labels: Tensor | None
-    """(N,), the requested classes"""
-    origin: Origin
-
-
-@dataclass(frozen=True)
-class SampleFile:
-    """Images written by any program. They do not belong to a run."""
-
-    target: str
-    images: Tensor
-    labels: Tensor | None
-    root: None = None
-    run: None = None
-
-    @classmethod
-    def open(cls, target: str) -> "SampleFile":
-        """Read the images. Raises DataError if they cannot be read or are too few."""
-        return cls.of(target, *read_samples(Path(target)))
-
-    @classmethod
-    def of(cls, target: str, images: Tensor, labels: Tensor | None) -> "SampleFile":
-        """Images (N, C, 28, 28) uint8 in memory. Raises DataError if they are too few."""
-        if len(images) < FEWEST:
-            raise DataError(
-                f"{target}: has too few images; expected {FEWEST} or more, got {len(images)}"
-            )
-        return cls(target, images, labels)
-
-    @property
-    def channels(self) -> int:
-        return self.images.shape[1]
-
-    @property
-    def dataset(self) -> str:
-        return default_dataset(self.channels)
-
-    def draw(self, count: int, seed: int) -> Generator[Working, None, Samples]:
-        """The first `count` images."""
-        yield from ()
-        path = Path(self.target)
-        origin = Origin(self.target, _sha256(path) if path.is_file() else None)
-        labels = None if self.labels is None else self.labels[:count]
-        return Samples(self.images[:count], labels, origin)
-
-
-@dataclass(frozen=True)
-class TrainedGenerator:
-    """A trained generator, which draws any number of images."""
-
-    opened: OpenedGenerator
-
-    @property
-    def target(self) -> str:
-        return self.opened.name
-
-    @property
-    def channels(self) -> int:
-        return self.opened.channels
-
-    @property
-    def dataset(self) -> str:
-        return self.opened.config.data.dataset
-
-    @property
-    def root(self) -> Path | None:
-        return self.opened.config.data.root
-
-    @property
-    def run(self) -> RunFolder | None:
-        return RunFolder.containing(self.opened.path)
-
-    def draw(self, count: int, seed: int) -> Generator[Working, None, Samples]:
-        """Draw images 0 .. count - 1 of `seed`, with the class frequencies of the training set."""
-        opened = self.opened
-        blocks, asked = [], []
-        for images, classes in generate(
-            opened.sampler, count, seed, opened.device, in_proportion=True
-        ):
-            blocks.append(to_uint8(images))
-            asked.append(classes)
-            yield Working("drawing", min(count, len(blocks) * BLOCK), count)
-        labels = torch.cat(asked) if opened.config.model.conditional else None
-        weights = "ema" if opened.is_averaged else "raw"
-        origin = Origin(opened.name, _sha256(opened.path), weights, opened.step)
-        return Samples(torch.cat(blocks), labels, origin)
 
 
 def evaluate(
@@ -472,8 +374,3 @@ def _check_labels(samples: Samples, classes: int) -> None:
             f"{samples.origin.path}: expected labels in 0..{classes - 1}, got {labels.min()} to "
             f"{labels.max()}"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
