@@ -5,6 +5,7 @@ result of the operation before it. Arrays are in C order, so a change of shape n
 
 | kind | values |
 |---|---|
+| clusters | z, edges, embedding (clusters of all classes, length) |
 | linear | weight (outputs, inputs), bias |
 | convolution | weight (outputs, inputs, height, width), bias, stride, padding, input, output |
 | transposed_convolution | weight (outputs, height, width, inputs), and those of convolution |
@@ -12,7 +13,10 @@ result of the operation before it. Arrays are in C order, so a change of shape n
 | leaky_relu | slope: x if x > 0, else slope x |
 | tanh | |
 
-stride, padding and factor are (vertical, horizontal); input and output are shapes (C, H, W).
+`clusters` is described in models/clustered.py. It replaces the last two components of z and the
+class weights with a vector for the clusters. z is the length of z, and edges (classes,
+clusters - 1) are the ends of the arcs. stride, padding and factor are (vertical, horizontal); input
+and output are shapes (C, H, W).
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -22,8 +26,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from mnistgan.errors import ConversionError
+from mnistgan.models.clustered import DIRECTION, EMBEDDING, Clustered
 from mnistgan.models.conditioning import Chain, Concatenation
 from mnistgan.models.sizes import IMAGE_SIZE
 from mnistgan.sampling import OpenedGenerator, eval_mode
@@ -82,8 +88,11 @@ def to_layers(opened: OpenedGenerator) -> Layers:
         packed, weights = _pack(operations)
     except ConversionError as error:
         raise ConversionError(f"{opened.name}: G cannot run in a browser: {error}") from None
-    z_dim = opened.sampler.z_dim
-    classes = operations[0].tensors["weight"].shape[-1] - z_dim
+    z_dim, first = opened.sampler.z_dim, operations[0]
+    if first.kind == "clusters":
+        classes = len(first.values["edges"]) if opened.config.model.conditional else 0
+    else:
+        classes = first.tensors["weight"].shape[-1] - z_dim
     return Layers(z_dim, classes, opened.channels, packed, weights)
 
 
@@ -91,13 +100,15 @@ def strongest_directions(layers: Layers, count: int = 5) -> Tensor:
     """The directions of z that change the output of G's first layer most, strongest first.
 
     They are the eigenvectors of A^T A with the largest eigenvalues, where A z + b is the first
-    layer for fixed classes, including its batch normalization (Shen and Zhou 2021). The
+    layer for fixed classes or clusters, including its batch normalization (Shen and Zhou 2021). The
     largest component of each in absolute value is positive.
 
     Returns (min(count, z_dim, outputs of the layer), z_dim), of unit length and orthogonal.
     """
-    weight = layers.tensor(layers.operations[0]["weight"])
-    a = weight.flatten(0, -2)[:, : layers.z_dim]
+    clustered = layers.operations[0]["kind"] == "clusters"
+    weight = layers.tensor(layers.operations[clustered]["weight"])
+    unused = DIRECTION if clustered else 0
+    a = pad(weight.flatten(0, -2)[:, : layers.z_dim - unused], (0, unused))
     if len(a) < layers.z_dim:  # the same vectors, from the smaller matrix
         directions = torch.linalg.svd(a, full_matrices=False).Vh[:count]
     else:
@@ -108,7 +119,20 @@ def strongest_directions(layers: Layers, count: int = 5) -> Tensor:
 
 
 def _operations(opened: OpenedGenerator) -> list[_Operation]:
-    generator = opened.sampler.generator
+    """The operations of G; for clusters, the first one chooses the cluster."""
+    generator, z_dim = opened.sampler.generator, opened.sampler.z_dim
+    if not isinstance(generator, Clustered):
+        return _operations_of_chain(generator, z_dim, opened)
+    edges = generator.edges()[:, 1:-1].tolist()
+    embedding = generator.embedding.weight.detach().cpu().double()
+    choice = _Operation("clusters", {"z": z_dim, "edges": edges}, {"embedding": embedding})
+    chain = _operations_of_chain(generator.network, z_dim - DIRECTION + EMBEDDING, opened)
+    return [choice, *chain]
+
+
+def _operations_of_chain(
+    generator: nn.Module, z_dim: int, opened: OpenedGenerator
+) -> list[_Operation]:
     if not isinstance(generator, Chain) or type(generator).forward is not Chain.forward:
         raise ConversionError(f"{type(generator).__name__} has its own forward; expected a Chain")
     for name, module in generator.named_modules():
@@ -117,7 +141,7 @@ def _operations(opened: OpenedGenerator) -> list[_Operation]:
     _check_type("condition", generator.condition, (Concatenation,))
     _check_type("layers", generator.layers, (nn.Sequential,))
     operations: list[_Operation] = []
-    inputs = opened.sampler.z_dim + generator.condition.extra
+    inputs = z_dim + generator.condition.extra
     x = torch.zeros(2, inputs, device=opened.device)
     with torch.no_grad(), eval_mode(generator):
         for name, module in generator.layers.named_children():

@@ -3,7 +3,7 @@
 import base64
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from mnistgan.config import load_config
 from mnistgan.errors import ConversionError
 from mnistgan.layers import Layers, strongest_directions, to_layers
 from mnistgan.models import ARCHITECTURES
+from mnistgan.models.clustered import EMBEDDING, Clustered
 from mnistgan.models.conditioning import Chain
 from mnistgan.models.sizes import Sizes
 from mnistgan.models.spectral import spectral_norm
@@ -83,9 +84,24 @@ def opened(generator: nn.Module, z_dim: int, channels: int = 1) -> OpenedGenerat
 
 def built(name: str, channels: int = 1, classes: int = 0, width: float = 0.125) -> OpenedGenerator:
     """A generator with random weights and statistics, whose images have contrast."""
-    torch.manual_seed(0)
     z_dim = 7 if name == "varied" else 12
-    sizes = Sizes(z_dim, channels, width, classes)
+    return opened(with_contrast(name, Sizes(z_dim, channels, width, classes)), z_dim, channels)
+
+
+def built_with_clusters(name: str, classes: int = 0) -> OpenedGenerator:
+    """The same with six clusters per class, of different sizes, one of them empty."""
+    count = 6 * max(1, classes)
+    inner = with_contrast(name, Sizes(10 + EMBEDDING, 1, 0.125, 0))
+    model = Clustered(inner, max(1, classes), 6)
+    model.set_counts(torch.tensor([0, 1, 1, 1, 2, 2, 4, 5, 5, *range(8, count, 3)]))
+    config = load_config(
+        "mlp", ["model.clusters=6", f"model.conditional={str(classes > 0).lower()}"]
+    )
+    return replace(opened(model, 12), config=config)
+
+
+def with_contrast(name: str, sizes: Sizes) -> nn.Module:
+    torch.manual_seed(0)
     generator = varied(sizes) if name == "varied" else ARCHITECTURES[name].generator(sizes)
     for module in generator.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -96,7 +112,7 @@ def built(name: str, channels: int = 1, classes: int = 0, width: float = 0.125) 
                 nn.init.normal_(module.bias, std=0.3)
         elif isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(module.weight)
-    return opened(generator, z_dim, channels)
+    return generator
 
 
 def inputs(layers: Layers, count: int) -> tuple[Tensor, Tensor | None]:
@@ -117,6 +133,16 @@ def in_torch(layers: Layers, z: Tensor, shares: Tensor | None) -> Tensor:
     def tensor(place: dict[str, Any]) -> Tensor:
         start, count = place["offset"], math.prod(place["shape"])
         return torch.from_numpy(weights[start : start + count]).reshape(place["shape"])
+
+    def clusters(x: Tensor, o: dict[str, Any]) -> Tensor:
+        z, weights = x[:, : o["z"]], x[:, o["z"] :]
+        turn = torch.atan2(z[:, -1], z[:, -2]) / (2 * math.pi) % 1
+        total = torch.zeros(len(x), EMBEDDING).double()
+        for label, ends in enumerate(torch.tensor(o["edges"]).double()):
+            chosen = label * (len(ends) + 1) + torch.bucketize(turn, ends, right=True)
+            weight = weights[:, label : label + 1] if weights.numel() else 1
+            total += weight * tensor(o["embedding"])[chosen]
+        return torch.cat((z[:, :-2], total), dim=1)
 
     def linear(x: Tensor, o: dict[str, Any]) -> Tensor:
         return functional.linear(x.flatten(1), tensor(o["weight"]), tensor(o["bias"]))
@@ -145,6 +171,7 @@ def in_torch(layers: Layers, z: Tensor, shares: Tensor | None) -> Tensor:
         return x.repeat_interleave(vertical, dim=2).repeat_interleave(horizontal, dim=3)
 
     kinds: dict[str, Callable[[Tensor, dict[str, Any]], Tensor]] = {
+        "clusters": clusters,
         "linear": linear,
         "convolution": convolution,
         "transposed_convolution": transposed_convolution,
@@ -195,6 +222,19 @@ def test_operations_compute_the_images_of_g(name: str, channels: int, classes: i
     layers = to_layers(source)
     assert (layers.channels, layers.classes) == (channels, classes)
     z, shares = inputs(layers, 20)
+    with torch.no_grad():
+        expected = source.sampler.generator(z, shares)
+    assert expected.std() > 0.1
+    assert (in_torch(layers, z, shares) - expected).abs().max() < ROUNDING
+
+
+@pytest.mark.parametrize("classes", [0, 10])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_operations_choose_the_clusters_of_g(name: str, classes: int) -> None:
+    source = built_with_clusters(name, classes)
+    layers = to_layers(source)
+    assert (layers.z_dim, layers.classes) == (12, classes)
+    z, shares = inputs(layers, 60)
     with torch.no_grad():
         expected = source.sampler.generator(z, shares)
     assert expected.std() > 0.1
@@ -328,6 +368,18 @@ def test_directions_are_the_right_singular_vectors_of_the_first_layer(name: str)
     assert (largest > 0).all()
 
 
+def test_directions_do_not_change_the_cluster() -> None:
+    source = built_with_clusters("conv")
+    directions = strongest_directions(to_layers(source))
+    model = source.sampler.generator
+    assert isinstance(model, Clustered)
+    plain = to_layers(opened(model.network, 10 + EMBEDDING))
+    expected = strongest_directions(replace(plain, z_dim=10))
+    assert directions.shape == (5, 12)
+    assert (directions[:, 10:] == 0).all()
+    assert (directions[:, :10] - expected).abs().max() < 1e-4
+
+
 def test_there_are_no_more_directions_than_components_of_z() -> None:
     layers = to_layers(opened(Small(0, nn.Linear(2, 784), TO_IMAGE), 2))
     directions = strongest_directions(layers)
@@ -355,6 +407,15 @@ def test_browser_computes_the_operations(
 ) -> None:
     layers = to_layers(built(name, channels, classes))
     z, shares = inputs(layers, 5)
+    expected = in_torch(layers, z, shares)
+    assert (in_browser(chromium, layers, z, shares) - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("classes", [0, 10])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_browser_chooses_the_clusters(chromium: Chromium, name: str, classes: int) -> None:
+    layers = to_layers(built_with_clusters(name, classes))
+    z, shares = inputs(layers, 37)
     expected = in_torch(layers, z, shares)
     assert (in_browser(chromium, layers, z, shares) - expected).abs().max() < 1e-5
 

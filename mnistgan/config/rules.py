@@ -24,6 +24,8 @@ class Rule(NamedTuple):
         return any(path in locations or path[:1] in locations for path in paths)
 
 
+LEAST_CLUSTERED_Z = 3
+"""The two components of z that choose the cluster, and at least one for the rest of the image"""
 PENALTIES = ("loss.r1", "loss.r2", "loss.gradient_penalty")
 
 
@@ -57,7 +59,14 @@ def _compiled_penalty(compilation: str, penalty: float) -> str | None:
     return None
 
 
+def _clusters_without_noise(clusters: int | None, z_dim: int) -> str | None:
+    if clusters is not None and z_dim < LEAST_CLUSTERED_Z:
+        return f"clusters need two components of z; expected z_dim {LEAST_CLUSTERED_Z} or more"
+    return None
+
+
 RULES = (
+    Rule(("model.clusters", "model.z_dim"), _clusters_without_noise),
     Rule(("model.minibatch_stddev", "data.batch_size"), _stddev_groups),
     Rule(("model.spectral_norm", "loss.weight_clip"), _clipped_spectral_norm),
     *(Rule(("loss.weight_clip", penalty), _clipped_penalty) for penalty in PENALTIES),

@@ -80,6 +80,10 @@ class ModelConfig(Section):
     """Factor by which every hidden width and channel count is multiplied."""
     conditional: bool = False
     """Pass the class of each image to G and D."""
+    clusters: int | None = Field(None, ge=2, le=200)
+    """Divide the training images, or those of each class if the model is conditional, into this
+    many clusters of similar images. D gets the cluster of each image, and G chooses it from z.
+    null: no clusters."""
     spectral_norm: bool = False
     """Apply spectral normalization to every layer of D."""
     minibatch_stddev: bool = False

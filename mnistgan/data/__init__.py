@@ -1,6 +1,7 @@
 """Data sets: load them, check them, and draw shuffled batches from them."""
 
 from mnistgan.data.batches import Batches, to_unit_range
+from mnistgan.data.clusters import cluster_images
 from mnistgan.data.dataset import (
     MAX_NAME_LENGTH,
     Access,
@@ -33,6 +34,7 @@ __all__ = [
     "Split",
     "are_class_names",
     "check_samples",
+    "cluster_images",
     "dataset_entry",
     "decode_own",
     "default_dataset",

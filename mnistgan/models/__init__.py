@@ -13,6 +13,7 @@ from torch import nn
 
 from mnistgan.config import ModelConfig, Rule
 from mnistgan.models import conv, dcgan, mlp
+from mnistgan.models.clustered import DIRECTION, EMBEDDING, Clustered
 from mnistgan.models.sizes import Sizes
 from mnistgan.models.spectral import spectral_norm
 from mnistgan.tables import Table, known_name
@@ -42,13 +43,21 @@ ARCHITECTURES: Table[Architecture] = Table(
 def build_generator(config: ModelConfig, channels: int, classes: int = 0) -> nn.Module:
     """A new G; its weights are drawn from torch's default generator.
 
-    classes: the number of classes in the data, ignored if the model is unconditional.
+    classes: the number of classes in the data, ignored if the model is unconditional. With
+    `model.clusters`, G chooses a cluster of the class from z.
     """
-    return ARCHITECTURES[config.architecture].generator(_sizes(config, channels, classes))
+    build, sizes = ARCHITECTURES[config.architecture].generator, _sizes(config, channels, classes)
+    if config.clusters is None:
+        return build(sizes)
+    network = build(sizes._replace(z_dim=config.z_dim - DIRECTION + EMBEDDING, classes=0))
+    return Clustered(network, sizes.classes // config.clusters, config.clusters)
 
 
 def build_discriminator(config: ModelConfig, channels: int, classes: int = 0) -> nn.Module:
-    """A new D; its weights are drawn from torch's default generator."""
+    """A new D; its weights are drawn from torch's default generator.
+
+    With `model.clusters`, its labels are the clusters of all classes.
+    """
     network = ARCHITECTURES[config.architecture].discriminator(_sizes(config, channels, classes))
     if config.spectral_norm:
         for module in network.modules():
@@ -63,6 +72,8 @@ def parameter_count(model: nn.Module) -> int:
 
 def _sizes(config: ModelConfig, channels: int, classes: int) -> Sizes:
     classes = classes if config.conditional else 0
+    if config.clusters is not None:
+        classes = config.clusters * max(1, classes)
     return Sizes(config.z_dim, channels, config.width, classes, config.minibatch_stddev)
 
 

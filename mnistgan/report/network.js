@@ -55,6 +55,28 @@ class Network {
 
   /** For each kind of operation, a function that returns a step: (x, batch) => y. */
   static #KINDS = {
+    // The direction of the last two components of z chooses a cluster of each class.
+    clusters: ({ z, edges, embedding }, tensor) => {
+      const [vectors, size] = [tensor(embedding), embedding.shape[1]];
+      const [rest, clusters] = [z - 2, edges[0].length + 1];
+      const result = Network.#buffer();
+      return (x, batch) => {
+        const isConditional = x.length > z * batch;
+        const y = result((rest + size) * batch).fill(0);
+        y.set(x.subarray(0, rest * batch));
+        for (let i = 0; i < batch; i++) {
+          const turn = Math.atan2(x[(rest + 1) * batch + i], x[rest * batch + i]) / (2 * Math.PI);
+          edges.forEach((ends, label) => {
+            const chosen = ends.filter((end) => end <= (turn + 1) % 1).length;
+            const weight = isConditional ? x[(z + label) * batch + i] : 1;
+            for (let k = 0; k < size; k++)
+              y[(rest + k) * batch + i] += weight * vectors[(label * clusters + chosen) * size + k];
+          });
+        }
+        return y;
+      };
+    },
+
     linear: (operation, tensor) => {
       const [weight, bias] = [tensor(operation.weight), tensor(operation.bias)];
       const result = Network.#buffer();

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from mnistgan.config import STDDEV_GROUP, Config
-from mnistgan.data import DATASET_RULES, Dataset, Split, load_dataset
+from mnistgan.config import STDDEV_GROUP, Config, ModelConfig
+from mnistgan.data import DATASET_RULES, Dataset, Split, cluster_images, load_dataset
 from mnistgan.devices import (
     available_bytes,
     resolve_compilation,
@@ -98,7 +99,15 @@ def build_trainer(
             "model.z_dim"
         )
     torch.set_num_threads(resolve_threads(config.training.threads))
-    return Trainer(config, dataset.images, dataset.labels, device, workers)
+    return Trainer(config, dataset.images, _labels(config.model, dataset), device, workers)
+
+
+def _labels(model: ModelConfig, dataset: Dataset) -> Tensor:
+    """What D is told about each image (N,): its class, or its cluster."""
+    if model.clusters is None:
+        return dataset.labels
+    classes = dataset.labels if model.conditional else torch.zeros_like(dataset.labels)
+    return cluster_images(dataset.images, classes, model.clusters)
 
 
 def _check_parts(config: Config, count: int) -> None:

@@ -14,6 +14,7 @@ from mnistgan.config import Config
 from mnistgan.data import Batches
 from mnistgan.errors import NonFiniteError
 from mnistgan.models import ARCHITECTURES, build_discriminator, build_generator
+from mnistgan.models.clustered import Clustered
 from mnistgan.training.augment import add_noise, translate
 from mnistgan.training.ema import update_ema, warm_decay
 from mnistgan.training.fingerprint import weights_sha256
@@ -41,14 +42,15 @@ class Trainer:
         device: torch.device,
         workers: Workers = ALONE,
     ) -> None:
-        """images: the whole data set, (N, C, 28, 28) uint8; labels: (N,), classes starting at 0.
+        """images: the whole data set, (N, C, 28, 28) uint8; labels: (N,), classes starting at 0, or
+        the clusters of all classes if the model has clusters.
 
         With several `workers`, each computes its part of every batch.
         Raises ConfigError if the optimizer rejects one of its arguments.
         """
         seed = config.training.seed
         torch.manual_seed(seed)
-        channels, classes = images.shape[1], int(labels.max()) + 1
+        channels, classes = images.shape[1], int(labels.max()) // (config.model.clusters or 1) + 1
         self.config = config
         self.device = device
         self.workers = workers
@@ -56,6 +58,8 @@ class Trainer:
         self.normalizes_batch = ARCHITECTURES[config.model.architecture].d_normalizes_batch
         self.generator = build_generator(config.model, channels, classes).to(device)
         self.discriminator = build_discriminator(config.model, channels, classes).to(device)
+        if isinstance(self.generator, Clustered):
+            self.generator.set_counts(labels)
         self.autocast = torch.autocast(
             device.type, torch.bfloat16, enabled=config.training.precision == "bf16"
         )
@@ -126,9 +130,12 @@ class Trainer:
         self.window.append(self._measure(d_loss, g_loss, real_logits, fake_logits))
 
     def generate(self, labels: Tensor) -> Tensor:
-        """G's images (B, C, 28, 28) from fresh noise, for the classes `labels` (B,)."""
+        """G's images (B, C, 28, 28) from fresh noise, for the classes or clusters `labels` (B,)."""
+        z = self.noise()
+        if isinstance(self.generator, Clustered):
+            z, labels = self.generator.aim(z, labels)
         with self.autocast:
-            images: Tensor = self.generator(self.noise(), labels)
+            images: Tensor = self.generator(z, labels)
         return images.float()
 
     def logits(self, images: Tensor, labels: Tensor) -> Tensor:
