@@ -32,8 +32,13 @@ COLUMNS = {
 }
 
 
-def train_and_score(name: str, seed: int, out: Path, args: list[str], cas: bool) -> dict[str, Any]:
-    """Train and score one run, or read its result if it exists."""
+def train_and_score(
+    name: str, seed: int, out: Path, args: list[str], cas: bool, config: str | None = None
+) -> dict[str, Any]:
+    """Train and score one run of a configuration, or read its result if it exists.
+
+    The configuration is the preset called `name` if none is given.
+    """
     path = out / f"{name}-{seed}.json"
     if path.exists():
         return dict(json.loads(path.read_text()))
@@ -45,7 +50,7 @@ def train_and_score(name: str, seed: int, out: Path, args: list[str], cas: bool)
         subprocess.run([*program, "train", "--resume", str(run), "--quiet"], check=True)
     else:
         where = ["--runs", str(run.parent), "--name", run.name, "--seed", str(seed), "--quiet"]
-        subprocess.run([*program, "train", "--config", name, *where, *args], check=True)
+        subprocess.run([*program, "train", "--config", config or name, *where, *args], check=True)
     minutes = None if interrupted else (time.perf_counter() - started_at) / 60
     options = ["--json", *(["--cas"] if cas else [])]
     done = subprocess.run(
