@@ -7,11 +7,14 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import processes
+import psycopg
 import pytest
 import torch
 from database import started_postgres
@@ -649,6 +652,23 @@ def test_killed_process_loses_no_trial_in_postgresql(postgres: str, mnistgan: Cl
     shown = mnistgan("tune", "--show", "s", "--storage", postgres)
     assert "4 trials ended (4 complete, 0 pruned, 0 failed)" in shown.stdout
     assert Path("b/s/best.yaml").exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # quietly() in one thread ends while another still warns
+def test_processes_may_create_the_tables_at_the_same_time(postgres: str) -> None:
+    for number in range(3):
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE empty{number}")  # type: ignore[arg-type]
+        url = postgres.replace("/postgres?", f"/empty{number}?")
+        assert url != postgres
+        together = Barrier(4)
+
+        def connect(url: str = url, together: Barrier = together) -> bool:
+            together.wait()
+            return stored_study(open_storage(Path("."), url), "s") is None
+
+        with ThreadPoolExecutor(4) as pool:
+            assert all(done.result() for done in [pool.submit(connect) for _ in range(4)])
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from mnistgan.errors import CommandLineError, RunError
@@ -33,6 +33,8 @@ JOURNAL = "journal.log"
 HEARTBEAT_SECONDS = 60
 """How often a running trial reports to a database; it is lost after twice this time"""
 DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
+COLLISIONS = 5
+"""How often two processes may collide while they create the tables"""
 MAX_DIFFERENCES = 6
 """Number of differences between two spaces that a message names"""
 SCORES = 4
@@ -164,7 +166,7 @@ class Database:
             address = address.set(drivername="postgresql+psycopg")
         self.shown = f"--storage {address.render_as_string(hide_password=True)}"
         with quietly(), naming_database(self.shown):
-            self.backend: BaseStorage = _twice(
+            self.backend: BaseStorage = _until_created(
                 partial(
                     RDBStorage,
                     address.render_as_string(hide_password=False),
@@ -197,14 +199,16 @@ def naming_database(shown: str) -> Iterator[None]:
         raise RunError(f"{shown}: cannot be used: {line}") from None
 
 
-def _twice(connect: Callable[[], RDBStorage]) -> RDBStorage:
-    """Connect again if another process has created the tables at the same time.
+def _until_created(connect: Callable[[], RDBStorage]) -> RDBStorage:
+    """Connect again while another process creates the tables at the same time.
 
-    Raises CommandLineError if the driver of the database is not installed.
+    The tables, the version of Optuna and that of its tables are created one after the other, and
+    each may collide. Raises CommandLineError if the driver of the database is not installed.
     """
     try:
-        return connect()
-    except SQLAlchemyError:
+        for _ in range(COLLISIONS):
+            with suppress(IntegrityError, ProgrammingError):
+                return connect()
         return connect()
     except ImportError as error:
         raise CommandLineError(f"--storage: {str(error).splitlines()[0]}") from None
