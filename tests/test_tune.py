@@ -230,6 +230,20 @@ def test_study_with_another_space_is_refused_with_the_difference(mnistgan: Cli) 
 
 
 @pytest.mark.usefixtures("few_samples")
+def test_study_of_an_earlier_version_with_fewer_keys_is_continued(mnistgan: Cli) -> None:
+    tune(mnistgan, "--trials", 1)
+    joined = stored_study(open_storage(Path("runs/s"), None), "s")
+    assert joined is not None
+    earlier = dict(joined.user_attrs["identity"])
+    del earlier["model.clusters"]
+    joined.set_user_attr("identity", earlier)
+    refused = tune(mnistgan, "--trials", 2, words=(*SPACE, "model.clusters=3"))
+    assert_refused(refused, "model.clusters is null there and 3 here")
+    assert tune(mnistgan, "--trials", 2).exit_code == 0
+    assert [row.state for row in rows()] == ["complete", "complete"]
+
+
+@pytest.mark.usefixtures("few_samples")
 def test_scores_of_another_judge_are_refused(mnistgan: Cli) -> None:
     tune(mnistgan, "--trials", 1)
     joined = stored_study(open_storage(Path("runs/s"), None), "s")
@@ -658,7 +672,7 @@ def test_killed_process_loses_no_trial_in_postgresql(postgres: str, mnistgan: Cl
 def test_processes_may_create_the_tables_at_the_same_time(postgres: str) -> None:
     for number in range(3):
         with psycopg.connect(postgres, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE empty{number}")  # type: ignore[arg-type]
+            connection.execute(f"CREATE DATABASE empty{number}")
         url = postgres.replace("/postgres?", f"/empty{number}?")
         assert url != postgres
         together = Barrier(4)

@@ -119,16 +119,25 @@ class Space:
 
     def identity(self) -> dict[str, str]:
         """All that must agree between the processes of a study: keys and values as text."""
-        known = {
-            key: json.dumps(value)
-            for key, value in flatten(self.base.to_mapping()).items()
-            if key not in LOCAL_KEYS
-        }
-        return known | {key: str(values) for key, values in self.searched.items()}
+        searched = {key: str(values) for key, values in self.searched.items()}
+        return _identity(self.base) | searched
 
     def suggest(self, trial: "Trial") -> dict[str, str]:
         """The values of the searched keys in a trial."""
         return {key: values.suggest(trial, key) for key, values in self.searched.items()}
+
+
+def default_identity() -> dict[str, str]:
+    """What `Space.identity` says about keys that a study of an earlier version did not have."""
+    return _identity(Config())
+
+
+def _identity(config: Config) -> dict[str, str]:
+    return {
+        key: json.dumps(value)
+        for key, value in flatten(config.to_mapping()).items()
+        if key not in LOCAL_KEYS
+    }
 
 
 def read_space(source: str, words: Sequence[str]) -> Space:

@@ -220,10 +220,18 @@ def open_storage(folder: Path, url: str | None) -> Storage:
     return Journal(folder) if url is None else Database(url)
 
 
-def join_study(storage: Storage, name: str, identity: Mapping[str, str], *, prunes: bool) -> Study:
+def join_study(
+    storage: Storage,
+    name: str,
+    identity: Mapping[str, str],
+    *,
+    defaults: Mapping[str, str],
+    prunes: bool,
+) -> Study:
     """Open a study, or create it. Raises RunError, with the difference, if it has another identity.
 
-    The first process to open a study stores its identity.
+    The first process to open a study stores its identity. If it lacks a key that has been added to
+    the configuration since, the study has the default of this key.
     """
     with storage.exclusive():
         study = optuna.create_study(
@@ -236,7 +244,7 @@ def join_study(storage: Storage, name: str, identity: Mapping[str, str], *, prun
         )
         if "identity" not in study.user_attrs:
             study.set_user_attr("identity", dict(identity))
-        known = study.user_attrs["identity"]
+        known = {**defaults, **study.user_attrs["identity"]}
     if differences := _differences(known, identity):
         raise RunError(
             f"study {name}: searches another space: {'; '.join(differences)}. Use the same "

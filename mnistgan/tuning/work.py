@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mnistgan.errors import OutputError, RunError
 from mnistgan.runs.metrics import MetricsRecord
 from mnistgan.tuning.slots import SURPLUS, is_surplus, latest_attempts, slot_of, taken
-from mnistgan.tuning.space import Space
+from mnistgan.tuning.space import Space, default_identity
 from mnistgan.tuning.storage import Storage, join_study, naming_database, requeue
 from mnistgan.tuning.trial import Setting, TrialFailedError, TrialStoppedError, run_trial
 
@@ -72,7 +72,13 @@ class Worker:
 
     def join(self) -> Study:
         """Open or create the study. Raises RunError if it searches another space."""
-        return join_study(self.storage, self.name, self.identity, prunes=self.space.prunes)
+        return join_study(
+            self.storage,
+            self.name,
+            self.identity,
+            defaults=default_identity(),
+            prunes=self.space.prunes,
+        )
 
     def _fill(self, study: Study, slots: int, run: Callable[[Study, Trial, int], float]) -> None:
         """Run trials until all slots are filled and no trial is running anywhere."""
@@ -182,7 +188,7 @@ class Worker:
 
 def confirmation(storage: Storage, name: str) -> Study:
     """The repeated trials of a study, which are a study of their own. Created if it is missing."""
-    return join_study(storage, f"{name} confirm", {}, prunes=False)
+    return join_study(storage, f"{name} confirm", {}, defaults={}, prunes=False)
 
 
 def chosen_trials(repeats: Study) -> list[int]:
