@@ -19,10 +19,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from zoo import COLUMNS, row, train_and_score
+
+from mnistgan.tuning.storage import open_storage, stored_study
+from mnistgan.tuning.watching import overview
 
 TRIALS, CONFIRMED = 12, 3
 SEEDS = 3
@@ -86,15 +86,20 @@ def search(name: str, out: Path) -> Path:
 
 def trials(name: str, out: Path) -> list[dict[str, Any]]:
     """The trials of a study, as JSON values."""
-    journal = JournalStorage(JournalFileBackend(str(out / name / "journal.log")))
+    storage = open_storage(out / name, None)
+    study, found = stored_study(storage, name), overview(storage, name, None)
+    assert study is not None
+    assert found is not None
+    confirmed = {trial.number: trial.scores for trial in found.confirmed}
     return [
         {
             "trial": trial.number,
             "state": trial.state.name.lower(),
             "scores": list(trial.intermediate_values.values()),
+            "confirmed": confirmed.get(trial.number, ()),
             "values": trial.params,
         }
-        for trial in optuna.load_study(study_name=name, storage=journal).trials
+        for trial in study.get_trials()
     ]
 
 
