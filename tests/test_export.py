@@ -23,12 +23,19 @@ def export(mnistgan: Cli, *args: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "conditional"), [*((name, "true") for name in ARCHITECTURES), ("mlp", "false")]
+    ("architecture", "conditional", "clusters"),
+    [
+        *((name, "true", "null") for name in ARCHITECTURES),
+        ("mlp", "false", "null"),
+        ("mlp", "false", "3"),
+        ("mlp", "true", "3"),
+    ],
 )
 def test_onnx_graph_computes_the_images_of_torch(
-    mnistgan: Cli, architecture: str, conditional: str
+    mnistgan: Cli, architecture: str, conditional: str, clusters: str
 ) -> None:
-    train_tiny(f"model.architecture={architecture}", f"model.conditional={conditional}")
+    model = {"architecture": architecture, "conditional": conditional, "clusters": clusters}
+    train_tiny(*(f"model.{key}={value}" for key, value in model.items()))
     export(mnistgan, "tiny", "--out", "g.onnx")
     session = onnxruntime.InferenceSession("g.onnx")
     generator = package.load("tiny")

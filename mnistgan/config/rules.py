@@ -61,7 +61,7 @@ def _compiled_penalty(compilation: str, penalty: float) -> str | None:
 
 def _clusters_without_noise(clusters: int | None, z_dim: int) -> str | None:
     if clusters is not None and z_dim < LEAST_CLUSTERED_Z:
-        return f"clusters need two components of z; expected z_dim {LEAST_CLUSTERED_Z} or more"
+        return f"clusters take two components of z; expected z_dim {LEAST_CLUSTERED_Z} or more"
     return None
 
 

@@ -10,6 +10,8 @@ DIRECTION = 2
 """Number of components of z whose direction chooses the cluster"""
 EMBEDDING = 32
 """Length of the vector that tells the network the cluster"""
+COUNTS = "counts"
+"""The buffer that describes the training images, unlike the weights"""
 
 
 class Clustered(nn.Module):
@@ -31,7 +33,7 @@ class Clustered(nn.Module):
         super().__init__()
         self.network = network
         self.embedding = nn.Embedding(classes * clusters, EMBEDDING)
-        self.register_buffer("counts", torch.ones(classes, clusters, dtype=torch.long))
+        self.register_buffer(COUNTS, torch.ones(classes, clusters, dtype=torch.long))
         """Number of training images (classes, clusters) in each cluster"""
 
     def set_counts(self, clusters: Tensor) -> None:
@@ -45,7 +47,7 @@ class Clustered(nn.Module):
         first = clusters * torch.arange(classes, device=z.device)
         vectors = self.embedding(first + self.choices(z))  # (B, classes, EMBEDDING)
         if labels is None or classes == 1:
-            labels = z.new_ones(len(z), 1)
+            labels = torch.ones_like(z[:, :1])  # len(z) would fix the batch size of a graph
         weights = one_hot(labels, classes) if labels.ndim == 1 else labels
         chosen = (weights[:, :, None] * vectors).sum(dim=1)
         images: Tensor = self.network(torch.cat((z[:, :-DIRECTION], chosen), dim=1))

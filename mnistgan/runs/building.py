@@ -103,7 +103,7 @@ def build_trainer(
 
 
 def _labels(model: ModelConfig, dataset: Dataset) -> Tensor:
-    """What D is told about each image (N,): its class, or its cluster."""
+    """The label of each image (N,) that the networks get: its class or its cluster."""
     if model.clusters is None:
         return dataset.labels
     classes = dataset.labels if model.conditional else torch.zeros_like(dataset.labels)

@@ -9,13 +9,11 @@ from torch import Tensor, nn
 
 from mnistgan.checkpoint import entry, naming
 from mnistgan.errors import CheckpointError
+from mnistgan.models.clustered import COUNTS
 from mnistgan.pretrained import shown_source
 from mnistgan.runs.folder import find_checkpoint
 from mnistgan.sampling import read_state
 from mnistgan.training.trainer import Trainer
-
-OF_IMAGES = "counts"
-"""The tensor of a clustered G that describes the images of the run"""
 
 
 @dataclass(frozen=True)
@@ -61,23 +59,18 @@ def _copy(network: nn.Module, weights: Mapping[str, Tensor], name: str) -> tuple
 
     Raises CheckpointError if no weight matrix or kernel fits.
     """
-    own = network.state_dict()
+    own = {key: tensor for key, tensor in network.state_dict().items() if key != COUNTS}
     fitting = {
         key: weights[key]
         for key, tensor in own.items()
-        if key != OF_IMAGES
-        and isinstance(weights.get(key), Tensor)
+        if isinstance(weights.get(key), Tensor)
         and weights[key].shape == tensor.shape
         and weights[key].dtype == tensor.dtype
     }
     if not any(tensor.ndim > 1 for tensor in fitting.values()):  # biases may fit by chance
         raise CheckpointError(f"{name}: no weight fits; expected the same architecture and width")
     network.load_state_dict(fitting, strict=False)
-    others = [
-        f"{key} {tuple(tensor.shape)}"
-        for key, tensor in own.items()
-        if key not in fitting and key != OF_IMAGES
-    ]
+    others = [f"{key} {tuple(tensor.shape)}" for key, tensor in own.items() if key not in fitting]
     if not others:
         return ()
     return (f"{name}: these tensors do not fit and start at random: {', '.join(others)}",)

@@ -1,4 +1,4 @@
-"""Score runs with a second judge, which no setting was chosen by.
+"""Score runs with a second judge, which was not used to choose any setting.
 
     python tests/benchmarks/second_judge.py --judge judge.safetensors runs/a runs/b pretrained:best
 
