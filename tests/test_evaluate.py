@@ -318,11 +318,11 @@ def test_damaged_published_results_end_in_one_line(
         ("best-0", "close to real"),
         ("fast-0", "close to real"),
         ("best-unconditional-0", "recognizable"),
-        ("r3gan-0", "rough"),
-        ("bce-2", "rough"),
+        ("r3gan-paper-0", "rough"),
+        ("bce-paper-2", "rough"),
         ("mlp-0", "rough"),
-        ("wgan-gp-0", "far from real"),
-        ("wgan-0", "far from real"),
+        ("wgan-gp-paper-0", "far from real"),
+        ("wgan-paper-0", "far from real"),
     ],
 )
 def test_words_of_the_verdict_fit_the_results_of_the_benchmarks(run: str, word: str) -> None:

@@ -51,7 +51,7 @@ def test_overrides_are_completed(incomplete: str, expected: list[str]) -> None:
 
 
 def test_presets_are_completed() -> None:
-    assert complete_preset("wg") == ["wgan", "wgan-gp"]
+    assert complete_preset("wgan-g") == ["wgan-gp", "wgan-gp-paper"]
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def test_presets_are_completed() -> None:
             "mnistgan train loss.adversarial=w",
             ["loss.adversarial=wgan", "loss.adversarial=wgan-gp"],
         ),
-        ("mnistgan train --config wg", ["wgan", "wgan-gp"]),
+        ("mnistgan train --config wgan-g", ["wgan-gp", "wgan-gp-paper"]),
         ("mnistgan train --resume o", ["one"]),
         ("mnistgan sample ", ["one", "two", "latest.pt"]),
         ("mnistgan evaluate --ckpt l", ["latest.pt"]),
         ("mnistgan make-gif t", ["two"]),
         ("mnistgan plot-losses one t", ["two"]),
-        ("mnistgan presets wg", ["wgan", "wgan-gp"]),
+        ("mnistgan presets wgan-g", ["wgan-gp", "wgan-gp-paper"]),
     ],
 )
 def test_words_are_completed_without_torch(words: str, expected: list[str]) -> None:
