@@ -14,10 +14,10 @@ CLOSENESS: tuple[tuple[float, str], ...] = (
     (0.3, "close to real"),
     # `best-unconditional` is 0.52 above: 6 % unreadable.
     (3, "recognizable"),
-    # `mlp` after 20 epochs and the objectives after 5 minutes are 9 to 15 above: 10 to 27 %
+    # `mlp` after 20 epochs and the objectives after 5 minutes are 3 to 15 above: 10 to 27 %
     # unreadable.
     (20, "rough"),
-    # `wgan-gp` and `wgan` after 5 minutes are 38 to 450 above: 36 to 100 % unreadable.
+    # `wgan-gp-paper` and `wgan-paper` after 5 minutes are 38 to 450 above: 36 to 100 % unreadable.
     (math.inf, "far from real"),
 )
 """Words by the largest difference of the Fréchet distance from that of as many real digits"""
