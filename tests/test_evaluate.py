@@ -317,7 +317,7 @@ def test_damaged_published_results_end_in_one_line(
     [
         ("best-0", "close to real"),
         ("fast-0", "close to real"),
-        ("best-unconditional-0", "recognizable"),
+        ("best-unconditional-0", "close to real"),
         ("r3gan-paper-0", "rough"),
         ("bce-paper-2", "rough"),
         ("mlp-0", "rough"),

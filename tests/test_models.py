@@ -18,6 +18,7 @@ from mnistgan.models import (
 from mnistgan.models.conditioning import Projection
 from mnistgan.models.dropout import Dropout
 from mnistgan.models.minibatch_stddev import MinibatchStdDev
+from mnistgan.models.products import FoldedConvTranspose2d, UnfoldedConv2d
 from mnistgan.models.spectral import spectral_norm
 
 
@@ -98,6 +99,7 @@ def test_minibatch_stddev_is_computed_per_group() -> None:
 def without_spectral_norm(layer: nn.Module) -> Any:
     copied = copy.deepcopy(layer)
     copied._forward_hooks.clear()
+    copied._forward_pre_hooks.clear()
     return copied
 
 
@@ -108,7 +110,9 @@ PICTURES = torch.linspace(-2, 2, 384).sin().view(3, 2, 8, 8)
     ("build", "inputs"),
     [
         (partial(nn.Linear, 6, 4), torch.linspace(-2, 2, 18).view(3, 6)),
+        (partial(nn.Linear, 6, 9), torch.linspace(-2, 2, 18).view(3, 6)),
         (partial(nn.Conv2d, 2, 5, 3, stride=2, padding=1), PICTURES),
+        (partial(nn.Conv2d, 2, 9, 3, stride=2, padding=1), PICTURES),
         (partial(nn.Conv2d, 2, 5, 3, bias=False), PICTURES),
         (partial(nn.Embedding, 7, 4), torch.tensor([0, 6, 3])),
     ],
@@ -152,6 +156,40 @@ def test_spectral_norm_applies_to_every_layer_of_d() -> None:
     network = build_discriminator(config, 1, 10)
     weights = [name for name, _ in network.named_parameters() if name.endswith("weight")]
     assert len(weights) == sum(name.endswith("u") for name, _ in network.named_buffers()) == 5
+
+
+@pytest.mark.parametrize(
+    ("layer", "reference", "shape"),
+    [
+        (UnfoldedConv2d(1, 8, 4, stride=2, padding=1), nn.Conv2d, (3, 1, 28, 28)),
+        (UnfoldedConv2d(3, 5, 3, bias=False), nn.Conv2d, (3, 3, 6, 9)),
+        (FoldedConvTranspose2d(8, 1, 4, stride=2, padding=1), nn.ConvTranspose2d, (3, 8, 14, 14)),
+        (FoldedConvTranspose2d(5, 3, 1, padding=2, bias=False), nn.ConvTranspose2d, (3, 5, 6, 9)),
+    ],
+)
+def test_convolution_as_a_product_has_the_outputs_and_gradients_of_torch(
+    layer: Any, reference: Any, shape: tuple[int, ...]
+) -> None:
+    options = "kernel_size", "stride", "padding"
+    sizes = {name: getattr(layer, name) for name in options}
+    plain = reference(layer.in_channels, layer.out_channels, bias=layer.bias is not None, **sizes)
+    plain.load_state_dict(layer.state_dict())
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=torch.float64)
+    torch.testing.assert_close(
+        first_and_second_gradients(layer.double(), x), first_and_second_gradients(plain.double(), x)
+    )
+    layer.eval()
+    assert torch.equal(layer(x), plain(x))
+
+
+def first_and_second_gradients(layer: Any, x: torch.Tensor) -> list[torch.Tensor]:
+    """The output, its gradient at x, and the gradients of that gradient's length."""
+    x = x.clone().requires_grad_()
+    y = layer(x)
+    (at_x,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    at_x.square().sum().backward()
+    return [y, at_x, *(weight.grad for weight in layer.parameters())]
 
 
 def linear_sizes(model: nn.Module) -> list[tuple[int, int]]:

@@ -10,9 +10,10 @@ from mnistgan.evaluation.scores import Scorer, Scores
 CLOSENESS: tuple[tuple[float, str], ...] = (
     # The six sets of 10,000 training digits score 0.12 to 0.23, with a standard deviation of 0.04.
     (0.04, "like real digits"),
-    # `best` is 0.06 above the real digits, `fast` 0.17: 1 % unreadable, like real digits.
+    # `best` is 0.06 above the real digits, `fast` and `best-unconditional` are 0.17 above: 1 to 2 %
+    # unreadable; of real digits, 1 %.
     (0.3, "close to real"),
-    # `best-unconditional` is 0.52 above: 6 % unreadable.
+    # `best-unconditional` without clusters is 0.52 above: 6 % unreadable.
     (3, "recognizable"),
     # `mlp` after 20 epochs and the objectives after 5 minutes are 3 to 15 above: 10 to 27 %
     # unreadable.

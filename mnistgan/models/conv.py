@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mnistgan.models.conditioning import Chain, Projection
 from mnistgan.models.minibatch_stddev import MinibatchStdDev
+from mnistgan.models.products import FoldedConvTranspose2d, UnfoldedConv2d
 from mnistgan.models.sizes import Sizes
 
 
@@ -25,7 +26,7 @@ class Generator(Chain):
             nn.ConvTranspose2d(c128, c64, 4, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(c64),
             nn.ReLU(),
-            nn.ConvTranspose2d(c64, sizes.channels, 4, stride=2, padding=1),
+            FoldedConvTranspose2d(c64, sizes.channels, 4, stride=2, padding=1),
             nn.Tanh(),
         )
 
@@ -37,7 +38,7 @@ class Discriminator(nn.Module):
         super().__init__()
         c32, c64, c256 = sizes.scaled(32, 64, 256)
         self.layers = nn.Sequential(
-            nn.Conv2d(sizes.channels, c32, 4, stride=2, padding=1),
+            UnfoldedConv2d(sizes.channels, c32, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
             nn.Conv2d(c32, c64, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),

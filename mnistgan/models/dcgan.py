@@ -9,6 +9,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from mnistgan.models.conditioning import Chain
+from mnistgan.models.products import FoldedConvTranspose2d, UnfoldedConv2d
 from mnistgan.models.sizes import Sizes
 
 
@@ -28,7 +29,7 @@ class Generator(Chain):
             up = nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False)
             layers += [up, *_norm_relu(after)]
         # The padding of a transposed convolution crops: here two pixels from each side.
-        crop = nn.ConvTranspose2d(c64, sizes.channels, 1, padding=2, bias=False)
+        crop = FoldedConvTranspose2d(c64, sizes.channels, 1, padding=2, bias=False)
         self.layers = nn.Sequential(*layers, crop, nn.Tanh())
         self.layers.apply(_init_weights)
 
@@ -40,7 +41,7 @@ class Discriminator(nn.Module):
         super().__init__()
         c64, c128, c256 = sizes.scaled(64, 128, 256)
         layers: list[nn.Module] = [
-            nn.Conv2d(sizes.channels, c64, 4, stride=2, padding=1, bias=False),
+            UnfoldedConv2d(sizes.channels, c64, 4, stride=2, padding=1, bias=False),
             nn.LeakyReLU(0.2),
         ]
         for before, after in pairwise((c64, c128, c256)):

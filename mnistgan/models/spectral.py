@@ -1,16 +1,18 @@
-"""Spectral normalization (Miyato et al. 2018) that divides a layer's output, not its weight.
+"""Spectral normalization (Miyato et al. 2018) that divides a layer's input or output by s.
 
-With s the largest singular value of W: (W x + b) / s + b (1 - 1 / s) = (W / s) x + b.
-So no divided copy of the weight is needed, but autograd saves the output before the division. For a
-batch of 64, this output is smaller than the weight of a large linear layer, but larger than the
-weight of a first convolution.
+s is the largest singular value of W: (W / s) x + b = W (x / s) + b = (W x + b) / s + b (1 - 1 / s).
+So no divided copy of the weight is needed, which would cost much if a linear layer is large. The
+input is divided if it is smaller than the output.
 """
 
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+
+EPSILON = 1e-12
+"""Smallest length of a vector that is scaled to length 1"""
 
 
 def spectral_norm(layer: nn.Module) -> None:
@@ -19,9 +21,13 @@ def spectral_norm(layer: nn.Module) -> None:
     layer: linear, convolutional or embedding. The weight of a convolution is taken as a matrix
     (outputs, inputs * height * width).
     """
-    rows = len(layer.get_parameter("weight"))
-    layer.register_buffer("u", normalize(torch.randn(rows), dim=0))
-    layer.register_forward_hook(_divide)
+    outputs, inputs = layer.get_parameter("weight").shape[:2]
+    layer.register_buffer("u", _unit(torch.randn(outputs)))
+    positions = prod(getattr(layer, "stride", ()))  # of the input, per position of the output
+    if inputs * positions < outputs and not isinstance(layer, nn.Embedding):
+        layer.register_forward_pre_hook(_divide_input)
+    else:
+        layer.register_forward_hook(_divide_output)
 
 
 def largest_singular_value(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -31,23 +37,34 @@ def largest_singular_value(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     Miyato et al. 2018, algorithm 1 and equations 20 to 22.
     """
     with torch.no_grad():
-        v = normalize(matrix.T @ u, dim=0)
+        v = _unit(matrix.T @ u)
     stretched = matrix @ v
-    u = normalize(stretched.detach(), dim=0)
+    u = _unit(stretched.detach())
     return u @ stretched, u
 
 
-def _divide(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-    weight, u, bias = (
-        layer.get_parameter("weight"),
-        layer.get_buffer("u"),
-        layer._parameters.get("bias"),
-    )
-    with torch.autocast(output.device.type, enabled=False):
+def _unit(vector: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(vector)
+    return vector / length.clamp(min=EPSILON)
+
+
+def _scale(layer: nn.Module, dtype: torch.dtype) -> Tensor:
+    """1 / s, a scalar, after one power iteration."""
+    weight, u = layer.get_parameter("weight"), layer.get_buffer("u")
+    with torch.autocast(weight.device.type, enabled=False):
         value, next_u = largest_singular_value(weight.flatten(1), u)
     if layer.training:
         u.copy_(next_u)
-    scale = (1 / value).to(output.dtype)
+    return value.reciprocal().to(dtype)
+
+
+def _divide_input(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    x, *others = inputs
+    return x * _scale(layer, x.dtype), *others
+
+
+def _divide_output(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    scale, bias = _scale(layer, output.dtype), layer._parameters.get("bias")
     if bias is None:
         return output * scale
     shape = [-1] + [1] * (output.ndim - 2)
