@@ -154,19 +154,16 @@ def test_class_weights_mix_the_chosen_clusters() -> None:
     assert torch.equal(single, second)
 
 
-def test_aimed_noise_chooses_the_given_clusters_and_stays_normal() -> None:
+def test_given_clusters_take_the_place_of_the_direction_in_z() -> None:
     model = clustered([10, 20, 70], [50, 50, 0])
-    shares = torch.tensor([0.05, 0.1, 0.35, 0.25, 0.25])
-    wanted = torch.multinomial(shares, 40_000, replacement=True)
-    z = noise(40_000)
-    aimed, classes = model.aim(z, wanted)
-    assert torch.equal(classes, wanted // 3)
-    chosen = 3 * classes + model.choices(aimed).gather(1, classes[:, None]).squeeze(1)
-    assert (chosen == wanted).float().mean() > 0.9999  # but for rounding
-    assert torch.equal(aimed[:, :3], z[:, :3])
-    assert aimed.mean(dim=0).tolist() == pytest.approx([0] * 5, abs=0.02)
-    assert (aimed.T.cov() - torch.eye(5)).abs().max() < 0.03
-    assert (aimed[:, 3:].norm(dim=1) - z[:, 3:].norm(dim=1)).abs().max() < 1e-5
+    z = noise(100)
+    chosen = model.choices(z)[:, 1]
+    label = torch.ones(100, dtype=torch.long)
+    assert torch.equal(model(z, clusters=3 + chosen), model(z, label))
+    other = (chosen + 1) % 2
+    inputs = model(z, clusters=3 + other).flatten(1)
+    assert torch.equal(inputs[:, :3], z[:, :3])
+    assert torch.equal(inputs[:, 3 : 3 + EMBEDDING], model.embedding.weight[3 + other])
 
 
 def test_generator_has_the_frequencies_of_the_training_images() -> None:

@@ -88,7 +88,10 @@ def test_presets_are_listed_with_their_comments(mnistgan: Cli) -> None:
 def test_preset_is_printed_as_yaml(mnistgan: Cli) -> None:
     result = mnistgan("presets", "bce")
     assert result.stdout == presets()["bce"].read_text()
-    assert yaml.safe_load(result.stdout)["model"] == {"architecture": "conv"}
+    assert yaml.safe_load(result.stdout)["model"] == {
+        "architecture": "conv",
+        "spectral_norm": True,
+    }
 
 
 def test_unknown_preset_reports_one_line(mnistgan: Cli) -> None:

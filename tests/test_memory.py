@@ -29,7 +29,7 @@ def test_every_preset_needs_less_than_one_gibibyte(name: str) -> None:
 
 def test_reused_fakes_and_relativistic_loss_need_more_memory() -> None:
     plain, *others = (
-        training_bytes(load_config("hinge", [override]), 1, 10)
+        training_bytes(load_config("hinge-paper", [override]), 1, 10)
         for override in (
             "training.seed=0",
             "training.reuse_fakes=true",

@@ -62,7 +62,7 @@ class PlainGenerator(Chain):
 
 def build(*overrides: str, workers: Workers = ALONE) -> Trainer:
     keys = ["model.width=0.125", "model.z_dim=8", "data.batch_size=16", *overrides]
-    config = load_config("bce", keys, ())
+    config = load_config("bce-paper", keys, ())
     return Trainer(config, IMAGES, LABELS, torch.device("cpu"), workers)
 
 

@@ -41,42 +41,34 @@ class Clustered(nn.Module):
         counts = clusters.bincount(minlength=self.counts.numel())
         self.counts.copy_(counts.view_as(self.counts))
 
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """z (B, z_dim), labels (B,) or class weights (B, classes) -> (B, C, 28, 28) in [-1, 1]"""
-        classes, clusters = self.counts.shape
-        first = clusters * torch.arange(classes, device=z.device)
-        vectors = self.embedding(first + self.choices(z))  # (B, classes, EMBEDDING)
-        if labels is None or classes == 1:
-            labels = torch.ones_like(z[:, :1])  # len(z) would fix the batch size of a graph
-        weights = one_hot(labels, classes) if labels.ndim == 1 else labels
-        chosen = (weights[:, :, None] * vectors).sum(dim=1)
-        images: Tensor = self.network(torch.cat((z[:, :-DIRECTION], chosen), dim=1))
+    def forward(
+        self, z: Tensor, labels: Tensor | None = None, clusters: Tensor | None = None
+    ) -> Tensor:
+        """z (B, z_dim), labels (B,) or class weights (B, classes) -> (B, C, 28, 28) in [-1, 1]
+
+        clusters (B,) of all classes take the place of the labels and of the direction in z.
+        """
+        vectors = self._chosen(z, labels) if clusters is None else self.embedding(clusters)
+        images: Tensor = self.network(torch.cat((z[:, :-DIRECTION], vectors), dim=1))
         return images
 
     def choices(self, z: Tensor) -> Tensor:
         """The cluster that z (B, z_dim) chooses within each class (B, classes), from 0."""
-        return (_turn(z)[:, None, None] >= self.edges()[:, 1:-1]).sum(dim=2)
-
-    def aim(self, z: Tensor, clusters: Tensor) -> tuple[Tensor, Tensor]:
-        """Change the direction in z (B, z_dim) so that it chooses `clusters` (B,) of all classes.
-
-        Returns z and the classes (B,). If `clusters` has the frequencies of the training images,
-        normal z stay normal.
-        """
-        classes = clusters // self.counts.shape[1]
-        number, edges = clusters % self.counts.shape[1], self.edges()
-        start, end = edges[classes, number], edges[classes, number + 1]
-        angle = math.tau * (start + (end - start) * _turn(z))
-        point = torch.stack((angle.cos(), angle.sin()), dim=1)
-        length = z[:, -DIRECTION:].norm(dim=1, keepdim=True)
-        return torch.cat((z[:, :-DIRECTION], length * point), dim=1), classes
+        turn = torch.atan2(z[:, -1], z[:, -2]) / math.tau % 1  # the fraction of the circle
+        return (turn[:, None, None] >= self.edges()[:, 1:-1]).sum(dim=2)
 
     def edges(self) -> Tensor:
         """Where the arcs begin and end (classes, clusters + 1), as fractions of the circle."""
         ends = self.counts.cumsum(dim=1) / self.counts.sum(dim=1, keepdim=True).clamp(min=1)
         return torch.cat((ends.new_zeros(len(ends), 1), ends), dim=1)
 
-
-def _turn(z: Tensor) -> Tensor:
-    """The direction (B,) of the last two components of z, as a fraction of the circle in [0, 1)."""
-    return torch.atan2(z[:, -1], z[:, -2]) / math.tau % 1
+    def _chosen(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """The vectors (B, EMBEDDING) of the clusters that z chooses, mixed by the class weights."""
+        classes, clusters = self.counts.shape
+        first = clusters * torch.arange(classes, device=z.device)
+        vectors = self.embedding(first + self.choices(z))  # (B, classes, EMBEDDING)
+        if labels is None or classes == 1:
+            labels = torch.ones_like(z[:, :1])  # len(z) would fix the batch size of a graph
+        weights = one_hot(labels, classes) if labels.ndim == 1 else labels
+        chosen: Tensor = (weights[:, :, None] * vectors).sum(dim=1)
+        return chosen

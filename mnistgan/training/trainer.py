@@ -132,10 +132,12 @@ class Trainer:
     def generate(self, labels: Tensor) -> Tensor:
         """G's images (B, C, 28, 28) from fresh noise, for the classes or clusters `labels` (B,)."""
         z = self.noise()
-        if isinstance(self.generator, Clustered):
-            z, labels = self.generator.aim(z, labels)
+        images: Tensor
         with self.autocast:
-            images: Tensor = self.generator(z, labels)
+            if isinstance(self.generator, Clustered):
+                images = self.generator(z, clusters=labels)
+            else:
+                images = self.generator(z, labels)
         return images.float()
 
     def logits(self, images: Tensor, labels: Tensor) -> Tensor:
