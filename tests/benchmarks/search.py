@@ -47,6 +47,7 @@ COMMON = (
 @dataclass(frozen=True)
 class Objective:
     preset: str
+    """What the trials start from"""
     steps: int
     """Steps of a trial: about 90 s on one core of an AMD EPYC with AVX2"""
     long_steps: int
@@ -57,14 +58,16 @@ class Objective:
 
 NORM = "model.spectral_norm=true,false"
 OBJECTIVES = {
-    "bce": Objective("bce", 1000, 3300, (NORM,)),
-    "bce-r1": Objective("bce", 800, 2700, ("loss.r1=log:0.01..10", "loss.penalty_every_steps=4")),
-    "lsgan": Objective("lsgan", 1000, 3300, (NORM,)),
-    "hinge": Objective("hinge", 1000, 3300, (NORM,)),
-    "wgan": Objective("wgan", 1000, 3300, ("loss.weight_clip=log:0.003..0.3",)),
-    "wgan-gp": Objective("wgan-gp", 660, 2200, ("loss.gradient_penalty=log:0.1..30",)),
+    "bce": Objective("bce-paper", 1000, 3300, (NORM,)),
+    "bce-r1": Objective(
+        "bce-paper", 800, 2700, ("loss.r1=log:0.01..10", "loss.penalty_every_steps=4")
+    ),
+    "lsgan": Objective("lsgan-paper", 1000, 3300, (NORM,)),
+    "hinge": Objective("hinge-paper", 1000, 3300, (NORM,)),
+    "wgan": Objective("wgan-paper", 1000, 3300, ("loss.weight_clip=log:0.003..0.3",)),
+    "wgan-gp": Objective("wgan-gp-paper", 660, 2200, ("loss.gradient_penalty=log:0.1..30",)),
     "r3gan": Objective(
-        "r3gan",
+        "r3gan-paper",
         660,
         2200,
         ("loss.r1=log:0.01..10", "loss.r2=log:0.01..10", "loss.penalty_every_steps=4"),
