@@ -10,9 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-EPSILON = 1e-12
-"""Smallest length of a vector that is scaled to length 1"""
+from torch.nn.functional import normalize
 
 
 def spectral_norm(layer: nn.Module) -> None:
@@ -22,7 +20,7 @@ def spectral_norm(layer: nn.Module) -> None:
     (outputs, inputs * height * width).
     """
     outputs, inputs = layer.get_parameter("weight").shape[:2]
-    layer.register_buffer("u", _unit(torch.randn(outputs)))
+    layer.register_buffer("u", normalize(torch.randn(outputs), dim=0))
     positions = prod(getattr(layer, "stride", ()))  # of the input, per position of the output
     if inputs * positions < outputs and not isinstance(layer, nn.Embedding):
         layer.register_forward_pre_hook(_divide_input)
@@ -37,15 +35,10 @@ def largest_singular_value(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     Miyato et al. 2018, algorithm 1 and equations 20 to 22.
     """
     with torch.no_grad():
-        v = _unit(matrix.T @ u)
+        v = normalize(matrix.T @ u, dim=0)
     stretched = matrix @ v
-    u = _unit(stretched.detach())
+    u = normalize(stretched.detach(), dim=0)
     return u @ stretched, u
-
-
-def _unit(vector: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(vector)
-    return vector / length.clamp(min=EPSILON)
 
 
 def _scale(layer: nn.Module, dtype: torch.dtype) -> Tensor:
