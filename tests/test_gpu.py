@@ -1,18 +1,28 @@
-"""The same behaviour on an NVIDIA GPU as on the CPU. Written without a GPU; see docs/speed.md."""
+"""The same behaviour on an NVIDIA GPU as on the CPU, and the same with CUDA graphs as without."""
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import OFFLINE_PRESETS, TINY, Cli, assert_same, metrics_without_timings
+from helpers import (
+    OFFLINE_PRESETS,
+    TINY,
+    Cli,
+    assert_refused,
+    assert_same,
+    metrics_without_timings,
+)
 
 from mnistgan.checkpoint import load_checkpoint
 from mnistgan.config import load_config
 from mnistgan.data import load_dataset
 from mnistgan.runs.building import RUN_RULES, build_trainer, resolve
+from mnistgan.training.losses import LOSSES
+from mnistgan.training.trainer import Trainer
 
 pytestmark = [
     pytest.mark.gpu,
@@ -41,21 +51,59 @@ def test_preset_trains_and_is_scored_on_the_gpu(mnistgan: Cli, preset: str) -> N
     assert result.exit_code == 0
 
 
-@pytest.mark.parametrize("preset", OFFLINE_PRESETS)
-def test_steps_do_not_wait_for_the_gpu(preset: str) -> None:
+def gpu_trainer(preset: str, *overrides: str) -> Trainer:
     device = torch.device("cuda")
     dataset = load_dataset(load_config(preset).data.dataset, "train", offline=True)
-    config = resolve(load_config(preset, (), RUN_RULES), dataset, device)
-    trainer = build_trainer(config, dataset, device)
-    for _ in range(3):  # kernels are loaded at the first steps
+    config = resolve(load_config(preset, overrides, RUN_RULES), dataset, device)
+    return build_trainer(config, dataset, device)
+
+
+@pytest.mark.parametrize("graphs", ["true", "false"])
+@pytest.mark.parametrize("preset", OFFLINE_PRESETS)
+def test_steps_do_not_wait_for_the_gpu(preset: str, graphs: str) -> None:
+    trainer = gpu_trainer(preset, f"training.cuda_graphs={graphs}")
+    cycle = trainer.config.loss.penalty_every_steps
+    for _ in range(2 * cycle + 1):  # kernels are loaded at the first steps, and graphs captured
         trainer.train_step()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for _ in range(config.loss.penalty_every_steps + 1):
+        for _ in range(cycle):
             trainer.train_step()
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert math.isfinite(trainer.means().d_loss)
+
+
+@pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize("preset", OFFLINE_PRESETS)
+def test_graphs_compute_what_the_same_steps_compute_one_by_one(preset: str) -> None:
+    trainers = [gpu_trainer(preset, f"training.cuda_graphs={on}") for on in ("true", "false")]
+    for trainer in trainers:
+        for _ in range(3 * trainer.config.loss.penalty_every_steps + 3):
+            trainer.train_step()
+    captured, plain = trainers
+    assert captured.graphs is not None
+    assert captured.graphs.graphs
+    assert plain.graphs is None
+    one, other = captured.state_dict(), plain.state_dict()
+    for state in (one, other):  # in one of them, the learning rate was a tensor of float32
+        for key in ("g_optimizer", "d_optimizer"):
+            for group in state[key]["param_groups"]:
+                group["lr"] = torch.tensor(group["lr"])
+    assert_same(one, other)
+
+
+def test_steps_that_wait_for_the_gpu_are_computed_only_without_graphs(
+    mnistgan: Cli, clean_tables: None
+) -> None:
+    usual = LOSSES["hinge"]
+    waiting = replace(usual, generator=lambda real, fake: -fake.mean() * float(fake.new_ones(())))
+    LOSSES.data["waiting"] = waiting
+    keys = (*SMALL, "loss.adversarial=waiting", "--device", "cuda")
+    result = mnistgan("train", "--offline", "--quiet", "--config", "mlp", *keys)
+    assert_refused(result, "training.cuda_graphs: this training step cannot be captured")
+    keys = (*keys, "training.cuda_graphs=false")
+    assert mnistgan("train", "--offline", "--quiet", "--config", "mlp", *keys).exit_code == 0
 
 
 @pytest.mark.usefixtures("deterministic")

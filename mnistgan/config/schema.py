@@ -163,6 +163,9 @@ class TrainingConfig(Section):
     """Precision of matrix products and convolutions. Weights and updates are always float32."""
     compile: Compilation = "auto"
     """Whether to run both networks through torch.compile."""
+    cuda_graphs: bool = True
+    """On an NVIDIA GPU, capture the work of a step once and replay it as a CUDA graph, which gives
+    the same results much faster. false: for networks of your own that cannot be captured."""
     threads: Annotated[int | Literal["auto"], WithJsonSchema(THREADS_SCHEMA)] = "auto"
     """Number of CPU threads of torch. auto: as many as the process has cores. If several training
     runs share a machine, divide the cores among them: otherwise all are far slower."""
@@ -232,6 +235,7 @@ RESUMABLE_KEYS = (
     "training.epochs",
     "training.steps",
     "training.max_steps",
+    "training.cuda_graphs",
     "output.sample_every_epochs",
     "output.log_every_steps",
     "output.checkpoint_every_seconds",

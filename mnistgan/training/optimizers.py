@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mnistgan.config import OptimizerConfig, Rule
 from mnistgan.errors import ConfigError
@@ -77,7 +77,26 @@ def learning_rate_factor(config: OptimizerConfig, progress: float) -> float:
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)  # a CUDA graph reads it there
+        else:
+            group["lr"] = lr
+
+
+def make_capturable(optimizer: torch.optim.Optimizer) -> None:
+    """Allow a CUDA graph to contain the updates: the learning rate becomes a tensor on the GPU."""
+    for group in optimizer.param_groups:
+        lr = torch.tensor(float(group["lr"]), device=group["params"][0].device)
+        group.update(lr=lr, capturable=True)
+
+
+def portable_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The state of `optimizer` for a checkpoint, the same on all devices."""
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        if isinstance(group["lr"], Tensor):
+            group.update(lr=float(group["lr"]), capturable=False)
+    return state
 
 
 def stepped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

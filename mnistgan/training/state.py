@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mnistgan.checkpoint import check_like, misfit
-from mnistgan.training.optimizers import stepped
+from mnistgan.training.optimizers import portable_state, stepped
 from mnistgan.training.window import QUANTITIES
 
 DEVICES = ("cpu", "cuda", "mps")
@@ -73,7 +73,7 @@ def _check_optimizer(state: Any, optimizer: torch.optim.Optimizer, key: str) -> 
     """Check that the settings are the same, and the state empty or of the same structure."""
     if not isinstance(state, dict) or not isinstance(state.get("state"), dict):
         raise misfit(key, type(state).__name__, "the state of an optimizer")
-    template = stepped(optimizer).state_dict()
+    template = portable_state(stepped(optimizer))
     if not state["state"]:
         template["state"] = {}
     check_like(state, template, key)

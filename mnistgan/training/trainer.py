@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,9 +18,16 @@ from mnistgan.models.clustered import Clustered
 from mnistgan.training.augment import add_noise, translate
 from mnistgan.training.ema import update_ema, warm_decay
 from mnistgan.training.fingerprint import weights_sha256
+from mnistgan.training.graphs import Batch, CudaGraphs, can_capture
 from mnistgan.training.losses import LOSSES
-from mnistgan.training.optimizers import build_optimizer, learning_rate_factor, set_learning_rate
-from mnistgan.training.penalties import clip_weights, penalty, penalty_weights
+from mnistgan.training.optimizers import (
+    build_optimizer,
+    learning_rate_factor,
+    make_capturable,
+    portable_state,
+    set_learning_rate,
+)
+from mnistgan.training.penalties import PenaltyWeights, clip_weights, penalty, penalty_weights
 from mnistgan.training.state import check_state, default_rng
 from mnistgan.training.window import StepMeans, Window
 from mnistgan.training.workers import ALONE, BatchRandom, Workers
@@ -81,6 +88,8 @@ class Trainer:
         self.scheduled_steps = scheduled_steps(config, len(images))
         self.step = 0
         self.window = Window()
+        self.graphs: CudaGraphs | None = None
+        self._prepare_capture()
 
     @property
     def progress(self) -> float:
@@ -93,13 +102,27 @@ class Trainer:
         return self.generator if self.ema is None else self.ema
 
     def train_step(self) -> None:
-        """n_critic updates of D, then one of G (Goodfellow et al. 2014, algorithm 1)."""
+        """One update of G after n_critic updates of D, with the settings of this step."""
         self._set_learning_rates()
         self._seed_dropout()
-        for _ in range(self.config.training.n_critic):
+        weights = penalty_weights(self.config.loss, self.step)
+        batches = [self.batches.next() for _ in range(self.config.training.n_critic)]
+        if self.graphs is None:
+            measured = self._update(weights, batches)
+        else:
+            measured = self.graphs.run(self._update, weights, batches)
+        if self.ema is not None and self.ema_decay is not None:
+            update_ema(self.ema, self.generator, warm_decay(self.ema_decay, self.step))
+        self.step += 1
+        self.window.append(measured)
+
+    def _update(self, weights: PenaltyWeights, batches: Sequence[Batch]) -> Tensor:
+        """n_critic updates of D, then one of G (Goodfellow et al. 2014, algorithm 1).
+
+        Returns the logged quantities (4,), without waiting for the device.
+        """
+        for real, labels in batches:
             # Update D: raise its logits on real images, lower them on generated ones.
-            weights = penalty_weights(self.config.loss, self.step)
-            real, labels = self.batches.next()
             generated = self._generate_for_discriminator(labels)
             real = self.augment(real).requires_grad_(weights.r1 > 0)
             fake = self.augment(generated.detach()).requires_grad_(weights.r2 > 0)
@@ -121,13 +144,8 @@ class Trainer:
         _minimize(g_loss, self.g_optimizer, self.workers)
         self.discriminator.requires_grad_(True)
 
-        # Average the running statistics over the processes, and G's weights over time; record the
-        # step without waiting for the device.
         self.workers.average(_running_statistics(self.generator, self.discriminator))
-        if self.ema is not None and self.ema_decay is not None:
-            update_ema(self.ema, self.generator, warm_decay(self.ema_decay, self.step))
-        self.step += 1
-        self.window.append(self._measure(d_loss, g_loss, real_logits, fake_logits))
+        return self._measure(d_loss, g_loss, real_logits, fake_logits)
 
     def generate(self, labels: Tensor) -> Tensor:
         """G's images (B, C, 28, 28) from fresh noise, for the classes or clusters `labels` (B,)."""
@@ -188,6 +206,13 @@ class Trainer:
             return self.discriminate(real.detach(), fake, labels)
         return real_logits.detach(), self.logits(fake, labels)
 
+    def _prepare_capture(self) -> None:
+        """Capture the steps anew if this training can: graphs refer to the optimizers' state."""
+        if can_capture(self.config, self.device, self.workers):
+            make_capturable(self.g_optimizer)
+            make_capturable(self.d_optimizer)
+            self.graphs = CudaGraphs(self.device, self.noise_rng)
+
     def _set_learning_rates(self) -> None:
         factor = learning_rate_factor(self.config.optimizer, self.progress)
         set_learning_rate(self.g_optimizer, factor * self.g_lr)
@@ -243,8 +268,8 @@ class Trainer:
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
-            "g_optimizer": self.g_optimizer.state_dict(),
-            "d_optimizer": self.d_optimizer.state_dict(),
+            "g_optimizer": portable_state(self.g_optimizer),
+            "d_optimizer": portable_state(self.d_optimizer),
             "batches": self.batches.state_dict(),
             "noise_rng": self.noise_rng.get_state(),
             "default_rng": default_rng(self.device).get_state(),
@@ -266,6 +291,7 @@ class Trainer:
             self.ema.load_state_dict(state["ema"])
         self.g_optimizer.load_state_dict(state["g_optimizer"])
         self.d_optimizer.load_state_dict(state["d_optimizer"])
+        self._prepare_capture()
         self.batches.load_state_dict(state["batches"])
         self.step = state["step"]
         self.window = Window(state["window"])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 RANGE = re.compile(r"(log:)?(.+?)\.\.(.+)")
 SCORED_BY_TUNE = "output.evaluate_every_epochs"
 LOCAL_KEYS = (
-    *("data.root", "training.threads", "output.log_every_steps"),
+    *("data.root", "training.threads", "training.cuda_graphs", "output.log_every_steps"),
     *("output.sample_every_epochs", "output.sample_count", "output.checkpoint_every_seconds"),
     *(SCORED_BY_TUNE, "output.keep_every_epochs", "output.tensorboard"),
 )
