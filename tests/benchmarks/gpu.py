@@ -2,7 +2,7 @@
 
     python tests/benchmarks/gpu.py --out gpu.json
 
-Takes at most ten minutes. It has never run, because no GPU was at hand.
+Takes at most ten minutes. Its parts have run on an NVIDIA H200, but not yet the script as a whole.
 """
 
 import argparse
