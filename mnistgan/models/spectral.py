@@ -1,11 +1,10 @@
-"""Spectral normalization (Miyato et al. 2018) that divides a layer's input or output by s.
+"""Spectral normalization (Miyato et al. 2018) that divides a layer's output by s.
 
-s is the largest singular value of W: (W / s) x + b = W (x / s) + b = (W x + b) / s + b (1 - 1 / s).
-So no divided copy of the weight is needed, which would cost much if a linear layer is large. The
-input is divided if it is smaller than the output.
+s is the largest singular value of W: (W / s) x + b = (W x + b) / s + b (1 - 1 / s). So no divided
+copy of the weight is needed, which would cost much if a linear layer is large. To divide the input
+instead would be slower for the first layer of D, which otherwise needs no gradient of its input.
 """
 
-from math import prod
 from typing import Any
 
 import torch
@@ -19,13 +18,9 @@ def spectral_norm(layer: nn.Module) -> None:
     layer: linear, convolutional or embedding. The weight of a convolution is taken as a matrix
     (outputs, inputs * height * width).
     """
-    outputs, inputs = layer.get_parameter("weight").shape[:2]
+    outputs = len(layer.get_parameter("weight"))
     layer.register_buffer("u", normalize(torch.randn(outputs), dim=0))
-    positions = prod(getattr(layer, "stride", ()))  # of the input, per position of the output
-    if inputs * positions < outputs and not isinstance(layer, nn.Embedding):
-        layer.register_forward_pre_hook(_divide_input)
-    else:
-        layer.register_forward_hook(_divide_output)
+    layer.register_forward_hook(_divide_output)
 
 
 def largest_singular_value(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,11 +44,6 @@ def _scale(layer: nn.Module, dtype: torch.dtype) -> Tensor:
     if layer.training:
         u.copy_(next_u)
     return value.reciprocal().to(dtype)
-
-
-def _divide_input(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    x, *others = inputs
-    return x * _scale(layer, x.dtype), *others
 
 
 def _divide_output(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The moving average of a generator (Yazıcı et al. 2019)."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 @torch.no_grad()
@@ -11,16 +11,13 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
     Averaging the statistics keeps them consistent with the averaged weights and reduces their
     noise. Integer buffers are copied.
     """
-    averages, values = _tensors(ema, of_floats=True), _tensors(network, of_floats=True)
-    torch._foreach_lerp_(averages, values, 1 - decay)  # one launch on a GPU instead of one each
-    for count, value in zip(_tensors(ema, False), _tensors(network, False), strict=True):
-        count.copy_(value)
-
-
-def _tensors(network: nn.Module, of_floats: bool) -> list[Tensor]:
-    """The weights and buffers of `network` with or without floating-point values."""
-    tensors = network.state_dict().values()
-    return [tensor for tensor in tensors if tensor.is_floating_point() == of_floats]
+    pairs = list(zip(ema.state_dict().values(), network.state_dict().values(), strict=True))
+    floats = [pair for pair in pairs if pair[0].is_floating_point()]
+    # One launch on a GPU for all weights, instead of one for each of them.
+    torch._foreach_lerp_([a for a, _ in floats], [value for _, value in floats], 1 - decay)
+    for average, value in pairs:
+        if not average.is_floating_point():
+            average.copy_(value)
 
 
 def warm_decay(decay: float, step: int) -> float:
