@@ -89,10 +89,11 @@ class CudaGraphs:
         try:
             with torch.cuda.graph(graph, stream=self.stream):
                 output = compute(kind, views)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
+            cause = error.__context__ or error  # after an error, the end of the capture fails too
+            if isinstance(cause, torch.OutOfMemoryError):
+                raise cause from None
+            reason = str(cause).partition("\n")[0]
             raise ConfigError(
                 f"training.cuda_graphs: this training step cannot be captured: {reason}. "
                 "Try: training.cuda_graphs=false"
