@@ -167,6 +167,8 @@ def test_spectral_norm_applies_to_every_layer_of_d() -> None:
         (FoldedConvTranspose2d(8, 1, 4, stride=2, padding=1), nn.ConvTranspose2d, (3, 8, 14, 14)),
         (FoldedConvTranspose2d(5, 1, 1, padding=2, bias=False), nn.ConvTranspose2d, (3, 5, 6, 9)),
         (FoldedConvTranspose2d(5, 3, 3), nn.ConvTranspose2d, (3, 5, 6, 9)),
+        (FoldedConvTranspose2d(5, 7, 4), nn.ConvTranspose2d, (3, 5, 1, 1)),
+        (FoldedConvTranspose2d(5, 7, 4, padding=1), nn.ConvTranspose2d, (3, 5, 1, 1)),
     ],
 )
 def test_convolution_as_a_product_has_the_outputs_and_gradients_of_torch(

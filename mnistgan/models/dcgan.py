@@ -22,7 +22,7 @@ class Generator(Chain):
         c512, c256, c128, c64 = sizes.scaled(512, 256, 128, 64)
         layers: list[nn.Module] = [
             nn.Unflatten(1, (inputs, 1, 1)),
-            nn.ConvTranspose2d(inputs, c512, 4, stride=1, bias=False),
+            FoldedConvTranspose2d(inputs, c512, 4, stride=1, bias=False),
             *_norm_relu(c512),
         ]
         for before, after in pairwise((c512, c256, c128, c64)):

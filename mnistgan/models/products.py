@@ -1,9 +1,8 @@
-"""Convolutions with one input or output channel, computed as a product with all patches.
+"""Convolutions that are faster as matrix products: with one channel, or with inputs of one pixel.
 
-torch's convolutions on a CPU are slow with one channel. In training on a CPU, these layers multiply
-all patches by the weight at once. Elsewhere, and with several channels, they are the convolutions
-that they inherit from: with three channels, the product is slower (measured). Padding with zeros
-and no dilation are supported.
+torch's convolutions on a CPU are slow in these cases. In training on a CPU, these layers multiply
+all patches by the weight at once. Elsewhere, they are the convolutions that they inherit from: with
+three channels, the product is slower (measured). Padding with zeros and no dilation are supported.
 """
 
 from typing import Any
@@ -26,11 +25,16 @@ class UnfoldedConv2d(nn.Conv2d):
 
 
 class FoldedConvTranspose2d(nn.ConvTranspose2d):
-    """A transposed convolution that is a product if it has one output channel."""
+    """A transposed convolution that is a product if it has one output channel or 1x1 inputs."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(B, C, H, W) -> (B, outputs, H', W')"""
-        if output_size or self.out_channels > 1 or not _trains_on_cpu(self, x):
+        if output_size or not _trains_on_cpu(self, x):
+            return super().forward(x, output_size)
+        if x.shape[2:] == (1, 1) and self.padding == (0, 0):  # the output is one patch
+            patch = x.flatten(1) @ self.weight.flatten(1)
+            return _with_bias(patch.unflatten(1, (-1, *self.kernel_size)), self.bias)
+        if self.out_channels > 1:
             return super().forward(x, output_size)
         patches = self.weight.flatten(1).T @ x.flatten(2)
         size = tuple(
