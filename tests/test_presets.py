@@ -32,7 +32,7 @@ def test_every_preset_draws_at_least_40_pictures(name: str) -> None:
 def test_every_preset_resumes_bit_for_bit(name: str, precision: str) -> None:
     overrides = ["training.max_steps=10", "output.sample_every_epochs=1"]
     # Learning rates that follow a schedule decrease from the first step on.
-    overrides += [f"training.precision={precision}", "training.epochs=1", "optimizer.decay_from=0"]
+    overrides += [f"training.precision={precision}", "training.steps=60", "optimizer.decay_from=0"]
     uninterrupted = train_tiny(*overrides, config=name, name="uninterrupted")
     resumed = train_tiny(*overrides, config=name, name="resumed", stop_after=7)
     resume_tiny(resumed)
