@@ -31,7 +31,7 @@ from torch.nn.functional import pad
 from mnistgan.errors import ConversionError
 from mnistgan.models.clustered import DIRECTION, EMBEDDING, Clustered
 from mnistgan.models.conditioning import Chain, Concatenation
-from mnistgan.models.products import FoldedConvTranspose2d, UnfoldedConv2d
+from mnistgan.models.products import FoldedConvTranspose2d
 from mnistgan.models.sizes import IMAGE_SIZE
 from mnistgan.sampling import OpenedGenerator, eval_mode
 
@@ -279,7 +279,6 @@ def _reshape(step: _Step, done: list[_Operation]) -> list[_Operation]:
 CONVERSIONS: dict[type[nn.Module], Callable[[_Step, list[_Operation]], list[_Operation]]] = {
     nn.Linear: _linear,
     nn.Conv2d: _convolution,
-    UnfoldedConv2d: _convolution,
     nn.ConvTranspose2d: _transposed_convolution,
     FoldedConvTranspose2d: _transposed_convolution,
     nn.BatchNorm1d: _normalization,

@@ -10,19 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import (
-    OFFLINE_PRESETS,
-    TINY,
-    Cli,
-    assert_same,
-    metrics_without_timings,
-)
+from helpers import OFFLINE_PRESETS, TINY, Cli, assert_same, metrics_without_timings
 
 from mnistgan.checkpoint import load_checkpoint
 from mnistgan.config import load_config
 from mnistgan.data import load_dataset
 from mnistgan.runs.building import RUN_RULES, build_trainer, resolve
-from mnistgan.training.graphs import OPTIMIZERS as CAPTURED_OPTIMIZERS
+from mnistgan.training.graphs import CAPTURABLE
 from mnistgan.training.trainer import Trainer
 
 pytestmark = [
@@ -34,7 +28,7 @@ pytestmark = [
 ]
 SMALL = [*TINY, "training.max_steps=24"]
 CAPTURED_PRESETS = [
-    name for name in OFFLINE_PRESETS if load_config(name).optimizer.name in CAPTURED_OPTIMIZERS
+    name for name in OFFLINE_PRESETS if load_config(name).optimizer.name in CAPTURABLE
 ]
 
 
@@ -97,7 +91,8 @@ def test_graphs_compute_what_the_same_steps_compute_one_by_one(preset: str) -> N
 
 def test_step_that_waits_for_the_gpu_is_computed_only_without_graphs() -> None:
     plugin = """
-from mnistgan.training.graphs import OPTIMIZERS as CAPTURED_OPTIMIZERS
+from dataclasses import replace
+from mnistgan.training.losses import LOSSES
 
 def generator_loss(real, fake):
     return -fake.mean() * fake.new_ones(()).item()

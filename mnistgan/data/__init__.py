@@ -1,6 +1,6 @@
 """Data sets: load them, check them, and draw shuffled batches from them."""
 
-from mnistgan.data.batches import Batches, to_unit_range
+from mnistgan.data.batches import Batch, Batches, to_unit_range
 from mnistgan.data.clusters import cluster_images
 from mnistgan.data.dataset import (
     MAX_NAME_LENGTH,
@@ -27,6 +27,7 @@ __all__ = [
     "DATASET_RULES",
     "MAX_NAME_LENGTH",
     "Access",
+    "Batch",
     "Batches",
     "Dataset",
     "DatasetEntry",

@@ -5,6 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+Batch = tuple[Tensor, Tensor]
+"""Images (B, C, H, W) and labels (B,)"""
+
 
 def to_unit_range(images: Tensor) -> Tensor:
     """Convert 0..255 to a new float32 tensor in [-1, 1], the range of the generator's tanh."""
@@ -37,7 +40,7 @@ class Batches:
         self.generator = torch.Generator().manual_seed(seed)
         self._start_pass()
 
-    def next(self) -> tuple[Tensor, Tensor]:
+    def next(self) -> Batch:
         """The next batch, or its part: images (B, C, H, W) in [-1, 1], labels (B,)."""
         pieces = []
         wanted = self.batch_size

@@ -2,7 +2,8 @@
 
 torch's convolutions on a CPU are slow in these cases. In training on a CPU, these layers multiply
 all patches by the weight at once. Elsewhere, they are the convolutions that they inherit from: with
-three channels, the product is slower (measured). Padding with zeros and no dilation are supported.
+three channels, the product is slower (measured). They support padding with zeros, but no dilation,
+groups or output padding.
 """
 
 from typing import Any

@@ -1,8 +1,10 @@
-"""Spectral normalization (Miyato et al. 2018) that divides a layer's output by s.
+"""Spectral normalization (Miyato et al. 2018) that divides a layer's output, not its weight.
 
-s is the largest singular value of W: (W / s) x + b = (W x + b) / s + b (1 - 1 / s). So no divided
-copy of the weight is needed, which would cost much if a linear layer is large. To divide the input
-instead would be slower for the first layer of D, which otherwise needs no gradient of its input.
+With s the largest singular value of W: (W x + b) / s + b (1 - 1 / s) = (W / s) x + b.
+So no divided copy of the weight is needed, but autograd saves the output before the division. For a
+batch of 64, this output is smaller than the weight of a large linear layer, but larger than the
+weight of a first convolution. To divide the input of a first layer instead would be slower: it
+would need the gradient of the images, which nothing else in D's update does.
 """
 
 from typing import Any
@@ -18,9 +20,9 @@ def spectral_norm(layer: nn.Module) -> None:
     layer: linear, convolutional or embedding. The weight of a convolution is taken as a matrix
     (outputs, inputs * height * width).
     """
-    outputs = len(layer.get_parameter("weight"))
-    layer.register_buffer("u", normalize(torch.randn(outputs), dim=0))
-    layer.register_forward_hook(_divide_output)
+    rows = len(layer.get_parameter("weight"))
+    layer.register_buffer("u", normalize(torch.randn(rows), dim=0))
+    layer.register_forward_hook(_divide)
 
 
 def largest_singular_value(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,18 +38,17 @@ def largest_singular_value(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     return u @ stretched, u
 
 
-def _scale(layer: nn.Module, dtype: torch.dtype) -> Tensor:
-    """1 / s, a scalar, after one power iteration."""
-    weight, u = layer.get_parameter("weight"), layer.get_buffer("u")
-    with torch.autocast(weight.device.type, enabled=False):
+def _divide(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    weight, u, bias = (
+        layer.get_parameter("weight"),
+        layer.get_buffer("u"),
+        layer._parameters.get("bias"),
+    )
+    with torch.autocast(output.device.type, enabled=False):
         value, next_u = largest_singular_value(weight.flatten(1), u)
     if layer.training:
         u.copy_(next_u)
-    return value.reciprocal().to(dtype)
-
-
-def _divide_output(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-    scale, bias = _scale(layer, output.dtype), layer._parameters.get("bias")
+    scale = (1 / value).to(output.dtype)
     if bias is None:
         return output * scale
     shape = [-1] + [1] * (output.ndim - 2)

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from mnistgan.config import Config
+from mnistgan.data import Batch
 from mnistgan.errors import ConfigError
 from mnistgan.training.workers import Workers
 
-OPTIMIZERS = ("adam", "adamw")
+CAPTURABLE = ("adam", "adamw")
 """The optimizers whose updates can be captured"""
 Kind = TypeVar("Kind", bound=Hashable)
-Batch = tuple[Tensor, Tensor]
-"""Images (B, C, H, W) and labels (B,)"""
+Compute = Callable[[Kind, Sequence[Batch]], Tensor]
 
 
 def can_capture(config: Config, device: torch.device, workers: Workers) -> bool:
@@ -31,7 +31,7 @@ def can_capture(config: Config, device: torch.device, workers: Workers) -> bool:
         device.type == "cuda"
         and config.training.cuda_graphs
         and config.training.compile != "on"
-        and config.optimizer.name in OPTIMIZERS
+        and config.optimizer.name in CAPTURABLE
         and config.augment.instance_noise == 0
         and workers.count == 1
     )
@@ -52,12 +52,7 @@ class CudaGraphs:
         self.seen: set[Hashable] = set()
         self.graphs: dict[Hashable, _Captured] = {}
 
-    def run(
-        self,
-        compute: Callable[[Kind, Sequence[Batch]], Tensor],
-        kind: Kind,
-        batches: Sequence[Batch],
-    ) -> Tensor:
+    def run(self, compute: Compute[Kind], kind: Kind, batches: Sequence[Batch]) -> Tensor:
         """compute(kind, batches), a tensor on the device.
 
         Raises ConfigError if the function cannot be captured, for example if it waits for the GPU.
@@ -75,12 +70,7 @@ class CudaGraphs:
         current.wait_stream(ours)
         return result
 
-    def _capture(
-        self,
-        compute: Callable[[Kind, Sequence[Batch]], Tensor],
-        kind: Kind,
-        batches: Sequence[Batch],
-    ) -> "_Captured":
+    def _capture(self, compute: Compute[Kind], kind: Kind, batches: Sequence[Batch]) -> "_Captured":
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self.rng)
         inputs = [(images.clone(), labels.clone()) for images, labels in batches]

@@ -25,7 +25,7 @@ def training_bytes(config: Config, channels: int, classes: int) -> int:
     - the tensors saved in the first backward pass for the second one, with loss.r1, loss.r2 and
       loss.gradient_penalty;
     - the additional forward pass of loss.gradient_penalty;
-    - the input or output of each layer of D before the division, with model.spectral_norm;
+    - the output of each layer of D before the division, with model.spectral_norm;
     - the gradients of activations, the data set, and torch itself.
     """
     batch = config.data.batch_size

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from mnistgan.config import Config
-from mnistgan.data import Batches
+from mnistgan.data import Batch, Batches
 from mnistgan.errors import NonFiniteError
 from mnistgan.models import ARCHITECTURES, build_discriminator, build_generator
 from mnistgan.models.clustered import Clustered
 from mnistgan.training.augment import add_noise, translate
 from mnistgan.training.ema import update_ema, warm_decay
 from mnistgan.training.fingerprint import weights_sha256
-from mnistgan.training.graphs import Batch, CudaGraphs, can_capture
+from mnistgan.training.graphs import CudaGraphs, can_capture
 from mnistgan.training.losses import LOSSES
 from mnistgan.training.optimizers import (
     build_optimizer,
