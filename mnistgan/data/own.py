@@ -23,6 +23,7 @@ from mnistgan.data.sample_files import Header, read_npz, readable, short
 from mnistgan.data.sources import expanded, holds_idx_files, load_folder
 from mnistgan.errors import DataError
 from mnistgan.pictures import FORMATS, MAX_PHOTO_PIXELS, SUFFIXES, read_picture
+from mnistgan.work import Work
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 HELD_OUT = 6
@@ -96,13 +97,10 @@ def load_own(split: Split, access: Access, path: Path, channels: int) -> Loaded:
         if channels != 1:
             raise DataError(f"{path}: IDX files have one channel; leave data.channels null")
         return load_folder(split, access, path)
-    decoding = decode(path, channels)
-    while True:
-        try:
-            access.progress(*next(decoding))
-        except StopIteration as finished:
-            own: Own = finished.value
-            return own.split(split)
+    decoding = Work(decode(path, channels))
+    for done, total in decoding:
+        access.progress(done, total)
+    return decoding.result.split(split)
 
 
 def decode(path: Path, channels: int) -> Generator[tuple[int, int], None, Own]:

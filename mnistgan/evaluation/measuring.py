@@ -15,6 +15,7 @@ from mnistgan.evaluation.cas import SEEDS, classification_accuracy
 from mnistgan.evaluation.judge import JUDGE_BATCH, Judge, Judged, judge_images, judged_parts
 from mnistgan.evaluation.reference import Reference
 from mnistgan.evaluation.scores import SCORES, Seen, score
+from mnistgan.work import Work
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,12 @@ def reference_of(
     name: str, root: Path | None, channels: int, judges: Path
 ) -> Generator[Working, None, Reference]:
     """Like `find_reference`, but yields progress; local judges are in the folder `judges`."""
-    finding = find_reference(name, lambda split: load_real(name, split, root, channels), judges)
-    while True:
-        try:
-            epoch = next(finding)
-        except StopIteration as found:
-            reference: Reference = found.value
-            return reference
+    finding = Work(
+        find_reference(name, lambda split: load_real(name, split, root, channels), judges)
+    )
+    for epoch in finding:
         yield Working(f"training a judge for {name} (only once)", epoch.epoch, epoch.epochs)
+    return finding.result
 
 
 def judge_all(judge: Judge, images: Tensor) -> Generator[Working, None, Judged]:

@@ -41,6 +41,7 @@ from mnistgan.runs.tasks import (
 from mnistgan.runs.tensorboard import WriteEvents
 from mnistgan.signals import before_leaving
 from mnistgan.training.trainer import Trainer, steps_per_epoch
+from mnistgan.work import Work
 
 MEASURED_SHARE, MOST_SECONDS = 0.05, 10.0
 """The steps are measured for this share of the budget, but not for more seconds than this"""
@@ -222,15 +223,11 @@ def _prepare(session: Session, folder: RunFolder) -> Prepared:
             "--budget: output.evaluate_every_epochs can be measured only with a judge, which "
             "--dry-run does not train; leave out --dry-run"
         )
-    work = session.prepare(folder)
-    while True:
-        try:
-            event = next(work)
-        except StopIteration as done:
-            prepared: Prepared = done.value
-            return prepared
+    preparing = Work(session.prepare(folder))
+    for event in preparing:
         if isinstance(event, JudgeTrained) and event.epoch == 1:
             session.access.announce("training a judge for this data set (only once)")
+    return preparing.result
 
 
 def _take_steps(trainer: Trainer, count: int, budget: Budget) -> None:

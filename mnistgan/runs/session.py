@@ -62,6 +62,7 @@ from mnistgan.runs.tensorboard import WriteEvents, start_event_file
 from mnistgan.sampling import Sampler
 from mnistgan.training.trainer import Trainer
 from mnistgan.training.workers import ALONE, Workers
+from mnistgan.work import Work
 
 REFERENCE_IMAGES = 10_000
 """Number of training images that `output.evaluate_every_epochs` compares samples with. The test
@@ -286,19 +287,18 @@ class Session:
         every = self.config.output.evaluate_every_epochs
         if every is None:
             return None
-        finding = find_reference(
-            self.config.data.dataset,
-            lambda split: (
-                self.dataset if split == "train" else self.access.load(self.config, split)
-            ),
-            locations.judges(),
+        finding = Work(
+            find_reference(
+                self.config.data.dataset,
+                lambda split: (
+                    self.dataset if split == "train" else self.access.load(self.config, split)
+                ),
+                locations.judges(),
+            )
         )
-        try:
-            while True:
-                epoch = next(finding)
-                yield JudgeTrained(epoch.epoch, epoch.epochs)
-        except StopIteration as found:
-            reference = found.value
+        for epoch in finding:
+            yield JudgeTrained(epoch.epoch, epoch.epochs)
+        reference = finding.result
         images = self.dataset.images
         spread_out = images[:: max(1, len(images) // REFERENCE_IMAGES)]  # may be sorted by class
         features = judge_images(reference.judge, spread_out[:REFERENCE_IMAGES]).features

@@ -20,6 +20,7 @@ from mnistgan.evaluation.metrics import frechet_distance, manifold_scores
 from mnistgan.runs.folder import find_checkpoint
 from mnistgan.samples import TrainedGenerator
 from mnistgan.sampling import open_generator
+from mnistgan.work import Work
 
 SEED = 20261127
 EPOCHS, BATCH, MAX_LR, WEIGHT_DECAY = 5, 100, 3e-3, 0.05
@@ -112,12 +113,10 @@ def judged(judge: SecondJudge, images: Tensor) -> tuple[Tensor, Tensor]:
 def samples_of(source: str, seed: int) -> tuple[Tensor, Tensor | None]:
     """The images of a generator that `mnistgan evaluate --seed SEED` scores, and their classes."""
     opened = open_generator(find_checkpoint(source, Path("runs")), "cpu")
-    drawing = TrainedGenerator(opened).draw(SAMPLES, seed)
-    while True:
-        try:
-            next(drawing)
-        except StopIteration as drawn:
-            return drawn.value.images, drawn.value.labels
+    drawing = Work(TrainedGenerator(opened).draw(SAMPLES, seed))
+    for _ in drawing:
+        pass
+    return drawing.result.images, drawing.result.labels
 
 
 def main() -> None:
