@@ -20,9 +20,10 @@ from mnistgan.errors import DataError
 from mnistgan.evaluation import judge
 from mnistgan.evaluation.build import find_reference, known_reference
 from mnistgan.evaluation.reference import Reference, shipped_reference
-from mnistgan.runs import session, tasks
+from mnistgan.runs import diagnosis, session, tasks
+from mnistgan.runs.board import Board, Score
+from mnistgan.runs.diagnosis import HealthCheck
 from mnistgan.runs.events import Length, Progress
-from mnistgan.runs.tasks import Board, HealthCheck, Score
 from mnistgan.sampling import Sampler
 from mnistgan.training.health import DIAGNOSES, Signs, diagnose, relative_gap, spread
 from mnistgan.training.window import StepMeans
@@ -72,10 +73,10 @@ def test_unreadable_samples_are_never_balanced(readable: float | None, settled: 
 
 def test_each_diagnosis_ends_with_advice_about_existing_keys() -> None:
     keys = flatten(Config().to_mapping())
-    for diagnosis in DIAGNOSES:
-        assert diagnosis.advice
-        assert ";" not in diagnosis.finding + diagnosis.advice
-        named = re.findall(r"\b(?:loss|model|optimizer|training)\.\w+", diagnosis.advice)
+    for row in DIAGNOSES:
+        assert row.advice
+        assert ";" not in row.finding + row.advice
+        named = re.findall(r"\b(?:loss|model|optimizer|training)\.\w+", row.advice)
         assert set(named) <= keys.keys()
     assert diagnose(replace(GOOD, gap=2.0)).endswith("; lower optimizer.d_lr or raise loss.r1")
 
@@ -200,7 +201,7 @@ def lines_of(run: Path) -> list[dict[str, Any]]:
 
 
 def test_diagnoses_go_to_the_metrics_at_a_bounded_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "HEALTH_STEPS", 6)
+    monkeypatch.setattr(diagnosis, "HEALTH_STEPS", 6)
     lines = lines_of(train_tiny("output.log_every_steps=2", "training.max_steps=13"))
     assert [line["step"] for line in lines if "health" in line] == [6, 12]
     assert [line["step"] for line in lines] == [2, 4, 6, 8, 10, 12, 13]
@@ -210,7 +211,7 @@ def test_diagnoses_go_to_the_metrics_at_a_bounded_rate(monkeypatch: pytest.Monke
 def test_preview_does_not_change_the_diagnoses_in_the_metrics(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tasks, "HEALTH_STEPS", 5)
+    monkeypatch.setattr(diagnosis, "HEALTH_STEPS", 5)
     runs = []
     for watched in (True, False):
         list(tiny_session(name=str(watched)).run(preview=watched))
@@ -221,7 +222,7 @@ def test_preview_does_not_change_the_diagnoses_in_the_metrics(
 
 @pytest.mark.usefixtures("few_samples")
 def test_resumed_run_writes_the_same_diagnoses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "HEALTH_STEPS", 4)
+    monkeypatch.setattr(diagnosis, "HEALTH_STEPS", 4)
     # Scores of 99, 1 and 50: after a resume, the diagnosis must know them.
     known = iter([99.0, 1.0, 50.0, 50.0])
     monkeypatch.setattr(tasks, "frechet_distance", lambda real, fake: next(known))
@@ -231,7 +232,7 @@ def test_resumed_run_writes_the_same_diagnoses(monkeypatch: pytest.MonkeyPatch) 
         told.append(signs)
         return "noted"
 
-    monkeypatch.setattr(tasks, "diagnose", recorded)
+    monkeypatch.setattr(diagnosis, "diagnose", recorded)
     words = "output.evaluate_every_epochs=0.0008", "output.log_every_steps=4"  # 3 steps each
     run = train_tiny(*words, stop_after=7)
     resume_tiny(run)
@@ -247,7 +248,7 @@ def test_damaged_judge_does_not_stop_a_training(
     def damaged(*args: object) -> None:
         raise problem
 
-    monkeypatch.setattr(tasks, "HEALTH_STEPS", 5)
+    monkeypatch.setattr(diagnosis, "HEALTH_STEPS", 5)
     monkeypatch.setattr(session, "known_reference", damaged)
     lines = lines_of(train_tiny())
     assert [line["step"] for line in lines if "health" in line] == [5, 10]

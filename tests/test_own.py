@@ -19,8 +19,8 @@ from mnistgan.errors import DataError, RunError
 from mnistgan.evaluation import judge
 from mnistgan.pictures import read_picture
 from mnistgan.runs.contact_sheet import COLUMNS, GAP, MARGIN, SIDE
-from mnistgan.runs.tasks import most_missing
-from mnistgan.terminal import progress
+from mnistgan.runs.diagnosis import most_missing
+from mnistgan.terminal import bars
 
 
 def load(path: str, split: Split = "train", **options: Any) -> Dataset:
@@ -271,7 +271,7 @@ def test_decoding_many_pictures_is_announced(
     mnistgan: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_pictures("own", {"x": 20, "y": 20})
-    monkeypatch.setattr(progress, "MANY_PICTURES", 40)
+    monkeypatch.setattr(bars, "MANY_PICTURES", 40)
     assert "decoding 40 pictures" in mnistgan("train", "data.dataset=./own", "--dry-run").stderr
     Path("own/x/000.png").unlink()
     assert "decoding" not in mnistgan("train", "data.dataset=./own", "--dry-run").stderr

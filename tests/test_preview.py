@@ -8,15 +8,16 @@ from helpers import assert_same, metrics_without_timings, picture, tiny_session
 from rich.segment import Segment
 
 from mnistgan.checkpoint import load_checkpoint
-from mnistgan.runs import tasks
+from mnistgan.runs import diagnosis
+from mnistgan.runs.board import Board
+from mnistgan.runs.diagnosis import ShowPreview
 from mnistgan.runs.events import Length, Measured, Previewed, Progress, Stepped
-from mnistgan.runs.tasks import Board, ShowPreview
 from mnistgan.terminal.half_blocks import half_blocks
 
 
 def test_preview_does_not_change_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "PREVIEW_SECONDS", 0)
-    monkeypatch.setattr(tasks, "PREVIEW_SHARE", math.inf)
+    monkeypatch.setattr(diagnosis, "PREVIEW_SECONDS", 0)
+    monkeypatch.setattr(diagnosis, "PREVIEW_SHARE", math.inf)
     states, metrics, shown = [], [], []
     for watched in (True, False):
         # Without EMA, the preview draws with the generator that is trained.

@@ -15,6 +15,7 @@ from mnistgan.runs.metrics import MetricsRecord
 from mnistgan.terminal import console, progress
 from mnistgan.terminal.layout import Layout, choose_layout, text_height
 from mnistgan.terminal.sparkline import sparkline
+from mnistgan.terminal.summary import training_summary
 
 TINY_RUN = ("train", "--config", "mlp", "--offline", "--name", "run", "model.width=0.03125",
             "model.z_dim=8", "data.batch_size=16", "training.max_steps=6")  # fmt: skip
@@ -216,7 +217,7 @@ def suggestions(
 ) -> Iterator[str]:
     summary = replace(tiny_session(config=config).summary(), classes=classes)
     finished = Finished(Path("runs/a b"), 12, True, Path("x.png"), best_distance=None)
-    progress.training_summary(summary, finished, 1.0, quiet=False)
+    training_summary(summary, finished, 1.0, quiet=False)
     return (line.strip() for line in capsys.readouterr().err.splitlines())
 
 

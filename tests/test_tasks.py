@@ -13,18 +13,16 @@ from torch import Tensor
 
 from mnistgan.checkpoint import load_checkpoint
 from mnistgan.config import OutputConfig
+from mnistgan.runs.board import Best, Board, Score
 from mnistgan.runs.events import EpochEnded, Event, Length, Measured, Progress, Stepped
 from mnistgan.runs.folder import RunFolder, epoch_stem
 from mnistgan.runs.loop import run
 from mnistgan.runs.session import Session
 from mnistgan.runs.tasks import (
     MILESTONES,
-    Best,
-    Board,
     DrawPictures,
     KeepBest,
     SaveCheckpoint,
-    Score,
     WriteMetrics,
 )
 from mnistgan.sampling import Sampler

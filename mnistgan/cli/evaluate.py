@@ -19,7 +19,7 @@ from mnistgan.cli.options import (
 )
 from mnistgan.plugins import load_plugins
 from mnistgan.terminal import console
-from mnistgan.terminal.progress import follow_work
+from mnistgan.terminal.bars import follow_work
 from mnistgan.terminal.tables import show_evaluation
 
 

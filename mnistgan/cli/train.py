@@ -22,7 +22,9 @@ from mnistgan.runs.budget import parse_budget
 from mnistgan.runs.events import Finished
 from mnistgan.signals import StopRequest
 from mnistgan.terminal import console
-from mnistgan.terminal.progress import decoding_bar, training_progress, training_summary
+from mnistgan.terminal.bars import decoding_bar
+from mnistgan.terminal.progress import training_progress
+from mnistgan.terminal.summary import training_summary
 from mnistgan.terminal.tables import plan_table
 
 RUN, DISPLAY = "Run", "Display"

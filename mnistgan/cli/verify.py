@@ -10,7 +10,7 @@ from mnistgan.cli.completion import complete_run
 from mnistgan.cli.options import PluginOption, RunsOption, whole_number
 from mnistgan.plugins import load_plugins
 from mnistgan.terminal import console
-from mnistgan.terminal.progress import decoding_bar, follow_work
+from mnistgan.terminal.bars import decoding_bar, follow_work
 from mnistgan.terminal.tables import verification
 
 

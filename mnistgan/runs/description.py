@@ -14,8 +14,8 @@ from mnistgan.config import Config
 from mnistgan.data import Dataset
 from mnistgan.devices import cpu_capability, cpu_name
 from mnistgan.plugins import Plugin, record
+from mnistgan.runs.board import Best
 from mnistgan.runs.starting import Start
-from mnistgan.runs.tasks import Best
 from mnistgan.training.trainer import Trainer, steps_per_epoch
 
 

@@ -24,19 +24,18 @@ from mnistgan.devices import keep_freed_memory
 from mnistgan.errors import ConfigError
 from mnistgan.runs.budget import Budget
 from mnistgan.runs.building import DataAccess, build_trainer
+from mnistgan.runs.diagnosis import CheckHealth, diagnosis_interval
 from mnistgan.runs.events import JudgeTrained, Length, Progress
 from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.loop import Task
 from mnistgan.runs.session import Prepared, Session
 from mnistgan.runs.tasks import (
     MILESTONES,
-    CheckHealth,
     DrawPictures,
     KeepBest,
     SaveCheckpoint,
     ScoreSamples,
     WriteMetrics,
-    diagnosis_interval,
 )
 from mnistgan.runs.tensorboard import WriteEvents
 from mnistgan.signals import before_leaving

@@ -9,9 +9,7 @@ from typing import Any
 
 from mnistgan import locations
 from mnistgan.checkpoint import State, save_checkpoint
-from mnistgan.config import (
-    Config,
-)
+from mnistgan.config import Config
 from mnistgan.data import Dataset, dataset_entry
 from mnistgan.devices import keep_freed_memory
 from mnistgan.errors import (
@@ -28,9 +26,11 @@ from mnistgan.evaluation.reference import Reference
 from mnistgan.files import atomic_write
 from mnistgan.models import parameter_count
 from mnistgan.plugins import Plugin
+from mnistgan.runs.board import NO_BEST, Best, Board, Score
 from mnistgan.runs.building import DataAccess, length_of
 from mnistgan.runs.contact_sheet import draw_contact_sheet
 from mnistgan.runs.description import checkpoint_state, describe, describe_session
+from mnistgan.runs.diagnosis import CheckHealth, HealthCheck, ShowPreview
 from mnistgan.runs.events import (
     Event,
     Finished,
@@ -44,18 +44,11 @@ from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.loop import Task, run
 from mnistgan.runs.starting import Start
 from mnistgan.runs.tasks import (
-    NO_BEST,
-    Best,
-    Board,
-    CheckHealth,
     DrawPictures,
     EmptyWindow,
-    HealthCheck,
     KeepBest,
     SaveCheckpoint,
-    Score,
     ScoreSamples,
-    ShowPreview,
     WriteMetrics,
 )
 from mnistgan.runs.tensorboard import WriteEvents, start_event_file

@@ -17,10 +17,11 @@ from mnistgan.config import Config, flatten
 from mnistgan.extras import require
 from mnistgan.files import atomic_write
 from mnistgan.pictures import read_png
+from mnistgan.runs.board import Board
 from mnistgan.runs.events import Event, Length, Progress
 from mnistgan.runs.folder import RunFolder, grid_step
 from mnistgan.runs.metrics import MetricsRecord, append_bytes
-from mnistgan.runs.tasks import Board, DrawPictures
+from mnistgan.runs.tasks import DrawPictures
 
 PACKAGES = ("tensorboard",)
 SCALARS = ("d_loss", "g_loss", "d_real", "d_fake", "images_per_second", "frechet_distance")

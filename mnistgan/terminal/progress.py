@@ -1,29 +1,23 @@
-"""Progress display: bars on a terminal, plain lines in a log."""
+"""The progress of a training: bars on a terminal, plain lines in a log."""
 
-import atexit
 import math
-import os
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from statistics import fmean
-from string import digits
-from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.segment import Segment
 from rich.text import Text
 
+from mnistgan.durations import clock
 from mnistgan.runs.events import (
     EpochEnded,
     Event,
-    Finished,
     JudgeTrained,
     Measured,
     Previewed,
@@ -31,27 +25,19 @@ from mnistgan.runs.events import (
     Stepped,
     TrainingSummary,
 )
-from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.metrics import MetricsRecord
 from mnistgan.runs.pace import Pace
-from mnistgan.terminal.console import messages, note, result, visible
+from mnistgan.terminal.bars import cursor_restored, redraws
+from mnistgan.terminal.console import messages, note
 from mnistgan.terminal.half_blocks import Above, Beside, half_blocks
 from mnistgan.terminal.layout import Layout, choose_layout
 from mnistgan.terminal.sparkline import sparkline
 
-if TYPE_CHECKING:
-    from mnistgan.evaluation.measuring import Working
-
-Result = TypeVar("Result")
 REDRAW_SECONDS = 0.4
 REDRAW_SHARE = 0.01
 """Maximum share of the training time that redraws take; a large terminal is redrawn less often"""
-MANY_PICTURES = 1_000
-"""Number of pictures from which on the progress of decoding them is shown"""
 LOSSES = {"d_loss": ("D loss", "cyan"), "g_loss": ("G loss", "yellow")}
 """Metrics that are shown as curves: their names and colors"""
-EXAMPLE = "2026-11"
-"""A text to try with a generator that draws each digit"""
 
 
 @contextmanager
@@ -69,26 +55,6 @@ def training_progress(
             yield progress
     else:
         yield PlainProgress(summary)
-
-
-def redraws() -> bool:
-    """Whether stderr is a terminal on which bars can stay in place."""
-    return messages.is_terminal and not messages.is_dumb_terminal
-
-
-@contextmanager
-def cursor_restored() -> Iterator[None]:
-    """Restore the cursor that the bars hide, even if a signal ends the program inside the block."""
-    atexit.register(_show_cursor)
-    try:
-        yield
-    finally:
-        atexit.unregister(_show_cursor)
-
-
-def _show_cursor() -> None:
-    # Bypass rich and the buffers of Python: the signal may have interrupted a write to them.
-    os.write(sys.stderr.fileno(), b"\x1b[?25h\n")
 
 
 class TrainingProgress:
@@ -322,54 +288,6 @@ def _draws_blocks() -> bool:
     return messages.encoding.startswith("utf")
 
 
-@contextmanager
-def decoding_bar(quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Receives the number of decoded pictures so far, and in total; shows a bar for many of them.
-
-    Without a terminal, it is one line. With `quiet`, nothing is shown.
-    """
-    live = redraws() and not quiet
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with (
-        cursor_restored() if live else nullcontext(),
-        Progress(*columns, console=messages, transient=True, disable=not live) as bars,
-    ):
-
-        def show(done: int, total: int) -> None:
-            if total < MANY_PICTURES:
-                return
-            if live:
-                task = bars.task_ids[0] if bars.task_ids else bars.add_task("decoding pictures")
-                bars.update(task, completed=done, total=total)
-            elif done == 0 and not quiet:
-                note(f"decoding {total:,} pictures")
-
-        yield show
-
-
-def follow_work(work: "Iterable[Working | Result]", quiet: bool = False) -> "Result":
-    """On a terminal, show a bar for each part of the work. Returns the result, the last item.
-
-    With `quiet`, nothing is shown.
-    """
-    from mnistgan.evaluation.measuring import Working
-
-    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
-    live = redraws() and not quiet
-    with (
-        cursor_restored() if live else nullcontext(),
-        Progress(*columns, console=messages, transient=True, disable=not live) as bars,
-    ):
-        tasks: dict[str, TaskID] = {}
-        for item in work:
-            if not isinstance(item, Working):
-                return item
-            if item.part not in tasks:
-                tasks[item.part] = bars.add_task(visible(item.part), total=item.total)
-            bars.update(tasks[item.part], completed=item.done, total=item.total)
-    raise AssertionError("the work ended without a result")
-
-
 SHOWN = {
     "d_loss": "D {:.3f}",
     "g_loss": "G {:.3f}",
@@ -387,53 +305,3 @@ def metrics_text(records: Sequence[MetricsRecord], names: Iterable[str] = SHOWN)
     return "  ".join(
         SHOWN[name].format(fmean(getattr(record, name) for record in records)) for name in names
     )
-
-
-def clock(seconds: float) -> str:
-    """Format as 1:02:03, or as 2:03 below one hour."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def training_summary(
-    summary: TrainingSummary, finished: Finished, seconds: float, quiet: bool
-) -> None:
-    """Print the files written and the commands to try next, or how to resume a stopped run.
-
-    With `quiet`, print only the path of the run.
-    """
-    folder = finished.folder
-    if quiet:
-        result(str(folder))
-        return
-    done = "finished" if finished.complete else "stopped, saved"
-    result(f"{done} at step {finished.step:,} after {clock(seconds)}: {folder}")
-    if not finished.complete:
-        result(f"to resume: mnistgan train --resume {quote(str(folder))}")
-        return
-    run = RunFolder(folder)
-    sheet = [run.contact_sheet] if summary.preparation else []
-    for path in (*sheet, run.latest, run.metrics, finished.last_picture):
-        note(f"  {path}")
-    if finished.best_distance is not None:
-        note(f"  {run.best} (the lowest Fréchet distance: {finished.best_distance:.3f})")
-    note("next:")
-    for command in _next_commands(summary, run, finished.best_distance is not None):
-        note(f"  mnistgan {command}")
-
-
-def _next_commands(summary: TrainingSummary, run: RunFolder, has_best: bool) -> Iterator[str]:
-    """Commands that fit a finished run."""
-    ckpt = f"--ckpt {quote(str(run.best if has_best else run.latest))}"
-    yield f"sample {ckpt} --n 64"
-    if summary.config.model.conditional:
-        yield f"sample {ckpt} {_choice_of_class(summary.classes)}"
-    for command in ("plot-losses", "make-gif", "evaluate"):
-        yield f"{command} {quote(str(run.path))}"
-
-
-def _choice_of_class(classes: Sequence[str]) -> str:
-    """An option that draws chosen classes: a text if the classes are digits, else one class."""
-    are_digits = set(EXAMPLE) - {"-"} <= set(classes) <= set(digits)
-    return f"--text {EXAMPLE}" if are_digits else f"--class {quote(classes[0])}"

@@ -9,9 +9,10 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from mnistgan.durations import clock
 from mnistgan.runs.pace import Pace
+from mnistgan.terminal.bars import cursor_restored, redraws
 from mnistgan.terminal.console import messages, note, plain
-from mnistgan.terminal.progress import clock, cursor_restored, redraws
 from mnistgan.tuning.overview import Confirmed, StudyOverview, TrialRow
 
 if TYPE_CHECKING:
