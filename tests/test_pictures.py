@@ -28,8 +28,9 @@ from mnistgan.commands.plot_losses import (
 from mnistgan.config import Config, check_config
 from mnistgan.curves import plain_number, to_curve
 from mnistgan.loss_strip import LEGEND_HEIGHT, STRIP_HEIGHT, draw_strip, loss_lines
-from mnistgan.runs.folder import RunFolder, epoch_stem
+from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.metrics import MetricsRecord
+from mnistgan.runs.naming import epoch_stem
 
 Cli = Callable[..., Result]
 

@@ -8,8 +8,9 @@ import pytest
 
 from mnistgan.config import Config
 from mnistgan.errors import RunError
-from mnistgan.runs.folder import RunFolder, epoch_stem, find_checkpoint
+from mnistgan.runs.folder import RunFolder, find_checkpoint
 from mnistgan.runs.metrics import MetricsRecord
+from mnistgan.runs.naming import epoch_stem
 
 RUNS = Path("runs")
 

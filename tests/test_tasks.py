@@ -15,8 +15,9 @@ from mnistgan.checkpoint import load_checkpoint
 from mnistgan.config import OutputConfig
 from mnistgan.runs.board import Best, Board, Score
 from mnistgan.runs.events import EpochEnded, Event, Length, Measured, Progress, Stepped
-from mnistgan.runs.folder import RunFolder, epoch_stem
+from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.loop import run
+from mnistgan.runs.naming import epoch_stem
 from mnistgan.runs.session import Session
 from mnistgan.runs.tasks import (
     MILESTONES,

@@ -34,7 +34,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from mnistgan.checkpoint import load_checkpoint
 from mnistgan.errors import NonFiniteError, OutputError
-from mnistgan.runs.folder import RunFolder, grid_step
+from mnistgan.runs.folder import RunFolder
+from mnistgan.runs.naming import grid_step
 from mnistgan.training.losses import LOSSES
 
 ON = "output.tensorboard=true"

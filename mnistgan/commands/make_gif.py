@@ -12,8 +12,9 @@ from mnistgan.animation import SUFFIXES, enlarge, write_animation
 from mnistgan.errors import DataError, RunError
 from mnistgan.loss_strip import STRIP_HEIGHT, Line, draw_strip, loss_lines
 from mnistgan.pictures import read_png
-from mnistgan.runs.folder import RunFolder, check_output, grid_step
+from mnistgan.runs.folder import RunFolder, check_output
 from mnistgan.runs.metrics import MetricsRecord
+from mnistgan.runs.naming import grid_step
 
 LAST_FRAME_SECONDS = 2.0
 CAPTION_HEIGHT = 28

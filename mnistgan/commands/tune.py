@@ -10,7 +10,8 @@ from mnistgan.devices import resolve_device, resolve_threads
 from mnistgan.errors import RunError, RunNameError
 from mnistgan.plugins import load_plugins
 from mnistgan.runs.building import DataAccess
-from mnistgan.runs.folder import is_run, name_problem
+from mnistgan.runs.folder import is_run
+from mnistgan.runs.naming import name_problem
 from mnistgan.signals import StopRequest
 from mnistgan.tuning.best import write_best
 from mnistgan.tuning.jobs import run_jobs

@@ -6,23 +6,16 @@ All results are plain values; `dataclasses.asdict` turns them into JSON.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from shlex import quote
 from statistics import fmean, stdev
-from string import Formatter
-from typing import Any
-
-from pydantic import BaseModel, Field, StrictInt
 
 from mnistgan.config import flatten
-from mnistgan.evaluation.scores import SCORES, Row, shown_scores
 from mnistgan.report.facts import MAX_SHOWN, RunFacts, in_yaml
+from mnistgan.report.scored import Record, Score, ScoredRun, Yardstick, training_images
 
 SCHEMA = 1
 NOT_COMPARED = ("training.seed", "data.root")
 """Keys that may differ within a group, besides all keys of `output`"""
-LARGEST = 1e100
-"""Scores beyond it, which only a damaged file contains, are ignored"""
 WHOLE = ","
 """Format of a whole number; its mean has one decimal"""
 UNLIKE = {
@@ -43,18 +36,6 @@ class Spread:
     """Standard deviation of the values, with n - 1 in the denominator; None for one value"""
     values: tuple[float, ...]
     """In the order of the runs of the group that have one"""
-
-
-@dataclass(frozen=True)
-class Yardstick:
-    """What must be equal for scores to be comparable."""
-
-    judge_sha256: str | None
-    n: int
-    """Number of samples"""
-    dataset: str
-    images_sha256: str | None
-    """Hash of the features of the real images; without a judge, that of the training images"""
 
 
 @dataclass(frozen=True)
@@ -128,70 +109,6 @@ class Comparison:
     """What limits the comparison, in sentences"""
 
 
-class _Reference(BaseModel):
-    dataset: str
-    features_sha256: str | None
-
-
-class _Samples(BaseModel):
-    step: StrictInt | None = None
-
-
-class _Record(BaseModel):
-    """The fields of a result of `evaluate` that identify its yardstick."""
-
-    judge: str | None
-    judge_sha256: str | None
-    n: StrictInt = Field(ge=1)
-    reference: _Reference
-    samples: _Samples = _Samples()
-    real: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class _Value:
-    """One score of one run."""
-
-    row: Row
-    place: int
-    """Position of its row in the table of scores"""
-    spec: str
-    """Format specification"""
-    number: float
-    real: str
-
-
-@dataclass(frozen=True)
-class _Member:
-    """A run with what is read from its latest evaluation."""
-
-    facts: RunFacts
-    label: str
-
-    @cached_property
-    def evaluation(self) -> tuple[_Record, dict[str, _Value]] | None:
-        """The latest evaluation and its scores by name; None without one, or if it is damaged."""
-        found = self.facts.evaluation or {}
-        try:
-            record = _Record.model_validate(found)
-            return record, dict(_values(found, record.real))
-        except ValueError:
-            return None
-
-    @property
-    def values(self) -> dict[str, _Value]:
-        return self.evaluation[1] if self.evaluation else {}
-
-    @property
-    def yardstick(self) -> Yardstick | None:
-        if self.evaluation is None:
-            return None
-        record, _ = self.evaluation
-        reference = record.reference
-        images = reference.features_sha256 or _training_images(self.facts)
-        return Yardstick(record.judge_sha256, record.n, reference.dataset, images)
-
-
 def group_runs(runs: Iterable[RunFacts]) -> list[list[RunFacts]]:
     """Put the runs whose configuration and conditions differ only by the seed together.
 
@@ -208,7 +125,10 @@ def compare_groups(groups: Sequence[Sequence[RunFacts]]) -> Comparison:
     """Compare the groups of `group_runs`. Evaluations that are damaged count as missing."""
     names = Counter(run.name for group in groups for run in group)
     members = [
-        [_Member(run, run.name if names[run.name] == 1 else str(run.folder.path)) for run in group]
+        [
+            ScoredRun(run, run.name if names[run.name] == 1 else str(run.folder.path))
+            for run in group
+        ]
         for group in groups
     ]
     yardsticks = [
@@ -239,18 +159,12 @@ def _conditions(run: RunFacts) -> dict[str, str]:
         if key not in NOT_COMPARED and not key.startswith("output.")
     }
     facts = {
-        "training images (SHA-256)": (_training_images(run) or "not recorded")[:12],
+        "training images (SHA-256)": (training_images(run) or "not recorded")[:12],
         "started from": start.get("source") if isinstance(start, dict) else "random weights",
         "device": run.session.get("device_name", "not recorded"),
         "processes": run.session.get("processes", 1),
     }
     return keys | {key: str(value)[:MAX_SHOWN] for key, value in facts.items()}
-
-
-def _training_images(run: RunFacts) -> str | None:
-    dataset = run.info.get("dataset")
-    found = dataset.get("sha256") if isinstance(dataset, dict) else None
-    return found if isinstance(found, str) else None
 
 
 def _differing(conditions: Sequence[Mapping[str, str]]) -> list[str]:
@@ -259,7 +173,7 @@ def _differing(conditions: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _group(
-    members: Sequence[_Member], differing: Sequence[str], yardsticks: Sequence[Yardstick]
+    members: Sequence[ScoredRun], differing: Sequence[str], yardsticks: Sequence[Yardstick]
 ) -> Group:
     facts = [member.facts for member in members]
     conditions = _conditions(facts[0])
@@ -285,37 +199,15 @@ def _group(
     )
 
 
-def _label(members: Sequence[_Member]) -> str:
+def _label(members: Sequence[ScoredRun]) -> str:
     first = members[0].label
     return first if len(members) == 1 else f"{first} ({len(members)} runs)"
 
 
-def _values(
-    found: Mapping[str, Any], real: Mapping[str, Any] | None
-) -> Iterator[tuple[str, _Value]]:
-    """The scores of a result of `evaluate`, by name. Raises ValueError if one is damaged."""
-    shown = {row.name: row.real for row in shown_scores(found, real)}
-    rows = [(key, row) for key, entry in SCORES.items() for row in entry.rows]
-    for place, (key, row) in enumerate(rows):
-        if row.name not in shown:
-            continue
-        # The second line of a score says how it was measured: it belongs to the name.
-        form, _, how = (row.form or "").partition("\n")
-        fields = [
-            (name, spec or "") for _, name, spec, _ in Formatter().parse(form) if name is not None
-        ]
-        value, (field, spec) = found[key], fields[0] if fields else ("", "")
-        number = value.get(field) if isinstance(value, dict) else value
-        if isinstance(number, int | float) and -LARGEST < number < LARGEST:
-            measured = how.format(**value) if isinstance(value, dict) else how
-            name = f"{row.name}, {measured}" if measured else row.name
-            yield name, _Value(row, place, spec, float(number), shown[row.name])
-
-
-def _rank(yardstick: Yardstick, groups: Sequence[Sequence[_Member]]) -> Ranking:
+def _rank(yardstick: Yardstick, groups: Sequence[Sequence[ScoredRun]]) -> Ranking:
     alike = [[member for member in group if member.yardstick == yardstick] for group in groups]
-    values = {
-        name: value for group in alike for member in group for name, value in member.values.items()
+    scores = {
+        name: score for group in alike for member in group for name, score in member.scores.items()
     }
     records = [[member.evaluation[0] for member in group if member.evaluation] for group in alike]
     return Ranking(
@@ -323,13 +215,13 @@ def _rank(yardstick: Yardstick, groups: Sequence[Sequence[_Member]]) -> Ranking:
         next(record.judge for group in records for record in group),
         tuple(_scored(found, len(group)) for found, group in zip(records, groups, strict=True)),
         tuple(
-            _ranked(name, values[name], alike)
-            for name in sorted(values, key=lambda name: values[name].place)
+            _ranked(name, scores[name], alike)
+            for name in sorted(scores, key=lambda name: scores[name].place)
         ),
     )
 
 
-def _scored(found: Sequence[_Record], count: int) -> str:
+def _scored(found: Sequence[Record], count: int) -> str:
     """The steps of the samples, and how many of the runs of a group they are from if not all."""
     if not found:
         return ""
@@ -338,21 +230,21 @@ def _scored(found: Sequence[_Record], count: int) -> str:
     return text if len(found) == count else f"{text} ({len(found)} of {count} runs)"
 
 
-def _ranked(name: str, value: _Value, groups: Sequence[Sequence[_Member]]) -> RankedScore:
+def _ranked(name: str, score: Score, groups: Sequence[Sequence[ScoredRun]]) -> RankedScore:
     spreads = [
-        spread_of([member.values[name].number for member in group if name in member.values])
+        spread_of([member.scores[name].number for member in group if name in member.scores])
         for group in groups
     ]
-    means = {_number(value.spec, spread.mean): spread.mean for spread in spreads if spread}
-    choose = {"lower": min, "higher": max}.get(value.row.better or "")
+    means = {_number(score.spec, spread.mean): spread.mean for spread in spreads if spread}
+    choose = {"lower": min, "higher": max}.get(score.row.better or "")
     best = choose(means, key=lambda text: means[text]) if choose and len(means) > 1 else None
     return RankedScore(
         name,
-        value.row.better or "",
-        value.row.meaning,
-        value.real,
+        score.row.better or "",
+        score.row.meaning,
+        score.real,
         tuple(
-            None if spread is None else _group_score(value.spec, spread, best) for spread in spreads
+            None if spread is None else _group_score(score.spec, spread, best) for spread in spreads
         ),
     )
 
@@ -370,7 +262,7 @@ def _number(spec: str, number: float) -> str:
 
 def _notes(
     groups: Sequence[Group],
-    members: Sequence[Sequence[_Member]],
+    members: Sequence[Sequence[ScoredRun]],
     yardsticks: Sequence[Yardstick],
 ) -> Iterator[str]:
     if len(yardsticks) > 1:

@@ -16,7 +16,6 @@ generated/, losses.png, training.gif, report.html, evaluations.jsonl, nearest.pn
 """
 
 import json
-import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -46,10 +45,9 @@ from mnistgan.runs.metrics import (
     read_records,
     to_line,
 )
+from mnistgan.runs.naming import EPOCH_STEM, name_problem
 
 NUMBERED = re.compile(r"exp(\d+)")
-MAX_NAME_BYTES = 255
-"""Maximum length of a file name on all common file systems"""
 LOCK = ".lock"
 MAX_SUGGESTED = 8
 """Maximum number of runs that an error message names"""
@@ -61,10 +59,7 @@ TRAINING_FILES = (
     "tensorboard/events.out.tfevents.*",
 )
 """Files that only training writes, as patterns relative to the run folder"""
-EPOCH_STEM = re.compile(r"epoch_(\d{3,}(?:\.\d+)?)")
 EVENT_FILE = re.compile(r"events\.out\.tfevents\.\d{6}")
-ROUNDING_STEPS = 0.05
-"""More than the rounding of an epoch to six decimals changes its step"""
 
 
 class RunFolder:
@@ -335,19 +330,6 @@ def check_output(
     return path
 
 
-def epoch_stem(epoch: float) -> str:
-    """`epoch_020`, or `epoch_000.250` for a fraction. The name can be parsed back to the epoch."""
-    if epoch == int(epoch):
-        return f"epoch_{int(epoch):03d}"
-    whole, _, fraction = f"{epoch:.6f}".partition(".")
-    return f"epoch_{int(whole):03d}.{fraction.rstrip('0').ljust(3, '0')}"
-
-
-def grid_step(epoch: float, steps_per_epoch: float) -> int:
-    """The step of the grid whose name gives `epoch`: the first step that reached this epoch."""
-    return max(0, math.ceil(epoch * steps_per_epoch - ROUNDING_STEPS))
-
-
 def find_checkpoint(given: str | None, runs: Path) -> Path:
     """Resolve `--ckpt`: a path, a run, the name of a file in the newest run, or `pretrained:NAME`.
 
@@ -373,19 +355,6 @@ def find_checkpoint(given: str | None, runs: Path) -> Path:
         if holders:
             return max(holders, key=RunFolder.created).path / given
     raise RunError(f"{given}: there is no such run or checkpoint; {_known_runs(runs)}")
-
-
-def name_problem(name: str) -> str | None:
-    """Why `name` is not allowed for a new folder, or None if it is allowed."""
-    if not name:
-        return "is empty"
-    if name.startswith("."):
-        return "begins with a dot; expected a letter, a digit, '_' or '-' first"
-    if other := re.search(r"[^\w.-]", name):
-        return f"contains {other[0]!r}; expected letters, digits, '.', '_' and '-' only"
-    if len(os.fsencode(name)) > MAX_NAME_BYTES:
-        return f"is longer than {MAX_NAME_BYTES} bytes"
-    return None
 
 
 def runs_in(runs: Path) -> list[RunFolder]:

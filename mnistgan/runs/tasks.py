@@ -15,8 +15,9 @@ from mnistgan.evaluation.metrics import frechet_distance
 from mnistgan.images import to_grid, to_uint8, write_png
 from mnistgan.runs.board import Best, Board, Score
 from mnistgan.runs.events import Event, Measured, Progress
-from mnistgan.runs.folder import RunFolder, epoch_stem
+from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.metrics import MetricsRecord
+from mnistgan.runs.naming import epoch_stem
 from mnistgan.sampling import Sampler, generate
 from mnistgan.training.trainer import Trainer
 

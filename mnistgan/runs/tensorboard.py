@@ -19,8 +19,9 @@ from mnistgan.files import atomic_write
 from mnistgan.pictures import read_png
 from mnistgan.runs.board import Board
 from mnistgan.runs.events import Event, Length, Progress
-from mnistgan.runs.folder import RunFolder, grid_step
+from mnistgan.runs.folder import RunFolder
 from mnistgan.runs.metrics import MetricsRecord, append_bytes
+from mnistgan.runs.naming import grid_step
 from mnistgan.runs.tasks import DrawPictures
 
 PACKAGES = ("tensorboard",)
