@@ -31,6 +31,7 @@ from torch.nn.functional import pad
 from mnistgan.errors import ConversionError
 from mnistgan.models.clustered import DIRECTION, EMBEDDING, Clustered
 from mnistgan.models.conditioning import Chain, Concatenation
+from mnistgan.models.product_gradients import ProductGradConvTranspose2d
 from mnistgan.models.products import FoldedConvTranspose2d
 from mnistgan.models.sizes import IMAGE_SIZE
 from mnistgan.sampling import OpenedGenerator, eval_mode
@@ -281,6 +282,7 @@ CONVERSIONS: dict[type[nn.Module], Callable[[_Step, list[_Operation]], list[_Ope
     nn.Conv2d: _convolution,
     nn.ConvTranspose2d: _transposed_convolution,
     FoldedConvTranspose2d: _transposed_convolution,
+    ProductGradConvTranspose2d: _transposed_convolution,
     nn.BatchNorm1d: _normalization,
     nn.BatchNorm2d: _normalization,
     nn.ReLU: _rectifier,

@@ -18,6 +18,7 @@ from mnistgan.models import (
 from mnistgan.models.conditioning import Projection
 from mnistgan.models.dropout import Dropout
 from mnistgan.models.minibatch_stddev import MinibatchStdDev
+from mnistgan.models.product_gradients import ProductGradConv2d, ProductGradConvTranspose2d
 from mnistgan.models.products import FoldedConvTranspose2d, UnfoldedConv2d
 from mnistgan.models.spectral import spectral_norm
 
@@ -161,8 +162,11 @@ def test_spectral_norm_applies_to_every_layer_of_d() -> None:
         (UnfoldedConv2d(1, 8, 4, stride=2, padding=1), nn.Conv2d, (3, 1, 28, 28)),
         (UnfoldedConv2d(1, 5, 3, bias=False), nn.Conv2d, (3, 1, 6, 9)),
         (UnfoldedConv2d(3, 5, 3), nn.Conv2d, (3, 3, 6, 9)),
+        (UnfoldedConv2d(3, 5, 4, stride=2, padding=1), nn.Conv2d, (2, 3, 3, 2)),
+        (UnfoldedConv2d(1, 5, 5, padding=1), nn.Conv2d, (2, 1, 3, 3)),
         (FoldedConvTranspose2d(8, 1, 4, stride=2, padding=1), nn.ConvTranspose2d, (3, 8, 14, 14)),
         (FoldedConvTranspose2d(5, 1, 1, padding=2, bias=False), nn.ConvTranspose2d, (3, 5, 6, 9)),
+        (FoldedConvTranspose2d(5, 1, 4, stride=2), nn.ConvTranspose2d, (3, 5, 6, 9)),
         (FoldedConvTranspose2d(5, 3, 3), nn.ConvTranspose2d, (3, 5, 6, 9)),
         (FoldedConvTranspose2d(5, 7, 4), nn.ConvTranspose2d, (3, 5, 1, 1)),
         (FoldedConvTranspose2d(5, 7, 4, padding=1), nn.ConvTranspose2d, (3, 5, 1, 1)),
@@ -171,17 +175,56 @@ def test_spectral_norm_applies_to_every_layer_of_d() -> None:
 def test_convolution_as_a_product_has_the_outputs_and_gradients_of_torch(
     layer: Any, reference: Any, shape: tuple[int, ...]
 ) -> None:
-    options = "kernel_size", "stride", "padding"
-    sizes = {name: getattr(layer, name) for name in options}
-    plain = reference(layer.in_channels, layer.out_channels, bias=layer.bias is not None, **sizes)
-    plain.load_state_dict(layer.state_dict())
+    plain = plain_copy(layer, reference)
     torch.manual_seed(0)
     x = torch.randn(shape, dtype=torch.float64)
-    torch.testing.assert_close(
-        first_and_second_gradients(layer.double(), x), first_and_second_gradients(plain.double(), x)
-    )
+    last = x.contiguous(memory_format=torch.channels_last)
+    for images in (x, last):
+        torch.testing.assert_close(
+            first_and_second_gradients(layer.double(), images),
+            first_and_second_gradients(plain.double(), images),
+        )
     layer.eval()
     assert torch.equal(layer(x), plain(x))
+
+
+@pytest.mark.parametrize(
+    ("layer", "reference", "shape"),
+    [
+        (ProductGradConv2d(8, 16, 4, stride=2, padding=1), nn.Conv2d, (4, 8, 14, 14)),
+        (ProductGradConv2d(8, 4, 4, stride=2, padding=1, bias=False), nn.Conv2d, (4, 8, 7, 10)),
+        (ProductGradConv2d(3, 8, (3, 2), stride=(1, 3)), nn.Conv2d, (4, 3, 6, 9)),
+        (
+            ProductGradConvTranspose2d(8, 4, 4, stride=2, padding=1, bias=False),
+            nn.ConvTranspose2d,
+            (4, 8, 4, 5),
+        ),
+        (
+            ProductGradConvTranspose2d(3, 8, (3, 2), stride=(1, 3)),
+            nn.ConvTranspose2d,
+            (4, 3, 6, 9),
+        ),
+    ],
+)
+def test_gradients_as_products_in_bfloat16_are_those_of_torch(
+    layer: Any, reference: Any, shape: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(shape)
+    exact = first_and_second_gradients(plain_copy(layer, reference).double(), x.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        computed = first_and_second_gradients(layer, x)
+    for ours, theirs in zip(computed, exact, strict=True):
+        error = (ours.double() - theirs).norm() / theirs.norm()
+        assert 1e-6 < error < 0.02  # 0 would mean that it was not computed in bfloat16
+
+
+def plain_copy(layer: Any, reference: Any) -> Any:
+    """A layer of torch with the sizes and weights of `layer`."""
+    sizes = {name: getattr(layer, name) for name in ("kernel_size", "stride", "padding")}
+    plain = reference(layer.in_channels, layer.out_channels, bias=layer.bias is not None, **sizes)
+    plain.load_state_dict(layer.state_dict())
+    return plain
 
 
 def first_and_second_gradients(layer: Any, x: torch.Tensor) -> list[torch.Tensor]:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from mnistgan.models.conditioning import Chain
+from mnistgan.models.product_gradients import ProductGradConv2d, ProductGradConvTranspose2d
 from mnistgan.models.products import FoldedConvTranspose2d, UnfoldedConv2d
 from mnistgan.models.sizes import Sizes
 
@@ -25,9 +26,13 @@ class Generator(Chain):
             FoldedConvTranspose2d(inputs, c512, 4, stride=1, bias=False),
             *_norm_relu(c512),
         ]
-        for before, after in pairwise((c512, c256, c128, c64)):
-            up = nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False)
-            layers += [up, *_norm_relu(after)]
+        # The patches of the last of these layers do not fit into the cache.
+        for up, before, after in (
+            (ProductGradConvTranspose2d, c512, c256),
+            (ProductGradConvTranspose2d, c256, c128),
+            (nn.ConvTranspose2d, c128, c64),
+        ):
+            layers += [up(before, after, 4, stride=2, padding=1, bias=False), *_norm_relu(after)]
         # The padding of a transposed convolution crops: here two pixels from each side.
         crop = FoldedConvTranspose2d(c64, sizes.channels, 1, padding=2, bias=False)
         self.layers = nn.Sequential(*layers, crop, nn.Tanh())
@@ -45,10 +50,10 @@ class Discriminator(nn.Module):
             nn.LeakyReLU(0.2),
         ]
         for before, after in pairwise((c64, c128, c256)):
-            down = nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False)
+            down = ProductGradConv2d(before, after, 4, stride=2, padding=1, bias=False)
             layers += [down, nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers)
-        self.last = nn.Conv2d(c256, 1, 4, stride=2, padding=1, bias=False)
+        self.last = UnfoldedConv2d(c256, 1, 4, stride=2, padding=1, bias=False)
         self.embedding = nn.Embedding(sizes.classes, c256) if sizes.classes else None
         self.apply(_init_weights)
 

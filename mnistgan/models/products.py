@@ -1,28 +1,46 @@
-"""Convolutions that are faster as matrix products: with one channel, or with inputs of one pixel.
+"""Convolutions that are faster as matrix products: with one channel, or with images of one pixel.
 
 torch's convolutions on a CPU are slow in these cases. In training on a CPU, these layers multiply
 all patches by the weight at once. Elsewhere, they are the convolutions that they inherit from: with
 three channels, the product is slower (measured). They support padding with zeros, but no dilation,
 groups or output padding.
+
+The channels of a result stay last in memory where a product yields them last, which makes the
+layers that follow faster.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from torch.nn.functional import fold, unfold
+from torch.nn.functional import fold, pad, unfold
+
+
+class Window(NamedTuple):
+    """The patches that a layer sees: (height, width) of each quantity."""
+
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
 
 
 class UnfoldedConv2d(nn.Conv2d):
-    """A convolution that is a product if it has one input channel."""
+    """A convolution that is a product if it has one input channel or 1x1 outputs."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, outputs, H', W')"""
-        if self.in_channels > 1 or not _trains_on_cpu(self, x):
+        if not trains_on_cpu(self, x):
             return super().forward(x)
-        patches = unfold(x, **_window(self))  # (B, kernel height * kernel width, H' * W')
-        height = (x.shape[2] + 2 * int(self.padding[0]) - self.kernel_size[0]) // self.stride[0] + 1
-        y = (self.weight.flatten(1) @ patches).unflatten(2, (height, -1))
-        return _with_bias(y, self.bias)
+        window = window_of(self)
+        height, width = _count_patches(x, window)
+        if (height, width) == (1, 1):
+            patch = channels_last(_only_patch(x, window)).flatten(1)
+            y = (patch @ channels_last(self.weight).flatten(1).T)[:, :, None, None]
+        elif self.in_channels == 1:
+            patches = unfold(x, **window._asdict()).mT  # (B, H' * W', kernel height * kernel width)
+            y = (patches @ self.weight.flatten(1).T).mT.unflatten(2, (height, width))
+        else:
+            return super().forward(x)
+        return with_bias(y, self.bias)
 
 
 class FoldedConvTranspose2d(nn.ConvTranspose2d):
@@ -30,28 +48,66 @@ class FoldedConvTranspose2d(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(B, C, H, W) -> (B, outputs, H', W')"""
-        if output_size or not _trains_on_cpu(self, x):
+        if output_size or not trains_on_cpu(self, x):
             return super().forward(x, output_size)
-        if x.shape[2:] == (1, 1) and self.padding == (0, 0):  # the output is one patch
-            patch = x.flatten(1) @ self.weight.flatten(1)
-            return _with_bias(patch.unflatten(1, (-1, *self.kernel_size)), self.bias)
+        window = window_of(self)
+        if x.shape[2:] == (1, 1) and window.padding == (0, 0):  # the output is one patch
+            patch = x.flatten(1) @ channels_last(self.weight).flatten(1)
+            y = channels_second(patch.unflatten(1, (*window.kernel_size, -1)))
+            return with_bias(y, self.bias)
         if self.out_channels > 1:
             return super().forward(x, output_size)
-        patches = self.weight.flatten(1).T @ x.flatten(2)
-        size = tuple(
-            (side - 1) * self.stride[i] - 2 * int(self.padding[i]) + self.kernel_size[i]
-            for i, side in enumerate(x.shape[2:])
-        )
-        return _with_bias(fold(patches, size, **_window(self)), self.bias)
+        if x.is_contiguous():
+            patches = self.weight.flatten(1).T.expand(len(x), -1, -1) @ x.flatten(2)
+        else:
+            patches = (channels_last(x).flatten(1, 2) @ self.weight.flatten(1)).mT
+        return with_bias(fold(patches, size_of_images(x, window), **window._asdict()), self.bias)
 
 
-def _trains_on_cpu(layer: nn.Module, x: Tensor) -> bool:
+def window_of(layer: Any) -> Window:
+    """The window of a convolution or transposed convolution."""
+    return Window(layer.kernel_size, layer.stride, layer.padding)
+
+
+def size_of_images(patches: Tensor, window: Window) -> tuple[int, int]:
+    """The height and width that `patches`, (B, C, H', W'), cover: those of the whole images unless
+    a stride leaves a rest."""
+    height, width = (
+        (count - 1) * stride - 2 * padding + size
+        for count, size, stride, padding in zip(patches.shape[2:], *window, strict=True)
+    )
+    return height, width
+
+
+def _count_patches(images: Tensor, window: Window) -> tuple[int, int]:
+    """The H' and W' of the patches of `images`, (B, C, H, W)."""
+    height, width = (
+        (side + 2 * padding - size) // stride + 1
+        for side, size, stride, padding in zip(images.shape[2:], *window, strict=True)
+    )
+    return height, width
+
+
+def _only_patch(images: Tensor, window: Window) -> Tensor:
+    """(B, C, H, W) -> (B, C, kernel height, kernel width), if there is one patch"""
+    (height, width), (top, left) = window.kernel_size, window.padding
+    bottom, right = height - top - images.shape[2], width - left - images.shape[3]
+    return pad(images, (left, right, top, bottom))  # negative numbers crop
+
+
+def trains_on_cpu(layer: nn.Module, x: Tensor) -> bool:
     return layer.training and x.device.type == "cpu"
 
 
-def _window(layer: nn.Conv2d | nn.ConvTranspose2d) -> dict[str, Any]:
-    return {name: getattr(layer, name) for name in ("kernel_size", "stride", "padding")}
+def channels_last(images: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, H, W, C), without a copy"""
+    return images.permute(0, 2, 3, 1)
 
 
-def _with_bias(images: Tensor, bias: Tensor | None) -> Tensor:
+def channels_second(images: Tensor) -> Tensor:
+    """(B, H, W, C) -> (B, C, H, W), without a copy"""
+    return images.permute(0, 3, 1, 2)
+
+
+def with_bias(images: Tensor, bias: Tensor | None) -> Tensor:
     return images if bias is None else images + bias.to(images.dtype)[:, None, None]

@@ -152,7 +152,8 @@ def measure_commands(folder: str, rounds: int) -> dict[str, float]:
         commands = {
             "import torch": [sys.executable, "-c", "import torch"],
             "sample --n 10000": [
-                *(*MNISTGAN, "sample", "--ckpt", f"{runs}/mlp", "--n", "10000", "--out", out)
+                *(*MNISTGAN, "sample", "--ckpt", f"{runs}/mlp", "--n", "10000"),
+                *("--out", out, "--force"),
             ],
             "--help": [*MNISTGAN, "--help"],
         }
