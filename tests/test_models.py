@@ -161,6 +161,7 @@ def test_spectral_norm_applies_to_every_layer_of_d() -> None:
     [
         (UnfoldedConv2d(1, 8, 4, stride=2, padding=1), nn.Conv2d, (3, 1, 28, 28)),
         (UnfoldedConv2d(1, 5, 3, bias=False), nn.Conv2d, (3, 1, 6, 9)),
+        (UnfoldedConv2d(1, 5, 4, stride=2, channels_last=True), nn.Conv2d, (3, 1, 6, 9)),
         (UnfoldedConv2d(3, 5, 3), nn.Conv2d, (3, 3, 6, 9)),
         (UnfoldedConv2d(3, 5, 4, stride=2, padding=1), nn.Conv2d, (2, 3, 3, 2)),
         (UnfoldedConv2d(1, 5, 5, padding=1), nn.Conv2d, (2, 1, 3, 3)),

@@ -46,7 +46,9 @@ class Discriminator(nn.Module):
         super().__init__()
         c64, c128, c256 = sizes.scaled(64, 128, 256)
         layers: list[nn.Module] = [
-            UnfoldedConv2d(sizes.channels, c64, 4, stride=2, padding=1, bias=False),
+            UnfoldedConv2d(
+                sizes.channels, c64, 4, stride=2, padding=1, bias=False, channels_last=True
+            ),
             nn.LeakyReLU(0.2),
         ]
         for before, after in pairwise((c64, c128, c256)):

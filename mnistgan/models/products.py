@@ -4,9 +4,6 @@ torch's convolutions on a CPU are slow in these cases. In training on a CPU, the
 all patches by the weight at once. Elsewhere, they are the convolutions that they inherit from: with
 three channels, the product is slower (measured). They support padding with zeros, but no dilation,
 groups or output padding.
-
-The channels of a result stay last in memory where a product yields them last, which makes the
-layers that follow faster.
 """
 
 from typing import Any, NamedTuple
@@ -26,6 +23,12 @@ class Window(NamedTuple):
 class UnfoldedConv2d(nn.Conv2d):
     """A convolution that is a product if it has one input channel or 1x1 outputs."""
 
+    def __init__(self, *sizes: Any, channels_last: bool = False, **options: Any) -> None:
+        """channels_last: with one input channel, store the channels of the output last, which makes
+        following convolutions faster, but a following `Flatten` slower."""
+        super().__init__(*sizes, **options)
+        self.channels_last = channels_last
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, outputs, H', W')"""
         if not trains_on_cpu(self, x):
@@ -36,8 +39,9 @@ class UnfoldedConv2d(nn.Conv2d):
             patch = channels_last(_only_patch(x, window)).flatten(1)
             y = (patch @ channels_last(self.weight).flatten(1).T)[:, :, None, None]
         elif self.in_channels == 1:
-            patches = unfold(x, **window._asdict()).mT  # (B, H' * W', kernel height * kernel width)
-            y = (patches @ self.weight.flatten(1).T).mT.unflatten(2, (height, width))
+            weight, patches = self.weight.flatten(1), unfold(x, **window._asdict())
+            product = (patches.mT @ weight.T).mT if self.channels_last else weight @ patches
+            y = product.unflatten(2, (height, width))  # (B, outputs, H', W')
         else:
             return super().forward(x)
         return with_bias(y, self.bias)
