@@ -17,6 +17,7 @@ from PIL import Image
 from mnistgan.config import presets
 from mnistgan.data import DATASETS, Access, Loaded, Split, load_shipped
 from mnistgan.runs import fitting
+from mnistgan.training.self_test import self_test
 
 REPOSITORY = Path(__file__).parent.parent
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
@@ -80,7 +81,9 @@ def small_mnist(clean_tables: None, quick_scores: None) -> Iterator[None]:
 
 
 @pytest.fixture
-def small_programs(monkeypatch: pytest.MonkeyPatch, small_mnist: None, few_samples: None) -> None:
+def small_programs(
+    monkeypatch: pytest.MonkeyPatch, small_mnist: None, few_samples: None
+) -> Iterator[None]:
     """Make the presets and MNIST small, and copy what the commands name."""
     shutil.copytree(REPOSITORY / "docs", "docs")
     Path("configs").mkdir()
@@ -97,6 +100,9 @@ def small_programs(monkeypatch: pytest.MonkeyPatch, small_mnist: None, few_sampl
         path = Path(f"letters/{letter}/{index}.png")
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (28, 28), 8 * index).save(path)
+    self_test.cache_clear()
+    yield
+    self_test.cache_clear()
 
 
 @pytest.mark.usefixtures("small_programs")
@@ -106,7 +112,7 @@ def test_commands_of_documents_run(document: Path, mnistgan: Cli) -> None:
         if command.startswith(tuple(NOT_RUN)) or is_grammar(command):
             continue
         result = mnistgan(*shlex.split(command, comments=True)[1:])
-        assert result.exit_code == 0, f"{command}\n{result.stderr}"
+        assert result.exit_code == 0, f"{command}\n{result.stdout}\n{result.stderr}"
         if "# -> " in command:
             assert result.stdout.strip() == command.split("# -> ")[1], command
 
