@@ -28,11 +28,9 @@ class ProductGradConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, outputs, H', W')"""
-        if not _trains_in_bfloat16(self, x):
-            return super().forward(x)
-        return with_bias(
-            _Convolution.apply(x.bfloat16(), self.weight.bfloat16(), window_of(self)), self.bias
-        )
+        if _trains_in_bfloat16(self, x):
+            return _apply(_Convolution, self, x)
+        return super().forward(x)
 
 
 class ProductGradConvTranspose2d(nn.ConvTranspose2d):
@@ -40,23 +38,24 @@ class ProductGradConvTranspose2d(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(B, C, H, W) -> (B, outputs, H', W')"""
-        if output_size or not _trains_in_bfloat16(self, x):
-            return super().forward(x, output_size)
-        return with_bias(
-            _TransposedConvolution.apply(x.bfloat16(), self.weight.bfloat16(), window_of(self)),
-            self.bias,
-        )
+        if _trains_in_bfloat16(self, x) and not output_size:
+            return _apply(_TransposedConvolution, self, x)
+        return super().forward(x, output_size)
 
 
-class _Convolution(Function):
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, window: Window) -> Tensor:
-        return conv2d(x, weight, None, window.stride, window.padding)
+class _SavesInputs(Function):
+    """A function that saves images, a weight and a window for its backward pass."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Window], output: Tensor) -> None:
         *tensors, ctx.window = inputs
         ctx.save_for_backward(*tensors)
+
+
+class _Convolution(_SavesInputs):
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, window: Window) -> Tensor:
+        return conv2d(x, weight, None, window.stride, window.padding)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -71,15 +70,10 @@ class _Convolution(Function):
         return at_x, at_weight, None
 
 
-class _TransposedConvolution(Function):
+class _TransposedConvolution(_SavesInputs):
     @staticmethod
     def forward(x: Tensor, weight: Tensor, window: Window) -> Tensor:
         return conv_transpose2d(x, weight, None, window.stride, window.padding)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Window], output: Tensor) -> None:
-        *tensors, ctx.window = inputs
-        ctx.save_for_backward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -94,19 +88,26 @@ class _TransposedConvolution(Function):
         return at_x, at_weight, None
 
 
+def _apply(function: type[Function], layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
+    y: Tensor = function.apply(x.bfloat16(), layer.weight.bfloat16(), window_of(layer))
+    return with_bias(y, layer.bias)
+
+
 def _patches(images: Tensor, window: Window) -> Tensor:
     """(B, C, H, W) -> (B * H' * W', kernel height * kernel width * C)"""
     (height, width), (down, right), (top, left) = window
     padded = channels_last(pad(images, (left, left, top, top)))
-    patches = padded.unfold(1, height, down).unfold(
-        2, width, right
-    )  # (B, H', W', C, height, width)
-    return patches.permute(0, 1, 2, 4, 5, 3).flatten(0, 2).flatten(1)
+    patches = padded.unfold(1, height, down).unfold(2, width, right)
+    patches = patches.permute(0, 1, 2, 4, 5, 3)  # (B, H', W', kernel height, kernel width, C)
+    return patches.flatten(0, 2).flatten(1)
 
 
 def _at_weight(pixels: Tensor, patches: Tensor, window: Window) -> Tensor:
-    """The gradient (A, C, kernel height, kernel width) at the weight that connects the patches of
-    images with C channels with `pixels` (B, A, H', W')."""
+    """The gradient (A, C, kernel height, kernel width) at a weight.
+
+    The weight connects each of `patches`, of images with C channels, with one of `pixels`,
+    (B, A, H', W').
+    """
     product = channels_last(pixels).flatten(0, 2).T @ patches
     return channels_second(product.unflatten(1, (*window.kernel_size, -1)))
 

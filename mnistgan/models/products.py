@@ -61,6 +61,7 @@ class FoldedConvTranspose2d(nn.ConvTranspose2d):
             return with_bias(y, self.bias)
         if self.out_channels > 1:
             return super().forward(x, output_size)
+        # The gradient of x gets the layout of x: where the two differ, the layers before are slow.
         if x.is_contiguous():
             patches = self.weight.flatten(1).T.expand(len(x), -1, -1) @ x.flatten(2)
         else:
@@ -100,6 +101,7 @@ def _only_patch(images: Tensor, window: Window) -> Tensor:
 
 
 def trains_on_cpu(layer: nn.Module, x: Tensor) -> bool:
+    """Whether `layer` computes a step of training with `x` on a CPU."""
     return layer.training and x.device.type == "cpu"
 
 
@@ -114,4 +116,5 @@ def channels_second(images: Tensor) -> Tensor:
 
 
 def with_bias(images: Tensor, bias: Tensor | None) -> Tensor:
+    """images (B, C, H, W) plus bias (C,), in the type of the images"""
     return images if bias is None else images + bias.to(images.dtype)[:, None, None]
