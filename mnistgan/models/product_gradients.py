@@ -14,8 +14,8 @@ from torch.nn.functional import conv2d, conv_transpose2d, pad
 
 from mnistgan.models.products import (
     Window,
-    channels_last,
-    channels_second,
+    as_nchw,
+    as_nhwc,
     size_of_images,
     trains_on_cpu,
     window_of,
@@ -81,8 +81,8 @@ class _TransposedConvolution(_SavesInputs):
         patches = _patches(gradient, window)
         at_x = at_weight = None
         if ctx.needs_input_grad[0]:
-            pixels = patches @ channels_last(weight).flatten(1).T
-            at_x = channels_second(pixels.unflatten(0, (len(x), *x.shape[2:])))
+            pixels = patches @ as_nhwc(weight).flatten(1).T
+            at_x = as_nchw(pixels.unflatten(0, (len(x), *x.shape[2:])))
         if ctx.needs_input_grad[1]:
             at_weight = _at_weight(x, patches, window)
         return at_x, at_weight, None
@@ -96,7 +96,7 @@ def _apply(function: type[Function], layer: nn.Conv2d | nn.ConvTranspose2d, x: T
 def _patches(images: Tensor, window: Window) -> Tensor:
     """(B, C, H, W) -> (B * H' * W', kernel height * kernel width * C)"""
     (height, width), (down, right), (top, left) = window
-    padded = channels_last(pad(images, (left, left, top, top)))
+    padded = as_nhwc(pad(images, (left, left, top, top)))
     patches = padded.unfold(1, height, down).unfold(2, width, right)
     patches = patches.permute(0, 1, 2, 4, 5, 3)  # (B, H', W', kernel height, kernel width, C)
     return patches.flatten(0, 2).flatten(1)
@@ -108,8 +108,8 @@ def _at_weight(pixels: Tensor, patches: Tensor, window: Window) -> Tensor:
     The weight connects each of `patches`, of images with C channels, with one of `pixels`,
     (B, A, H', W').
     """
-    product = channels_last(pixels).flatten(0, 2).T @ patches
-    return channels_second(product.unflatten(1, (*window.kernel_size, -1)))
+    product = as_nhwc(pixels).flatten(0, 2).T @ patches
+    return as_nchw(product.unflatten(1, (*window.kernel_size, -1)))
 
 
 def _trains_in_bfloat16(layer: nn.Module, x: Tensor) -> bool:

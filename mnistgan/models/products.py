@@ -36,8 +36,8 @@ class UnfoldedConv2d(nn.Conv2d):
         window = window_of(self)
         height, width = _count_patches(x, window)
         if (height, width) == (1, 1):
-            patch = channels_last(_only_patch(x, window)).flatten(1)
-            y = (patch @ channels_last(self.weight).flatten(1).T)[:, :, None, None]
+            patch = as_nhwc(_only_patch(x, window)).flatten(1)
+            y = (patch @ as_nhwc(self.weight).flatten(1).T)[:, :, None, None]
         elif self.in_channels == 1:
             weight, patches = self.weight.flatten(1), unfold(x, **window._asdict())
             product = (patches.mT @ weight.T).mT if self.channels_last else weight @ patches
@@ -56,8 +56,8 @@ class FoldedConvTranspose2d(nn.ConvTranspose2d):
             return super().forward(x, output_size)
         window = window_of(self)
         if x.shape[2:] == (1, 1) and window.padding == (0, 0):  # the output is one patch
-            patch = x.flatten(1) @ channels_last(self.weight).flatten(1)
-            y = channels_second(patch.unflatten(1, (*window.kernel_size, -1)))
+            patch = x.flatten(1) @ as_nhwc(self.weight).flatten(1)
+            y = as_nchw(patch.unflatten(1, (*window.kernel_size, -1)))
             return with_bias(y, self.bias)
         if self.out_channels > 1:
             return super().forward(x, output_size)
@@ -65,7 +65,7 @@ class FoldedConvTranspose2d(nn.ConvTranspose2d):
         if x.is_contiguous():
             patches = self.weight.flatten(1).T.expand(len(x), -1, -1) @ x.flatten(2)
         else:
-            patches = (channels_last(x).flatten(1, 2) @ self.weight.flatten(1)).mT
+            patches = (as_nhwc(x).flatten(1, 2) @ self.weight.flatten(1)).mT
         return with_bias(fold(patches, size_of_images(x, window), **window._asdict()), self.bias)
 
 
@@ -105,12 +105,12 @@ def trains_on_cpu(layer: nn.Module, x: Tensor) -> bool:
     return layer.training and x.device.type == "cpu"
 
 
-def channels_last(images: Tensor) -> Tensor:
+def as_nhwc(images: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, H, W, C), without a copy"""
     return images.permute(0, 2, 3, 1)
 
 
-def channels_second(images: Tensor) -> Tensor:
+def as_nchw(images: Tensor) -> Tensor:
     """(B, H, W, C) -> (B, C, H, W), without a copy"""
     return images.permute(0, 3, 1, 2)
 
